@@ -1,0 +1,184 @@
+//! How to displace an instruction: what must happen when a probe takes its place.
+//!
+//! Two architectures, both usable from any host: an x86-64 laptop explains an
+//! arm64 binary. Nothing here knows a process, allocates, or needs `unsafe`.
+//!
+//! The flow is one way. [`Arch::plan`] looks at the bytes around a site once and
+//! answers with a small [`Plan`] or a [`Reject`] that says why not. A hit only
+//! executes what was decided: [`Arch::simulate`] computes the instruction's
+//! effect, or a copy made by [`Arch::copy`] or [`Arch::relocate`] runs from a slot.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+mod addr;
+#[cfg(feature = "arm64")]
+pub mod arm64;
+mod plan;
+mod reject;
+mod text;
+#[cfg(feature = "x86_64")]
+pub mod x86_64;
+
+pub use addr::Addr;
+pub use plan::{Copied, Plan, Relocated, Rules, Strategies, Strategy};
+pub use reject::{Reason, Reject};
+pub use text::Text;
+
+use core::fmt;
+
+/// Code for one slot or one jump: a plain buffer, so that nothing allocates.
+pub type Code = heapless::Vec<u8, 128>;
+
+/// A memory access that the target does not allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The first byte that could not be accessed.
+    pub at: Addr,
+    /// Whether it was a write.
+    pub write: bool,
+}
+
+/// The target's memory as one stopped thread sees it.
+pub trait Memory {
+    /// Reads exactly `to.len()` bytes.
+    ///
+    /// # Errors
+    /// The fault the program itself would have taken; nothing else is an error.
+    fn read(&mut self, at: Addr, to: &mut [u8]) -> Result<(), Fault>;
+    /// Writes all of `from`, with the page's own permissions: a read-only page faults.
+    ///
+    /// # Errors
+    /// As for [`Memory::read`].
+    fn write(&mut self, at: Addr, from: &[u8]) -> Result<(), Fault>;
+}
+
+/// General registers of a stopped thread.
+pub trait Regs: Copy + Default + PartialEq + fmt::Debug {
+    /// The program counter.
+    fn pc(&self) -> Addr;
+    /// Sets the program counter and nothing else.
+    fn set_pc(&mut self, pc: Addr);
+    /// The stack pointer.
+    fn sp(&self) -> Addr;
+    /// The `n`th integer argument at a function's entry, if it is in a register.
+    fn arg(&self, n: usize) -> Option<u64>;
+    /// The integer return value just after a function returned.
+    fn ret(&self) -> u64;
+}
+
+/// One stopped thread: what [`Arch::simulate`] works on.
+pub trait Machine<A: Arch>: Memory {
+    /// The general registers, as they are at the site.
+    fn regs(&mut self) -> &mut A::Regs;
+    /// Writes vector register `n` whole: bits above `value` become zero, as a
+    /// scalar SIMD load on arm64 does. Only arm64 literal loads need it.
+    ///
+    /// # Errors
+    /// Where the target cannot write vector registers, the fault names the PC.
+    fn set_vector(&mut self, n: u8, value: u128) -> Result<(), Fault>;
+}
+
+/// One architecture. Implemented by types that are never instantiated.
+pub trait Arch: Copy + fmt::Debug + Eq + 'static {
+    /// `arm64` or `x86_64`, as on the command line.
+    const NAME: &'static str;
+    /// The breakpoint instruction: BRK #… or INT3.
+    const TRAP: &'static [u8];
+    /// How far behind the trap the PC stands when the trap is reported: 1 for INT3, 0 for BRK.
+    const TRAP_ADVANCE: u64;
+    /// Every instruction starts at a multiple of this.
+    const INSN_ALIGN: u64;
+    /// The longest instruction in bytes.
+    const MAX_INSN: usize;
+    /// How far apart a slot and its site may be so that a direct jump always reaches, in bytes.
+    const JUMP_REACH: u64;
+
+    /// General registers.
+    type Regs: Regs;
+    /// What [`Arch::simulate`] computes: decoded fields, never raw bits again.
+    type Effect: Copy + fmt::Debug + PartialEq;
+    /// What must be corrected after a copy ran; `Default` is nothing beyond the PC.
+    type Fixup: Copy + fmt::Debug + PartialEq + Default;
+
+    /// The length in bytes of the instruction at `at`.
+    ///
+    /// # Errors
+    /// [`Reason::Truncated`] or [`Reason::Undecodable`].
+    fn length(text: &Text<'_>, at: Addr) -> Result<usize, Reject>;
+
+    /// Decides how the instruction at `at` can be displaced.
+    ///
+    /// # Errors
+    /// Why it cannot, with the nearest place that can where that is known.
+    fn plan(text: &Text<'_>, at: Addr, rules: Rules) -> Result<Plan<Self>, Reject>;
+
+    /// Computes the instruction's effect on a stopped thread, the PC included.
+    ///
+    /// # Errors
+    /// The fault the instruction itself would have taken; registers are then unchanged.
+    fn simulate<M: Machine<Self>>(
+        effect: Self::Effect,
+        at: Addr,
+        machine: &mut M,
+    ) -> Result<(), Fault>;
+
+    /// Appends to `out` the copy that runs at `slot`, without anything behind it: for `xol`
+    /// and `step`, where the engine puts a trap or nothing behind the copy.
+    ///
+    /// # Errors
+    /// Where the copy would not be right from `slot`, e.g. [`Reason::OutOfReach`].
+    fn copy(
+        text: &Text<'_>,
+        at: Addr,
+        plan: &Plan<Self>,
+        slot: Addr,
+        out: &mut Code,
+    ) -> Result<Self::Fixup, Reject>;
+
+    /// Corrects what the copy at `slot` left different from the instruction at `at`; the PC
+    /// afterwards is the one behind the instruction.
+    ///
+    /// # Errors
+    /// As for [`Arch::simulate`].
+    fn fixup<M: Machine<Self>>(
+        fixup: Self::Fixup,
+        at: Addr,
+        plan: &Plan<Self>,
+        machine: &mut M,
+    ) -> Result<(), Fault>;
+
+    /// Appends to `out` code that has the instruction's whole effect when run at `to`, with no
+    /// trap, and then goes on behind the instruction (or where it branches): a `boost` slot,
+    /// and what an orphaned site runs.
+    ///
+    /// # Errors
+    /// Where no such code is right at `to`.
+    fn relocate(
+        text: &Text<'_>,
+        at: Addr,
+        plan: &Plan<Self>,
+        to: Addr,
+        out: &mut Code,
+    ) -> Result<Relocated, Reject>;
+
+    /// Appends to `out` a direct jump that stands at `from` and goes to `to`.
+    ///
+    /// # Errors
+    /// [`Reason::OutOfReach`].
+    fn jump(from: Addr, to: Addr, out: &mut Code) -> Result<(), Reject>;
+
+    /// The system-call instructions in `text` whose number is a constant loaded shortly before:
+    /// calls `found` with the address of the instruction and the number. For watching a loader's
+    /// mmap and the program's rt_sigaction; a call it does not recognise is not reported.
+    fn syscalls(text: &Text<'_>, found: &mut dyn FnMut(Addr, u64));
+
+    /// Writes the instruction at `at` as text, in the architecture's usual syntax.
+    ///
+    /// # Errors
+    /// Only those of `out`: what does not decode is written as data.
+    #[cfg(feature = "text")]
+    fn disassemble(text: &Text<'_>, at: Addr, out: &mut dyn fmt::Write) -> fmt::Result;
+}

@@ -1,0 +1,3 @@
+//! `xol`: the command.
+
+fn main() {}

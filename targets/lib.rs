@@ -1,0 +1,1 @@
+//! What can be stopped, read and written.
