@@ -1,1 +1,110 @@
-//! x86-64.
+//! x86-64 (64-bit mode only).
+//!
+//! | room | holds |
+//! |---|---|
+//! | `decode` | one instruction's bytes, its prefixes, its RIP-relative operand |
+//! | `plan` | what to do with it, or why not |
+//! | `simulate` | effects as equations, computed during a hit |
+//! | `relocate` | the copy for a slot; the same effect from elsewhere without a trap |
+//! | `emit` | jumps |
+//! | `regs` | the general registers |
+//! | `syscalls` | system calls with a constant number |
+//! | `disassemble` | text |
+//!
+//! # What a program can still see
+//!
+//! An x87 instruction that runs from a slot leaves the slot's address as the last instruction
+//! pointer, which FNSTENV, FNSAVE, FXSAVE and XSAVE store (on AMD only after an unmasked x87
+//! exception). PUSHF under hardware single-step pushes TF: `step` only.
+
+mod decode;
+#[cfg(feature = "text")]
+mod disassemble;
+mod emit;
+mod plan;
+mod regs;
+mod relocate;
+mod simulate;
+mod syscalls;
+#[cfg(test)]
+mod tests;
+
+pub use regs::{Gpr, Registers};
+pub use relocate::Fixup;
+pub use simulate::{Address, Base, Condition, Effect, Operand, Segment, Width};
+
+use crate::{Addr, Arch, Code, Fault, Machine, Plan, Reject, Relocated, Rules, Text};
+
+/// x86-64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum X86_64 {}
+
+impl Arch for X86_64 {
+    const NAME: &'static str = "x86_64";
+    /// INT3.
+    const TRAP: &'static [u8] = &[0xcc];
+    const TRAP_ADVANCE: u64 = 1;
+    const INSN_ALIGN: u64 = 1;
+    const MAX_INSN: usize = 15;
+    /// ±2 GiB, less a page for the longest code between a jump and the slot's start.
+    const JUMP_REACH: u64 = (1 << 31) - 4096;
+
+    type Regs = Registers;
+    type Effect = Effect;
+    type Fixup = Fixup;
+
+    fn length(text: &Text<'_>, at: Addr) -> Result<usize, Reject> {
+        decode::decode(text, at).map(|decoded| decoded.bytes.len())
+    }
+
+    fn plan(text: &Text<'_>, at: Addr, _: Rules) -> Result<Plan<Self>, Reject> {
+        plan::plan(text, at)
+    }
+
+    fn simulate<M: Machine<Self>>(effect: Effect, at: Addr, machine: &mut M) -> Result<(), Fault> {
+        simulate::simulate(effect, at, machine)
+    }
+
+    fn copy(
+        text: &Text<'_>,
+        at: Addr,
+        plan: &Plan<Self>,
+        slot: Addr,
+        out: &mut Code,
+    ) -> Result<Fixup, Reject> {
+        relocate::copy(text, at, plan, slot, out)
+    }
+
+    fn fixup<M: Machine<Self>>(
+        fixup: Fixup,
+        at: Addr,
+        plan: &Plan<Self>,
+        machine: &mut M,
+    ) -> Result<(), Fault> {
+        relocate::fixup(fixup, at, plan, machine);
+        Ok(())
+    }
+
+    fn relocate(
+        text: &Text<'_>,
+        at: Addr,
+        plan: &Plan<Self>,
+        to: Addr,
+        out: &mut Code,
+    ) -> Result<Relocated, Reject> {
+        relocate::relocate(text, at, plan, to, out)
+    }
+
+    fn jump(from: Addr, to: Addr, out: &mut Code) -> Result<(), Reject> {
+        emit::jump(from, to, out)
+    }
+
+    fn syscalls(text: &Text<'_>, found: &mut dyn FnMut(Addr, u64)) {
+        syscalls::syscalls(text, found);
+    }
+
+    #[cfg(feature = "text")]
+    fn disassemble(text: &Text<'_>, at: Addr, out: &mut dyn core::fmt::Write) -> core::fmt::Result {
+        disassemble::disassemble(text, at, out)
+    }
+}

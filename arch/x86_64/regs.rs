@@ -1,0 +1,146 @@
+//! General registers, as in Linux' `user_regs_struct`.
+
+use crate::{Addr, Regs};
+
+/// The number of a general register as instructions encode it: 0 is rax, 1 rcx, 2 rdx, 3 rbx,
+/// 4 rsp, 5 rbp, 6 rsi, 7 rdi, then r8 to r15. The upper four bits do not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gpr(u8);
+
+impl Gpr {
+    /// rcx, which LOOP counts in and SYSCALL overwrites.
+    pub const RCX: Gpr = Gpr(1);
+    /// rsp.
+    pub const RSP: Gpr = Gpr(4);
+
+    /// Register `number`, modulo 16.
+    #[must_use]
+    pub const fn new(number: u8) -> Gpr {
+        Gpr(number & 15)
+    }
+
+    /// 0 to 15.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+}
+
+/// The registers of a stopped thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "their names are the processor's")]
+pub struct Registers {
+    pub rax: u64,
+    pub rcx: u64,
+    pub rdx: u64,
+    pub rbx: u64,
+    pub rsp: u64,
+    pub rbp: u64,
+    pub rsi: u64,
+    pub rdi: u64,
+    pub r8: u64,
+    pub r9: u64,
+    pub r10: u64,
+    pub r11: u64,
+    pub r12: u64,
+    pub r13: u64,
+    pub r14: u64,
+    pub r15: u64,
+    pub rip: u64,
+    pub rflags: u64,
+    /// What `fs:` adds to an address.
+    pub fs_base: u64,
+    /// What `gs:` adds to an address.
+    pub gs_base: u64,
+    /// The number of the system call the thread is in, or -1: Linux' own, not the processor's.
+    pub orig_rax: u64,
+}
+
+impl Registers {
+    /// The register's value.
+    #[must_use]
+    pub const fn get(&self, register: Gpr) -> u64 {
+        match register.0 {
+            0 => self.rax,
+            1 => self.rcx,
+            2 => self.rdx,
+            3 => self.rbx,
+            4 => self.rsp,
+            5 => self.rbp,
+            6 => self.rsi,
+            7 => self.rdi,
+            8 => self.r8,
+            9 => self.r9,
+            10 => self.r10,
+            11 => self.r11,
+            12 => self.r12,
+            13 => self.r13,
+            14 => self.r14,
+            _ => self.r15,
+        }
+    }
+
+    /// Sets all 64 bits of the register.
+    pub const fn set(&mut self, register: Gpr, value: u64) {
+        *match register.0 {
+            0 => &mut self.rax,
+            1 => &mut self.rcx,
+            2 => &mut self.rdx,
+            3 => &mut self.rbx,
+            4 => &mut self.rsp,
+            5 => &mut self.rbp,
+            6 => &mut self.rsi,
+            7 => &mut self.rdi,
+            8 => &mut self.r8,
+            9 => &mut self.r9,
+            10 => &mut self.r10,
+            11 => &mut self.r11,
+            12 => &mut self.r12,
+            13 => &mut self.r13,
+            14 => &mut self.r14,
+            _ => &mut self.r15,
+        } = value;
+    }
+}
+
+impl Regs for Registers {
+    fn pc(&self) -> Addr {
+        Addr(self.rip)
+    }
+
+    fn set_pc(&mut self, pc: Addr) {
+        self.rip = pc.0;
+    }
+
+    fn sp(&self) -> Addr {
+        Addr(self.rsp)
+    }
+
+    /// System V AMD64 ABI 3.2.3: rdi, rsi, rdx, rcx, r8, r9.
+    fn arg(&self, n: usize) -> Option<u64> {
+        [self.rdi, self.rsi, self.rdx, self.rcx, self.r8, self.r9].get(n).copied()
+    }
+
+    fn ret(&self) -> u64 {
+        self.rax
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Gpr, Registers};
+
+    #[test]
+    fn numbers_and_names_agree() {
+        let mut regs = Registers::default();
+        for n in 0..16 {
+            regs.set(Gpr::new(n), 100 + u64::from(n));
+        }
+        for n in 0..16 {
+            assert_eq!(regs.get(Gpr::new(n)), 100 + u64::from(n));
+        }
+        assert_eq!((regs.rax, regs.rcx, regs.rdx, regs.rbx), (100, 101, 102, 103));
+        assert_eq!((regs.rsp, regs.rbp, regs.rsi, regs.rdi), (104, 105, 106, 107));
+        assert_eq!((regs.r8, regs.r11, regs.r15), (108, 111, 115));
+    }
+}
