@@ -138,8 +138,10 @@ pub trait Arch: Copy + fmt::Debug + Eq + 'static {
         out: &mut Code,
     ) -> Result<Self::Fixup, Reject>;
 
-    /// Corrects what the copy at `slot` left different from the instruction at `at`; the PC
-    /// afterwards is the one behind the instruction.
+    /// Corrects what the copy left different from the instruction at `at`; the PC afterwards is
+    /// the one the instruction itself would have left. `before` are the registers as they were
+    /// at the site when the copy was entered: what the copy had to overwrite comes back from
+    /// there (arm64 authenticates a branch's register in place and gives it back signed).
     ///
     /// # Errors
     /// As for [`Arch::simulate`].
@@ -147,6 +149,7 @@ pub trait Arch: Copy + fmt::Debug + Eq + 'static {
         fixup: Self::Fixup,
         at: Addr,
         plan: &Plan<Self>,
+        before: &Self::Regs,
         machine: &mut M,
     ) -> Result<(), Fault>;
 

@@ -80,6 +80,7 @@ reasons! {
     ExceptionReturn = "exception-return", "ERET and its like return from an exception";
     PauthLr = "pauth-lr", "the instruction signs or authenticates with its own address (PAuth_LR)";
     Hint = "hint", "a hint that is not known to be harmless out of line";
+    LandingPad = "landing-pad", "an indirect branch sets BTYPE by the page it is in, which is not the slot's";
     MopsSequence = "mops-sequence", "the main and epilogue of a memory copy or set belong to its prologue";
     // x86-64.
     InterruptShadow = "interrupt-shadow", "the instruction suppresses the trap behind it (MOV SS, POP SS)";
