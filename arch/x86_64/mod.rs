@@ -79,6 +79,7 @@ impl Arch for X86_64 {
         fixup: Fixup,
         at: Addr,
         plan: &Plan<Self>,
+        _: &Registers,
         machine: &mut M,
     ) -> Result<(), Fault> {
         relocate::fixup(fixup, at, plan, machine);

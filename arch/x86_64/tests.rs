@@ -107,7 +107,7 @@ fn syscall_needs_rcx() {
     assert_eq!((code.as_slice(), fixup), (&[0x0f, 0x05][..], Fixup::Syscall));
     let mut machine = Fake::default();
     let plan = plan(&[0x0f, 0x05]).unwrap();
-    X86_64::fixup(fixup, AT, &plan, &mut machine).unwrap();
+    X86_64::fixup(fixup, AT, &plan, &Registers::default(), &mut machine).unwrap();
     assert_eq!((machine.regs.rcx, machine.regs.rip), (AT.0 + 2, AT.0 + 2));
     let (code, done) = relocate(&[0x0f, 0x05], slot);
     assert_eq!(code[..4], [0x0f, 0x05, 0x48, 0xb9]);
