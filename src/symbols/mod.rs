@@ -1,0 +1,223 @@
+//! Objects: what an ELF file says about its code.
+//!
+//! Read with `pread`, never mapped, and no more of it than is asked for: the headers when it is
+//! opened, symbols when one is looked up, code when it is planned. Every length is checked
+//! against the file before anything is allocated, so that a damaged or lying file is an
+//! [`ElfError`] and never a panic.
+//!
+//! | room | holds |
+//! |---|---|
+//! | `source` | the file's bytes |
+//! | `layout` | header, segments, sections |
+//! | `dynamic`, `relocs`, `notes`, `unwind`, `plt` | one table each |
+//! | `collect`, `table` | function symbols: reading and merging them, looking them up |
+//! | `fixed` | code that nothing may be moved out of |
+//! | `code` | the bytes around a place, and whether the place can hold a probe at all |
+
+mod code;
+mod collect;
+mod dynamic;
+mod error;
+mod fixed;
+mod layout;
+mod notes;
+mod plt;
+mod relocs;
+mod source;
+mod table;
+#[cfg(test)]
+mod tests;
+mod unwind;
+
+pub use code::Code;
+pub use error::ElfError;
+pub use fixed::Fixed;
+pub use layout::{Machine, Segment};
+pub use notes::BuildId;
+pub use relocs::{Reloc, RelocValue};
+pub use table::{Bind, Kind, Symbol, SymbolId, Symbols};
+
+use dynamic::Dynamic;
+use layout::Layout;
+use notes::Notes;
+use source::Source;
+use std::cell::OnceCell;
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+
+/// A program or a shared library. All addresses are those in the file, before any load bias.
+#[derive(Debug)]
+pub struct Object {
+    source: Source,
+    layout: Layout,
+    dynamic: Option<Dynamic>,
+    soname: Option<String>,
+    notes: Notes,
+    symbols: OnceCell<Symbols>,
+    fixed: OnceCell<Vec<Fixed>>,
+}
+
+impl Object {
+    /// Opens the file at `path`.
+    ///
+    /// # Errors
+    /// Whatever makes it no object for xol.
+    pub fn open(path: impl AsRef<Path>) -> Result<Object, ElfError> {
+        Object::from_file(File::open(path).map_err(ElfError::Io)?)
+    }
+
+    /// Looks into an open file, e.g. one from /proc/PID/map_files.
+    ///
+    /// # Errors
+    /// As for [`Object::open`].
+    pub fn from_file(file: File) -> Result<Object, ElfError> {
+        Object::from_source(Source::file(file)?)
+    }
+
+    /// Looks into bytes in memory.
+    ///
+    /// # Errors
+    /// As for [`Object::open`].
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Object, ElfError> {
+        Object::from_source(Source::memory(bytes))
+    }
+
+    fn from_source(source: Source) -> Result<Object, ElfError> {
+        let layout = Layout::read(&source)?;
+        let dynamic = Dynamic::read(&source, &layout)?;
+        let soname = dynamic.as_ref().and_then(|d| d.soname(&source, &layout));
+        let notes = Notes::read(&source, &layout);
+        let (symbols, fixed) = (OnceCell::new(), OnceCell::new());
+        Ok(Object { source, layout, dynamic, soname, notes, symbols, fixed })
+    }
+
+    /// The architecture its code is for.
+    #[must_use]
+    pub fn machine(&self) -> Machine {
+        self.layout.machine
+    }
+
+    /// Whether addresses in the file are addresses in memory (ET_EXEC).
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        self.layout.fixed
+    }
+
+    /// Whether it is linked statically: it brings its own libc.
+    #[must_use]
+    pub fn is_static(&self) -> bool {
+        self.layout.interp.is_none()
+            && (self.layout.fixed || self.dynamic.as_ref().is_some_and(|d| d.pie))
+    }
+
+    /// Where a program starts; 0 for most libraries.
+    #[must_use]
+    pub fn entry(&self) -> u64 {
+        self.layout.entry
+    }
+
+    /// The loader it asks for.
+    #[must_use]
+    pub fn interp(&self) -> Option<&str> {
+        self.layout.interp.as_deref()
+    }
+
+    /// The name libraries are linked by.
+    #[must_use]
+    pub fn soname(&self) -> Option<&str> {
+        self.soname.as_deref()
+    }
+
+    /// The build-id, if the linker wrote one.
+    #[must_use]
+    pub fn build_id(&self) -> Option<BuildId> {
+        self.notes.build_id
+    }
+
+    /// Whether its pages are mapped guarded (arm64 BTI) by a kernel or loader that can.
+    #[must_use]
+    pub fn guarded(&self) -> bool {
+        use object::elf::GNU_PROPERTY_AARCH64_FEATURE_1_BTI as BTI;
+        self.machine() == Machine::Arm64 && self.notes.features & BTI != 0
+    }
+
+    /// The loadable segments.
+    #[must_use]
+    pub fn segments(&self) -> &[Segment] {
+        &self.layout.segments
+    }
+
+    /// Its functions; read on the first call.
+    ///
+    /// # Errors
+    /// Damaged symbol tables.
+    pub fn symbols(&self) -> Result<&Symbols, ElfError> {
+        if let Some(symbols) = self.symbols.get() {
+            return Ok(symbols);
+        }
+        let symbols = collect::symbols(&self.source, &self.layout, self.dynamic.as_ref())?;
+        Ok(self.symbols.get_or_init(|| symbols))
+    }
+
+    /// The code that nothing may be moved out of, sorted; found on the first call.
+    ///
+    /// # Errors
+    /// Damaged tables.
+    pub fn fixed(&self) -> Result<&[Fixed], ElfError> {
+        if let Some(fixed) = self.fixed.get() {
+            return Ok(fixed);
+        }
+        let symbols = self.symbols()?;
+        let dynamic = self.dynamic.as_ref();
+        let fixed = fixed::ranges(&self.source, &self.layout, dynamic, symbols)?;
+        Ok(self.fixed.get_or_init(|| fixed))
+    }
+
+    /// Where code is: sorted, without overlap.
+    ///
+    /// # Errors
+    /// Damaged symbol tables.
+    pub fn code_ranges(&self) -> Result<&[Range<u64>], ElfError> {
+        Ok(&self.symbols()?.code)
+    }
+
+    /// Calls `each` for the relocations that lead to functions.
+    ///
+    /// # Errors
+    /// A damaged relocation table.
+    pub fn relocs(&self, each: &mut dyn FnMut(Reloc)) -> Result<(), ElfError> {
+        relocs::each(&self.source, &self.layout, self.dynamic.as_ref(), each)
+    }
+
+    /// The slots into which the loader writes the address of the imported function `name`.
+    ///
+    /// # Errors
+    /// Damaged tables.
+    pub fn got_slots(&self, name: &str) -> Result<Vec<u64>, ElfError> {
+        use object::LittleEndian as LE;
+        let Some(dynamic) = &self.dynamic else { return Ok(Vec::new()) };
+        let what = "dynamic symbol table";
+        let Some((symtab, room)) = self.layout.file_offset(dynamic.symtab) else {
+            return Ok(Vec::new());
+        };
+        let strings = dynamic.strings(&self.source, &self.layout)?;
+        let size = size_of::<object::elf::Sym64<LE>>() as u64;
+        let len = dynamic.symbol_count(&self.source, &self.layout)?.saturating_mul(size);
+        if len > room {
+            return Err(ElfError::Truncated { what });
+        }
+        let mut wanted = Vec::new();
+        self.source.each::<object::elf::Sym64<LE>>(symtab, len, what, &mut |i, sym| {
+            if source::string_at(&strings, sym.st_name.get(LE) as usize) == name {
+                wanted.push(i as u32);
+            }
+        })?;
+        let mut slots = Vec::new();
+        self.relocs(&mut |reloc| match reloc.value {
+            RelocValue::Symbol(index) if wanted.contains(&index) => slots.push(reloc.slot),
+            _ => {}
+        })?;
+        Ok(slots)
+    }
+}
