@@ -1,0 +1,166 @@
+//! The head of what xol maps into a target: the call stub, and the SIGTRAP handler that keeps the
+//! program running after its tracer died (RULES A3).
+//!
+//! # Safety
+//! The code below is data here: it is read as bytes and runs only inside a target. The extern
+//! statics delimit it; they are immutable and assembled in this file.
+#![allow(unsafe_code)]
+
+use core::arch::global_asm;
+
+// Layout shared with targets/ptrace/head.rs:
+//   handler(edi = signal, rsi = siginfo_t, rdx = ucontext_t); uc_mcontext.gregs[REG_RIP] is at
+//   168, si_code at 8, si_addr at 16.
+// The table: a mask, then entries (site, destination or 0, original bytes) of 24 bytes, found by
+// ((site * K) >> 32) & mask and probed upwards.
+global_asm!(
+    r#"
+    .pushsection .rodata.xol_head, "a", @progbits
+    .balign 16
+    .globl xol_head_start
+xol_head_start:
+    // 0: one call, then rt_sigreturn from the frame at RSP.
+    syscall
+    mov eax, 15
+    syscall
+    .balign 16
+    // 16: sa_restorer.
+    mov eax, 15
+    syscall
+    .balign 16
+    // 32: written by the tracer.
+xol_table:
+    .quad 0
+xol_ignored:
+    .quad 0
+    // 48: eight ranges of slots.
+xol_ranges:
+    .fill 16, 8, 0
+    // 176: the handler.
+    mov r8, [rdx + 168]
+    lea rcx, [r8 - 1]
+    mov eax, [rsi + 8]
+    // SI_KERNEL: INT3 raised it.
+    cmp eax, 0x80
+    je 20f
+    // The tracer had computed the effect of the site in si_addr; it died before or after it
+    // set the registers.
+    cmp eax, 0x786f6c
+    jne 80f
+    cmp rcx, [rsi + 16]
+    jne 90f
+    jmp 30f
+20: // A trap behind a copy: what follows it is the way back.
+    lea r9, [rip + xol_ranges]
+    mov eax, 8
+21: cmp r8, [r9]
+    jb 22f
+    cmp r8, [r9 + 8]
+    jb 90f
+22: add r9, 16
+    dec eax
+    jnz 21b
+30: mov r9, [rip + xol_table]
+    test r9, r9
+    jz 80f
+    movabs r10, 0x9e3779b97f4a7c15
+    mov rax, rcx
+    imul rax, r10
+    shr rax, 32
+31: and rax, [r9]
+    lea r10, [rax + rax * 2]
+    lea r10, [r9 + r10 * 8 + 8]
+    cmp rcx, [r10]
+    je 40f
+    cmp qword ptr [r10], 0
+    je 80f
+    inc rax
+    jmp 31b
+40: mov rax, [r10 + 8]
+    test rax, rax
+    jz 50f
+    mov [rdx + 168], rax
+    ret
+50: // No copy: put the original byte back and run in place.
+    mov r8, rdx
+    mov r9, rcx
+    mov rdi, rcx
+    and rdi, -4096
+    mov esi, 4096
+    mov edx, 7
+    mov eax, 10
+    syscall
+    test eax, eax
+    jnz 80f
+    mov al, [r10 + 16]
+    mov [r9], al
+    mov edx, 5
+    mov eax, 10
+    syscall
+    mov [r8 + 168], r9
+    ret
+80: // Not ours: what the program would have got without a handler.
+    cmp qword ptr [rip + xol_ignored], 0
+    jne 90f
+    sub rsp, 40
+    xor eax, eax
+    mov [rsp], rax
+    mov [rsp + 8], rax
+    mov [rsp + 16], rax
+    mov [rsp + 24], rax
+    mov edi, 5
+    mov rsi, rsp
+    xor edx, edx
+    mov r10d, 8
+    mov eax, 13
+    syscall
+    mov eax, 39
+    syscall
+    mov r8d, eax
+    mov eax, 186
+    syscall
+    mov edi, r8d
+    mov esi, eax
+    mov edx, 5
+    mov eax, 234
+    syscall
+    add rsp, 40
+90: ret
+    .globl xol_head_end
+xol_head_end:
+    .popsection
+"#
+);
+
+unsafe extern "C" {
+    static xol_head_start: u8;
+    static xol_head_end: u8;
+}
+
+/// The head as bytes.
+#[must_use]
+pub fn head() -> &'static [u8] {
+    let start = &raw const xol_head_start;
+    let len = (&raw const xol_head_end).addr() - start.addr();
+    // SAFETY: both labels delimit one object of .rodata, assembled above.
+    unsafe { core::slice::from_raw_parts(start, len) }
+}
+
+/// Offset of the handler in the head.
+pub const HANDLER: u64 = 176;
+/// Offset of sa_restorer.
+pub const RESTORER: u64 = 16;
+/// Offset of the pointer to the table.
+pub const TABLE: u64 = 32;
+/// Offset of the word that says the program itself ignores SIGTRAP.
+pub const IGNORED: u64 = 40;
+/// Offset of the ranges: pairs of first and one past last.
+pub const RANGES: u64 = 48;
+/// How many ranges there can be.
+pub const MAX_RANGES: usize = 8;
+/// Where scratch space for the arguments of injected calls begins.
+pub const SCRATCH: u64 = 1024;
+/// `si_code` of a trap whose effect the tracer computes ("xol").
+pub const SI_DONE: i32 = 0x0078_6f6c;
+/// sa_flags of the handler: SA_SIGINFO | SA_RESTORER | SA_ONSTACK | SA_RESTART | SA_NODEFER.
+pub const SA_FLAGS: u64 = 4 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000 | 0x4000_0000;

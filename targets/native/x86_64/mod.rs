@@ -1,0 +1,264 @@
+//! x86-64: `struct user_regs_struct` of <asm/ptrace.h>, `struct rt_sigframe` of
+//! arch/x86/include/asm/sigframe.h, and system calls by SYSCALL.
+
+pub mod head;
+
+use xol_arch::{Addr, x86_64};
+
+/// The architecture this build traces.
+pub type Native = x86_64::X86_64;
+/// Its registers.
+pub type Regs = x86_64::Regs;
+
+/// Words in the NT_PRSTATUS register set.
+pub const REGSET_WORDS: usize = 27;
+/// The largest extended state that is saved around an injected call, in bytes (AMX included).
+pub const FPSTATE_MAX: usize = 12 * 1024;
+/// The register set that holds it: NT_X86_XSTATE.
+pub const NT_FPSTATE: i32 = 0x202;
+/// e_machine of this architecture's ELF files.
+pub const ELF_MACHINE: u16 = 62;
+
+/// Bytes below the stack pointer that belong to the running function (System V ABI, 3.2.2).
+pub const RED_ZONE: u64 = 128;
+
+/// `syscall; mov $15,%eax; syscall`: one call, then rt_sigreturn from the frame at RSP.
+pub const CALL_STUB: &[u8] = &[0x0f, 0x05, 0xb8, 0x0f, 0x00, 0x00, 0x00, 0x0f, 0x05];
+/// How far into the stub the PC stands in both stops of the first call.
+pub const CALL_STUB_STOP: u64 = 2;
+/// Length of the instruction that makes a system call.
+pub const SYSCALL_LEN: u64 = 2;
+
+/// Where the PC is in the register set, in bytes: for PTRACE_POKEUSER.
+pub const USER_PC: Option<usize> = Some(16 * 8);
+
+/// Registers from the kernel's NT_PRSTATUS words.
+#[must_use]
+pub fn from_words(w: &[u64; REGSET_WORDS]) -> Regs {
+    Regs {
+        r15: w[0],
+        r14: w[1],
+        r13: w[2],
+        r12: w[3],
+        rbp: w[4],
+        rbx: w[5],
+        r11: w[6],
+        r10: w[7],
+        r9: w[8],
+        r8: w[9],
+        rax: w[10],
+        rcx: w[11],
+        rdx: w[12],
+        rsi: w[13],
+        rdi: w[14],
+        orig_rax: w[15],
+        rip: w[16],
+        cs: w[17],
+        rflags: w[18],
+        rsp: w[19],
+        ss: w[20],
+        fs_base: w[21],
+        gs_base: w[22],
+        ds: w[23],
+        es: w[24],
+        fs: w[25],
+        gs: w[26],
+    }
+}
+
+/// The kernel's NT_PRSTATUS words from registers.
+#[must_use]
+pub fn to_words(r: &Regs) -> [u64; REGSET_WORDS] {
+    [
+        r.r15, r.r14, r.r13, r.r12, r.rbp, r.rbx, r.r11, r.r10, r.r9, r.r8, r.rax, r.rcx, r.rdx,
+        r.rsi, r.rdi, r.orig_rax, r.rip, r.cs, r.rflags, r.rsp, r.ss, r.fs_base, r.gs_base, r.ds,
+        r.es, r.fs, r.gs,
+    ]
+}
+
+/// Whether these are the registers of a 32-bit process: CS selects the 32-bit code segment.
+#[must_use]
+pub fn is_32_bit(r: &Regs) -> bool {
+    r.cs == 0x23
+}
+
+/// Whether the thread is inside a system call that the kernel may restart.
+#[must_use]
+pub fn in_syscall(r: &Regs) -> bool {
+    (r.orig_rax as i64) >= 0
+}
+
+/// The number of the call the thread is in.
+#[must_use]
+pub fn syscall_number(r: &Regs) -> u64 {
+    r.orig_rax
+}
+
+/// The result register as the kernel left it.
+#[must_use]
+pub fn result(r: &Regs) -> i64 {
+    r.rax as i64
+}
+
+/// Argument `n` of a system call.
+#[must_use]
+pub fn syscall_arg(r: &Regs, n: usize) -> u64 {
+    match n {
+        0 => r.rdi,
+        1 => r.rsi,
+        2 => r.rdx,
+        3 => r.r10,
+        4 => r.r8,
+        _ => r.r9,
+    }
+}
+
+/// Sets argument `n` of a system call.
+pub fn set_syscall_arg(r: &mut Regs, n: usize, value: u64) {
+    match n {
+        0 => r.rdi = value,
+        1 => r.rsi = value,
+        2 => r.rdx = value,
+        3 => r.r10 = value,
+        4 => r.r8 = value,
+        _ => r.r9 = value,
+    }
+}
+
+/// Makes the thread issue its current call again: PC back on the SYSCALL, RAX the number.
+pub fn rewind_syscall(r: &mut Regs) {
+    r.rip = r.rip.wrapping_sub(SYSCALL_LEN);
+    r.rax = r.orig_rax;
+    r.orig_rax = u64::MAX;
+}
+
+/// Tells the kernel that nothing is to be restarted in these registers.
+pub fn forget_syscall(r: &mut Regs) {
+    r.orig_rax = u64::MAX;
+}
+
+/// Registers that run the call stub at `stub` with the signal frame at `frame`.
+#[must_use]
+pub fn enter_stub(r: &Regs, stub: Addr, frame: Addr, number: u64, args: [u64; 6]) -> Regs {
+    let mut call = *r;
+    call.rip = stub.0;
+    call.rsp = frame.0;
+    call.rax = number;
+    call.orig_rax = u64::MAX;
+    for (n, value) in args.into_iter().enumerate() {
+        set_syscall_arg(&mut call, n, value);
+    }
+    // DF would survive into rt_sigreturn only; TF would trap.
+    call.rflags &= !0x500;
+    call
+}
+
+/// The size of a signal frame with `fpstate` bytes of extended state, with room to align.
+#[must_use]
+pub fn frame_size(fpstate: usize) -> usize {
+    UCONTEXT + fpstate + 4 + 64 + 16
+}
+
+const UCONTEXT: usize = 40 + 256 + 8;
+const SW_RESERVED: usize = 464;
+const FP_XSTATE_MAGIC1: u32 = 0x4650_5853;
+const FP_XSTATE_MAGIC2: u32 = 0x4650_5845;
+/// UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS
+const UC_FLAGS: u64 = 7;
+
+/// Writes to `out` a signal frame that stands at `at` (16-byte aligned) and from which
+/// rt_sigreturn restores `regs`, `mask` and the extended state `fpstate` (as NT_X86_XSTATE
+/// gives it). A thread in a restartable call gets the call again.
+pub fn write_frame(regs: &Regs, mask: u64, fpstate: &[u8], at: Addr, out: &mut [u8]) {
+    let mut regs = *regs;
+    if in_syscall(&regs) && matches!(result(&regs), -516 | -514..=-512 | -4) {
+        rewind_syscall(&mut regs);
+    }
+    out.fill(0);
+    let r = &regs;
+    put(out, 0, UC_FLAGS);
+    // uc_stack at 16: SS_DISABLE is not what the thread may have; sigreturn restores the
+    // alternate stack from here and ignores an error, so name one that is refused.
+    put(out, 16, 0);
+    put(out, 24, 0xffff_ffff);
+    put(out, 32, 0);
+    let gregs = [
+        r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15, r.rdi, r.rsi, r.rbp, r.rbx, r.rdx,
+        r.rax, r.rcx, r.rsp, r.rip, r.rflags,
+    ];
+    for (i, value) in gregs.into_iter().enumerate() {
+        put(out, 40 + 8 * i, value);
+    }
+    // cs, gs, fs, ss as four 16-bit words.
+    put(out, 40 + 8 * 18, (r.cs & 0xffff) | (r.ss & 0xffff) << 48);
+    put(out, 40 + 256, mask);
+    let fp_at = (at.0 + UCONTEXT as u64 + 63) & !63;
+    let fp = (fp_at - at.0) as usize;
+    if fpstate.len() >= 576 {
+        put(out, 40 + 8 * 23, fp_at);
+        out[fp..fp + fpstate.len()].copy_from_slice(fpstate);
+        // The regset carries XCR0 where the frame has struct _fpx_sw_bytes.
+        let mut xcr0 = [0; 8];
+        xcr0.copy_from_slice(&fpstate[SW_RESERVED..SW_RESERVED + 8]);
+        let size = fpstate.len() as u32;
+        let sw = fp + SW_RESERVED;
+        out[sw..sw + 48].fill(0);
+        out[sw..sw + 4].copy_from_slice(&FP_XSTATE_MAGIC1.to_ne_bytes());
+        out[sw + 4..sw + 8].copy_from_slice(&(size + 4).to_ne_bytes());
+        out[sw + 8..sw + 16].copy_from_slice(&xcr0);
+        out[sw + 16..sw + 20].copy_from_slice(&size.to_ne_bytes());
+        let end = fp + fpstate.len();
+        out[end..end + 4].copy_from_slice(&FP_XSTATE_MAGIC2.to_ne_bytes());
+    }
+}
+
+fn put(out: &mut [u8], at: usize, value: u64) {
+    out[at..at + 8].copy_from_slice(&value.to_ne_bytes());
+}
+
+/// The end of user addresses with four-level page tables.
+pub const USER_END: u64 = 0x7fff_ffff_f000;
+/// Size of a page of memory in bytes.
+pub const PAGE: u64 = 4096;
+
+/// No simulated x86-64 instruction writes a vector register.
+///
+/// # Errors
+/// Always.
+pub fn set_vector(_: crate::ptrace::Tid, _: u8, _: u128) -> std::io::Result<()> {
+    Err(std::io::ErrorKind::Unsupported.into())
+}
+
+/// The extended state of a stopped thread, as the frame wants it; its length.
+#[must_use]
+pub fn get_fpstate(tid: crate::ptrace::Tid, to: &mut [u8]) -> usize {
+    crate::ptrace::sys::get_regset(tid, NT_FPSTATE, to).unwrap_or(0)
+}
+
+/// How far from the code slots are mapped, in bytes: within every 32-bit displacement, with room
+/// for the slots themselves.
+pub const SLOT_REACH: u64 = (1 << 31) - (1 << 27);
+
+/// Whether `si_code` of a SIGTRAP says that INT3 was executed.
+#[must_use]
+pub fn is_trap(code: i32) -> bool {
+    code == crate::ptrace::sys::SI_KERNEL
+}
+
+/// Whether it says that a single step is done: TRAP_TRACE.
+#[must_use]
+pub fn is_step(code: i32) -> bool {
+    code == 2
+}
+
+/// Whether this call makes a child that shares memory by its nature.
+#[must_use]
+pub fn is_vfork(number: i64) -> bool {
+    number == libc::SYS_vfork
+}
+
+/// epoll_wait, which not every architecture has.
+#[must_use]
+pub fn is_epoll_wait(number: i64) -> bool {
+    number == libc::SYS_epoll_wait
+}

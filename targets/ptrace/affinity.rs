@@ -1,0 +1,88 @@
+//! On which CPU the tracer runs (RULES A7).
+//!
+//! A stop costs a fraction where tracer and tracee share a CPU. So the tracer follows the thread
+//! that traps, unless threads trap on several CPUs at a time, or one of them is real-time: it
+//! would not let us run.
+
+use super::procfs;
+use super::sys::{self, CpuSet, Tid};
+
+const CHECK_EVERY_NS: u64 = 5_000_000;
+const STREAK: u32 = 64;
+
+#[derive(Debug, Default)]
+pub(super) struct Affinity {
+    home: Option<CpuSet>,
+    pinned: Option<usize>,
+    /// Threads that trapped since the last check.
+    seen: [Option<Tid>; 4],
+    traps: u32,
+    checked_ns: u64,
+    last: Option<Tid>,
+    run: u32,
+}
+
+impl Affinity {
+    /// Whether one thread has had all of the last stops.
+    pub(super) fn streak(&mut self) -> bool {
+        let long = self.run >= STREAK;
+        if long {
+            self.run = 0;
+        }
+        long
+    }
+
+    /// The thread that trapped last.
+    pub(super) fn last(&self) -> Option<Tid> {
+        self.last
+    }
+
+    pub(super) fn trapped(&mut self, tid: Tid) {
+        if self.last == Some(tid) {
+            self.run += 1;
+        } else {
+            self.last = Some(tid);
+            self.run = 0;
+            if !self.seen.contains(&Some(tid)) {
+                let i = self.seen.iter().position(Option::is_none).unwrap_or(0);
+                self.seen[i] = Some(tid);
+            }
+        }
+        self.traps += 1;
+        if self.traps & 31 == 1 {
+            let now = sys::now_ns();
+            if now - self.checked_ns > CHECK_EVERY_NS {
+                self.checked_ns = now;
+                self.follow();
+            }
+        }
+    }
+
+    /// Moves to the CPU that all recent traps came from, or lets the scheduler choose.
+    fn follow(&mut self) {
+        let home = match self.home {
+            Some(home) => home,
+            None => match sys::get_affinity() {
+                Ok(home) => *self.home.insert(home),
+                Err(_) => return,
+            },
+        };
+        let mut common = None;
+        let mut one = true;
+        for tid in self.seen.iter().flatten() {
+            let Some((cpu, policy)) = procfs::cpu_and_policy(*tid) else { continue };
+            let real_time = matches!(policy as i32, libc::SCHED_FIFO | libc::SCHED_RR)
+                || policy as i32 == libc::SCHED_DEADLINE;
+            one &= !real_time && common.is_none_or(|c| c == cpu) && home.has(cpu);
+            common = Some(cpu);
+        }
+        self.seen = [self.last, None, None, None];
+        let want = common.filter(|_| one);
+        if want != self.pinned {
+            let set = want.map_or(home, CpuSet::only);
+            if sys::set_affinity(&set).is_ok() {
+                self.pinned = want;
+            }
+        }
+    }
+}

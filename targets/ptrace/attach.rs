@@ -1,0 +1,253 @@
+//! How a running process becomes a target, and how any target stops being one.
+
+use super::space::Space;
+use super::sys::{self, Pid, Tid};
+use super::thread::{Process, State, Thread};
+use super::{Ptrace, is_gone, procfs};
+use crate::native;
+use std::{fmt, fs, io};
+
+/// What is asked of the kernel for every tracee. Never PTRACE_O_EXITKILL: the target outlives us.
+pub(super) const OPTIONS: i32 = libc::PTRACE_O_TRACECLONE
+    | libc::PTRACE_O_TRACEFORK
+    | libc::PTRACE_O_TRACEVFORK
+    | libc::PTRACE_O_TRACEEXEC
+    | libc::PTRACE_O_TRACESYSGOOD;
+const PTRACE_O_SUSPEND_SECCOMP: i32 = 1 << 21;
+
+/// Why a process cannot be attached to. Displays as one sentence and what to try.
+#[derive(Debug)]
+pub enum AttachError {
+    /// There is no such process.
+    Gone(Pid),
+    /// It has exited and waits for its parent.
+    Zombie(Pid),
+    /// Another tracer has it: its pid and name.
+    Traced(Pid, i32, String),
+    /// It is ours that asks.
+    Ourselves,
+    /// The kernel does not let us; the process's user, and Yama's setting where there is one.
+    Forbidden(Pid, u32, Option<u8>),
+    /// It runs in 32-bit mode.
+    Is32Bit(Pid),
+    /// Its program is for another architecture: e_machine.
+    OtherMachine(Pid, u16),
+    /// It is an emulator: its text is not the guest's.
+    Emulator(Pid, String),
+    /// It is a kernel thread.
+    KernelThread(Pid),
+    /// Anything else.
+    Io(Pid, io::Error),
+}
+
+impl fmt::Display for AttachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AttachError::Gone(pid) => {
+                write!(f, "there is no process {pid}; `ps -e` lists those there are")
+            }
+            AttachError::Zombie(pid) => {
+                write!(f, "process {pid} has exited already (a zombie); there is nothing to probe")
+            }
+            AttachError::Traced(pid, by, name) => write!(
+                f,
+                "process {pid} is already traced by process {by} ({name}); detach that tracer first"
+            ),
+            AttachError::Ourselves => f.write_str("xol cannot probe itself; start a second one"),
+            AttachError::Forbidden(pid, uid, yama) => {
+                write!(f, "not allowed to trace process {pid}, which belongs to user {uid}; ")?;
+                match yama {
+                    Some(n @ 1..) => write!(
+                        f,
+                        "kernel.yama.ptrace_scope is {n}: run as root, or start the program with \
+                         `xol … -- CMD`"
+                    ),
+                    _ => f.write_str("run as that user or as root"),
+                }
+            }
+            AttachError::Is32Bit(pid) => write!(
+                f,
+                "process {pid} is a 32-bit process; xol probes 64-bit programs only, try gdb"
+            ),
+            AttachError::OtherMachine(pid, machine) => write!(
+                f,
+                "process {pid} runs a program for {}, this xol is for {}; use an xol built for it",
+                machine_name(*machine),
+                <native::Native as xol_arch::Arch>::NAME
+            ),
+            AttachError::Emulator(pid, name) => write!(
+                f,
+                "process {pid} is an emulator ({name}): its code is not the guest program's; run \
+                 the program natively, or under a VM that xol runs in"
+            ),
+            AttachError::KernelThread(pid) => {
+                write!(f, "process {pid} is a kernel thread; xol probes user programs")
+            }
+            AttachError::Io(pid, error) => write!(f, "cannot trace process {pid}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for AttachError {}
+
+/// The name of an ELF machine.
+#[must_use]
+pub fn machine_name(machine: u16) -> String {
+    match machine {
+        3 => "i386".into(),
+        40 => "arm (32-bit)".into(),
+        62 => "x86_64".into(),
+        183 => "arm64".into(),
+        243 => "riscv".into(),
+        other => format!("ELF machine {other}"),
+    }
+}
+
+/// Programs whose text is not the program's that they run (RULES C7).
+fn is_emulator(name: &str) -> bool {
+    ["qemu-", "valgrind", "memcheck-", "box64", "FEX", "rr"].iter().any(|known| {
+        name.starts_with(known) && (*known != "rr" || name == "rr") && !name.starts_with("qemu-img")
+    })
+}
+
+impl Ptrace {
+    /// Attaches to a process and all its threads, without stopping any.
+    ///
+    /// # Errors
+    /// See [`AttachError`]; what was attached is then let go again when we end.
+    pub fn attach(&mut self, pid: Pid) -> Result<(), AttachError> {
+        check(pid)?;
+        let forbidden_or = |error: io::Error| match error.raw_os_error() {
+            Some(libc::ESRCH | libc::ENOENT) => AttachError::Gone(pid),
+            Some(libc::EPERM | libc::EACCES) => {
+                let uid = procfs::status(Tid(pid.0)).map_or(0, |s| s.euid);
+                let yama = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok();
+                AttachError::Forbidden(pid, uid, yama.and_then(|v| v.trim().parse().ok()))
+            }
+            _ => AttachError::Io(pid, error),
+        };
+        // Until a pass over the threads finds none that is new.
+        loop {
+            let mut new = false;
+            for tid in procfs::tasks(pid).map_err(forbidden_or)? {
+                if self.threads.contains_key(&tid) {
+                    continue;
+                }
+                match sys::seize(tid, OPTIONS) {
+                    Ok(()) => {
+                        self.threads.insert(tid, Thread::new(tid, pid, State::Running));
+                        new = true;
+                    }
+                    Err(error) if is_gone(&error) => {}
+                    // A zombie leader, or a child of a thread we have: traced already.
+                    Err(_) if procfs::status(tid).is_ok_and(|s| s.state == b'Z') => {}
+                    Err(_) if self.early.contains(&tid) => {}
+                    Err(_) if procfs::status(tid).is_ok_and(|s| s.tracer as u32 == std::process::id()) => {}
+                    Err(error) => return Err(forbidden_or(error)),
+                }
+            }
+            if !new {
+                break;
+            }
+        }
+        if !self.threads.values().any(|t| t.pid == pid) {
+            return Err(AttachError::Zombie(pid));
+        }
+        let space = Space::open(pid).map_err(forbidden_or)?;
+        let space = self.add_space(space);
+        self.add_process(pid, space, false);
+        Ok(())
+    }
+
+    pub(super) fn add_process(&mut self, pid: Pid, space: super::SpaceId, launched: bool) {
+        let injectable = self.may_inject(Tid(pid.0));
+        let action = super::Action::Default;
+        let process = Process {
+            pid,
+            space,
+            action,
+            protected: false,
+            injectable,
+            shares_memory: false,
+            launched,
+        };
+        self.processes.insert(pid, process);
+    }
+
+    /// Whether calls may be made in the process: not past a seccomp filter, unless the kernel
+    /// suspends it for us (RULES B2).
+    fn may_inject(&mut self, tid: Tid) -> bool {
+        if procfs::status(tid).map_or(0, |s| s.seccomp) == 0 {
+            return true;
+        }
+        sys::set_options(tid, OPTIONS | PTRACE_O_SUSPEND_SECCOMP).is_ok()
+    }
+
+    /// Looks again whether calls may be made in a process: a seccomp filter may be new.
+    pub fn check_injectable(&mut self, tid: Tid) -> bool {
+        let injectable = self.may_inject(tid);
+        if let Some(pid) = self.threads.get(&tid).map(|t| t.pid)
+            && let Some(process) = self.processes.get_mut(&pid)
+        {
+            process.injectable = injectable;
+        }
+        injectable
+    }
+
+    /// Lets a stopped thread go for good, delivering `signal`.
+    ///
+    /// # Errors
+    /// ESRCH when it is gone.
+    pub fn detach_thread(&mut self, tid: Tid, signal: i32) -> io::Result<()> {
+        self.flush_regs(tid)?;
+        let result = sys::detach(tid, signal);
+        self.threads.remove(&tid);
+        result
+    }
+}
+
+/// What can be said before the kernel is asked.
+fn check(pid: Pid) -> Result<(), AttachError> {
+    if pid.0 as u32 == std::process::id() {
+        return Err(AttachError::Ourselves);
+    }
+    let Ok(status) = procfs::status(Tid(pid.0)) else { return Err(AttachError::Gone(pid)) };
+    if status.state == b'X' || status.state == b'Z' && procfs::tasks(pid).map_or(1, |t| t.len()) < 2 {
+        return Err(AttachError::Zombie(pid));
+    }
+    if status.tracer != 0 {
+        let by = procfs::status(Tid(status.tracer)).map(|s| s.name).unwrap_or_default();
+        return Err(AttachError::Traced(pid, status.tracer, by));
+    }
+    let exe = format!("/proc/{pid}/exe");
+    match fs::read_link(&exe) {
+        Ok(path) => {
+            let name = path.file_name().map(|n| n.to_string_lossy().into_owned());
+            if let Some(name) = name.filter(|name| is_emulator(name)) {
+                return Err(AttachError::Emulator(pid, name));
+            }
+        }
+        // The kernel's own have none; for others it may be forbidden, and SEIZE says so.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(AttachError::KernelThread(pid));
+        }
+        Err(_) => return Ok(()),
+    }
+    check_machine(pid, &exe)
+}
+
+fn check_machine(pid: Pid, exe: &str) -> Result<(), AttachError> {
+    use std::io::Read;
+    let mut ident = [0u8; 20];
+    let read = fs::File::open(exe).and_then(|mut file| file.read_exact(&mut ident));
+    if read.is_err() || !ident.starts_with(b"\x7fELF") {
+        return Ok(());
+    }
+    if ident[4] == 1 {
+        return Err(AttachError::Is32Bit(pid));
+    }
+    match u16::from_le_bytes([ident[18], ident[19]]) {
+        native::ELF_MACHINE => Ok(()),
+        other => Err(AttachError::OtherMachine(pid, other)),
+    }
+}

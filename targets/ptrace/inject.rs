@@ -1,0 +1,223 @@
+//! Calls made in the target that right themselves (RULES A3c, B).
+//!
+//! The thread runs a stub that makes the call and then returns from a signal frame, which holds
+//! everything it had. While we live we take it back between the two; should we die at any point,
+//! the frame brings it back. Where it comes back to must not need us either: a thread that
+//! stands behind a trap is put on the trap first.
+
+use super::space::{Area, PAGE, Space, SpaceId};
+use super::sys::{self, EVENT_STOP, SYSCALL_STOP, Status, Tid, Whom};
+use super::thread::{Dirty, State};
+use super::{Ptrace, gone, procfs};
+use crate::native;
+use std::{fmt, io};
+use xol_arch::{Addr, Regs as _};
+
+/// An argument that stands for the address of the buffer.
+pub(super) const BUFFER: u64 = 0x786f_6c62_7566_0000;
+
+/// Why a call could not be made in the target.
+#[derive(Debug)]
+pub enum InjectError {
+    /// No thread of the process can make a call now; with what the last one tried was doing.
+    NoThread(String),
+    /// There is no padding for the first stub.
+    NoPadding,
+    /// A seccomp filter might not allow it (RULES B2).
+    Seccomp,
+    /// The call itself failed.
+    Refused(&'static str, io::Error),
+    /// ptrace or /proc failed.
+    Io(io::Error),
+}
+
+impl fmt::Display for InjectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            InjectError::NoThread(why) => write!(f, "no thread can make a call for us: {why}"),
+            InjectError::NoPadding => f.write_str("no padding behind any text segment for a stub"),
+            InjectError::Seccomp => f.write_str("the process has a seccomp filter"),
+            InjectError::Refused(call, error) => write!(f, "{call} in the process failed: {error}"),
+            InjectError::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<io::Error> for InjectError {
+    fn from(error: io::Error) -> Self {
+        InjectError::Io(error)
+    }
+}
+
+impl Ptrace {
+    /// Makes one call in a stopped thread and brings the thread back to where it was. An argument
+    /// [`BUFFER`] becomes the address of `buffer` in the target, written before the call and
+    /// read back after it.
+    ///
+    /// # Errors
+    /// ESRCH when the thread dies; EFAULT when its stack has no room for the frame. The call's
+    /// own failure is in the value: -errno.
+    pub(super) fn call_at(
+        &mut self,
+        tid: Tid,
+        stub: Addr,
+        number: i64,
+        mut args: [u64; 6],
+        buffer: &mut [u8],
+    ) -> io::Result<i64> {
+        self.flush_regs(tid)?;
+        let regs = sys::get_regs(tid)?;
+        let mask = sys::get_sigmask(tid)?;
+        let mut fpstate = vec![0u8; native::FPSTATE_MAX];
+        let n = native::get_fpstate(tid, &mut fpstate);
+        fpstate.truncate(n);
+        let size = native::frame_size(n) as u64;
+        let at = (regs.sp().0 - native::RED_ZONE - size) & !63;
+        let buffer_at = at - (buffer.len() as u64).next_multiple_of(64);
+        // What goes on the stack: the buffer, then the frame; and what was there.
+        let mut below = vec![0u8; (at + size - buffer_at) as usize];
+        let mut had = below.clone();
+        let (head, frame) = below.split_at_mut((at - buffer_at) as usize);
+        head[..buffer.len()].copy_from_slice(buffer);
+        native::write_frame(&regs, mask, &fpstate, Addr(at), frame);
+        for arg in &mut args {
+            if *arg == BUFFER {
+                *arg = buffer_at;
+            }
+        }
+
+        let pid = self.known(tid)?.pid;
+        sys::vm_read(pid, Addr(buffer_at), &mut had)?;
+        sys::vm_write(pid, Addr(buffer_at), &below)?;
+        sys::set_regs(tid, &native::enter_stub(&regs, stub, Addr(at), number as u64, args))?;
+        // No signal finds the thread at the stub; the frame has the old mask, should we die.
+        sys::set_sigmask(tid, !0)?;
+        let value = self.run_stub(tid, stub)?;
+        sys::set_sigmask(tid, mask)?;
+        sys::set_regs(tid, &regs)?;
+        sys::vm_read(pid, Addr(buffer_at), buffer)?;
+        sys::vm_write(pid, Addr(buffer_at), &had)?;
+        let thread = self.known(tid)?;
+        thread.state = State::Stopped;
+        thread.regs = Some(regs);
+        thread.dirty = Dirty::No;
+        Ok(value)
+    }
+
+    /// Continues to the exit of the stub's call; a stop that came in between goes on.
+    fn run_stub(&mut self, tid: Tid, stub: Addr) -> io::Result<i64> {
+        let stop = stub.add(native::CALL_STUB_STOP);
+        let mut entered = false;
+        loop {
+            sys::cont_to_syscall(tid, 0)?;
+            let status = loop {
+                match sys::wait(Whom::One(tid), false, true) {
+                    Ok(Some((_, status))) => break status,
+                    Ok(None) => {}
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            };
+            match status {
+                Status::Stopped { signal: SYSCALL_STOP, .. } => {
+                    let regs = sys::get_regs(tid)?;
+                    if regs.pc() != stop {
+                        // The exit of the call the thread was in before.
+                    } else if entered {
+                        return Ok(native::result(&regs));
+                    } else {
+                        entered = true;
+                    }
+                }
+                Status::Stopped { signal, event: EVENT_STOP } if signal != libc::SIGTRAP => {
+                    // A group stop: the thread joins it when it has come back.
+                    self.known(tid)?.rejoin = true;
+                }
+                Status::Stopped { .. } => {}
+                Status::Exited(_) | Status::Killed(_) => return Err(gone()),
+            }
+        }
+    }
+
+    /// Makes a call in a stopped thread, through the stub in the head.
+    ///
+    /// # Errors
+    /// As for [`InjectError`]; the call's own failure is in the value: -errno.
+    pub(super) fn call(
+        &mut self,
+        tid: Tid,
+        number: i64,
+        args: [u64; 6],
+        buffer: &mut [u8],
+    ) -> Result<i64, InjectError> {
+        let space = self.space_of(tid).ok_or_else(gone)?;
+        let head = self.spaces.get(&space).and_then(|s| s.head);
+        match head {
+            Some(head) => Ok(self.call_at(tid, head.start, number, args, buffer)?),
+            None => self.call_from_padding(tid, space, number, args, buffer),
+        }
+    }
+
+    /// Makes a call with the stub in zero padding, which is zero again afterwards.
+    pub(super) fn call_from_padding(
+        &mut self,
+        tid: Tid,
+        space: SpaceId,
+        number: i64,
+        args: [u64; 6],
+        buffer: &mut [u8],
+    ) -> Result<i64, InjectError> {
+        let pid = self.known(tid)?.pid;
+        let maps = procfs::maps(pid)?;
+        let memory = self.spaces.get(&space).ok_or_else(gone)?;
+        let stub = memory.bootstrap_stub(&maps).ok_or(InjectError::NoPadding)?;
+        memory.write(stub, native::CALL_STUB)?;
+        let value = self.call_at(tid, stub, number, args, buffer);
+        if let Some(memory) = self.spaces.get(&space) {
+            memory.write(stub, &[0; native::CALL_STUB.len()])?;
+        }
+        Ok(value?)
+    }
+
+    /// Maps `len` bytes of read-and-execute memory within reach of `near`.
+    ///
+    /// # Errors
+    /// [`InjectError::Refused`] where there is no hole, or mmap fails.
+    pub(super) fn map(
+        &mut self,
+        tid: Tid,
+        near: Area,
+        len: u64,
+        reach: u64,
+    ) -> Result<Area, InjectError> {
+        let pid = self.known(tid)?.pid;
+        let maps = procfs::maps(pid)?;
+        let len = len.next_multiple_of(PAGE);
+        let Some(hole) = Space::hole(&maps, near, len, reach) else {
+            let error = io::Error::from_raw_os_error(libc::ENOMEM);
+            return Err(InjectError::Refused("mmap near the code", error));
+        };
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+        let args = [
+            hole.0,
+            len,
+            (libc::PROT_READ | libc::PROT_EXEC) as u64,
+            flags as u64,
+            u64::MAX,
+            0,
+        ];
+        let value = self.call(tid, libc::SYS_mmap, args, &mut [])?;
+        if (-4095..0).contains(&value) {
+            let error = io::Error::from_raw_os_error(-value as i32);
+            return Err(InjectError::Refused("mmap", error));
+        }
+        let area = Area { start: Addr(value as u64), len };
+        if area.start != hole {
+            // A kernel before 4.17 took the address as a hint.
+            self.call(tid, libc::SYS_munmap, [area.start.0, len, 0, 0, 0, 0], &mut [])?;
+            let error = io::Error::from_raw_os_error(libc::ENOMEM);
+            return Err(InjectError::Refused("mmap near the code", error));
+        }
+        Ok(area)
+    }
+}

@@ -1,0 +1,93 @@
+//! One stopped thread, as `arch` sees it.
+
+use super::sys::{self, Pid, Tid};
+use super::thread::{Dirty, State};
+use super::{Ptrace, gone};
+use crate::native::{Native, Regs};
+use std::io;
+use xol_arch::{Addr, Fault, Machine, Memory, Regs as _};
+
+/// A stopped thread's registers and memory. Changes reach the thread when it goes on.
+#[derive(Debug)]
+pub struct Stopped<'a> {
+    tid: Tid,
+    pid: Pid,
+    regs: &'a mut Regs,
+    dirty: &'a mut Dirty,
+}
+
+impl Ptrace {
+    /// Looks at a stopped thread.
+    ///
+    /// # Errors
+    /// ESRCH if it is not stopped, or gone (killed meanwhile).
+    pub fn stopped(&mut self, tid: Tid) -> io::Result<Stopped<'_>> {
+        let thread = self.threads.get_mut(&tid).ok_or_else(gone)?;
+        if matches!(thread.state, State::Running | State::Starting) {
+            return Err(gone());
+        }
+        if thread.regs.is_none() {
+            thread.regs = Some(sys::get_regs(tid)?);
+        }
+        let regs = thread.regs.as_mut().ok_or_else(gone)?;
+        Ok(Stopped { tid, pid: thread.pid, regs, dirty: &mut thread.dirty })
+    }
+
+    /// The registers of a stopped thread.
+    ///
+    /// # Errors
+    /// As for [`Ptrace::stopped`].
+    pub fn regs(&mut self, tid: Tid) -> io::Result<Regs> {
+        Ok(*self.stopped(tid)?.regs)
+    }
+
+    /// Writes changed registers to the thread now.
+    pub(super) fn flush_regs(&mut self, tid: Tid) -> io::Result<()> {
+        let thread = self.known(tid)?;
+        if let Some(regs) = &thread.regs {
+            match thread.dirty {
+                Dirty::No => {}
+                Dirty::Pc => sys::set_pc(tid, regs, regs.pc())?,
+                Dirty::All => sys::set_regs(tid, regs)?,
+            }
+        }
+        thread.dirty = Dirty::No;
+        Ok(())
+    }
+}
+
+impl Stopped<'_> {
+    /// The registers, to look at.
+    #[must_use]
+    pub fn seen(&self) -> &Regs {
+        self.regs
+    }
+
+    /// Sets the PC and nothing else.
+    pub fn set_pc(&mut self, pc: Addr) {
+        self.regs.set_pc(pc);
+        *self.dirty = (*self.dirty).max(Dirty::Pc);
+    }
+}
+
+impl Memory for Stopped<'_> {
+    fn read(&mut self, at: Addr, to: &mut [u8]) -> Result<(), Fault> {
+        sys::vm_read(self.pid, at, to).map_err(|_| Fault { at, write: false })
+    }
+
+    fn write(&mut self, at: Addr, from: &[u8]) -> Result<(), Fault> {
+        sys::vm_write(self.pid, at, from).map_err(|_| Fault { at, write: true })
+    }
+}
+
+impl Machine<Native> for Stopped<'_> {
+    fn regs(&mut self) -> &mut Regs {
+        *self.dirty = Dirty::All;
+        self.regs
+    }
+
+    fn set_vector(&mut self, n: u8, value: u128) -> Result<(), Fault> {
+        let at = self.regs.pc();
+        crate::native::set_vector(self.tid, n, value).map_err(|_| Fault { at, write: true })
+    }
+}

@@ -1,0 +1,135 @@
+//! Processes of this machine, through ptrace(2).
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | `sys` | the system calls, one function each |
+//! | `procfs` | what /proc says |
+//! | `space` | an address space: its memory and what xol mapped into it |
+//! | `thread` | threads and processes as they are known here |
+//! | `wait` | stops, and going on |
+//! | `attach`, `launch`, `leave` | how a target begins and ends being one |
+//! | `inject` | calls made in the target that right themselves |
+//! | `orphan` | what keeps the target running when its tracer dies |
+//! | `signals` | SIGTRAP's mask and action as if we were not there |
+//! | `restart` | calls that our own stop interrupted |
+//! | `affinity` | on which CPU the tracer runs |
+
+mod affinity;
+mod attach;
+mod head;
+mod inject;
+mod launch;
+mod machine;
+mod orphan;
+pub mod procfs;
+mod restart;
+mod signals;
+mod space;
+pub mod sys;
+mod thread;
+mod wait;
+
+pub use attach::AttachError;
+pub use inject::InjectError;
+pub use launch::{Launch, LaunchError};
+pub use machine::Stopped;
+pub use orphan::Orphan;
+pub use signals::Action;
+pub use space::{Area, PAGE, Space, SpaceId};
+pub use sys::{Pid, SigInfo, Tid};
+pub use thread::{Process, Thread};
+pub use wait::{Event, Go};
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+
+/// All that is traced.
+#[derive(Debug, Default)]
+pub struct Ptrace {
+    threads: HashMap<Tid, Thread>,
+    processes: BTreeMap<Pid, Process>,
+    spaces: BTreeMap<SpaceId, Space>,
+    next_space: u32,
+    /// New tracees that stopped before their parent told of them.
+    early: Vec<Tid>,
+    /// Those of them that it has told of since: ready to start.
+    started: Vec<Tid>,
+    affinity: affinity::Affinity,
+}
+
+impl Ptrace {
+    /// With nothing traced yet.
+    #[must_use]
+    pub fn new() -> Ptrace {
+        Ptrace::default()
+    }
+
+    /// A traced thread.
+    #[must_use]
+    pub fn thread(&self, tid: Tid) -> Option<&Thread> {
+        self.threads.get(&tid)
+    }
+
+    /// All traced threads.
+    pub fn threads(&self) -> impl Iterator<Item = &Thread> {
+        self.threads.values()
+    }
+
+    /// A traced process.
+    #[must_use]
+    pub fn process(&self, pid: Pid) -> Option<&Process> {
+        self.processes.get(&pid)
+    }
+
+    /// All traced processes.
+    pub fn processes(&self) -> impl Iterator<Item = &Process> {
+        self.processes.values()
+    }
+
+    /// An address space; `None` when its last process is gone.
+    #[must_use]
+    pub fn space(&self, id: SpaceId) -> Option<&Space> {
+        self.spaces.get(&id)
+    }
+
+    /// The address space of a thread.
+    #[must_use]
+    pub fn space_of(&self, tid: Tid) -> Option<SpaceId> {
+        let pid = self.threads.get(&tid)?.pid;
+        Some(self.processes.get(&pid)?.space)
+    }
+
+    /// Whether nothing is traced any more.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.threads.is_empty()
+    }
+
+    fn add_space(&mut self, space: Space) -> SpaceId {
+        let id = SpaceId(self.next_space);
+        self.next_space += 1;
+        self.spaces.insert(id, space);
+        id
+    }
+
+    /// Forgets a space that no process has any more.
+    fn drop_unused_space(&mut self, id: SpaceId) {
+        if !self.processes.values().any(|p| p.space == id) {
+            self.spaces.remove(&id);
+        }
+    }
+
+    fn known(&mut self, tid: Tid) -> io::Result<&mut Thread> {
+        self.threads.get_mut(&tid).ok_or_else(gone)
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::from_raw_os_error(libc::ESRCH)
+}
+
+/// Whether an error says that the thread or process is no more.
+#[must_use]
+pub fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ECHILD | libc::ENOENT))
+}

@@ -1,0 +1,236 @@
+//! What /proc says: mappings, signal state, where a thread is.
+
+use super::sys::{Pid, Tid};
+use std::fs;
+use std::io::{self, Read};
+use xol_arch::Addr;
+
+/// One line of /proc/PID/maps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// First byte.
+    pub start: Addr,
+    /// One past the last.
+    pub end: Addr,
+    /// Offset of `start` in the file.
+    pub offset: u64,
+    /// Readable, writable, executable, shared.
+    pub perms: Perms,
+    /// Device and inode: 0:0 and 0 for anonymous memory.
+    pub device: (u32, u32),
+    /// The file's inode.
+    pub inode: u64,
+    /// Path as the kernel prints it, or `[stack]` and the like, or empty.
+    pub name: String,
+}
+
+/// The permission letters of a mapping.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Perms {
+    /// r
+    pub read: bool,
+    /// w
+    pub write: bool,
+    /// x
+    pub exec: bool,
+    /// s: writes go to the file or to others.
+    pub shared: bool,
+}
+
+/// The mappings of a process, in address order.
+///
+/// # Errors
+/// ENOENT or ESRCH when the process is gone; EACCES when it is not ours to look at.
+pub fn maps(pid: Pid) -> io::Result<Vec<Mapping>> {
+    let text = fs::read(format!("/proc/{pid}/maps"))?;
+    Ok(text.split(|&b| b == b'\n').filter_map(parse_mapping).collect())
+}
+
+fn parse_mapping(line: &[u8]) -> Option<Mapping> {
+    let line = String::from_utf8_lossy(line);
+    let mut fields = line.splitn(6, ' ');
+    let (start, end) = fields.next()?.split_once('-')?;
+    let perms = fields.next()?.as_bytes();
+    let offset = u64::from_str_radix(fields.next()?, 16).ok()?;
+    let (major, minor) = fields.next()?.split_once(':')?;
+    let inode = fields.next()?.parse().ok()?;
+    let name = fields.next().unwrap_or("").trim_start().to_owned();
+    Some(Mapping {
+        start: Addr(u64::from_str_radix(start, 16).ok()?),
+        end: Addr(u64::from_str_radix(end, 16).ok()?),
+        offset,
+        perms: Perms {
+            read: perms.first() == Some(&b'r'),
+            write: perms.get(1) == Some(&b'w'),
+            exec: perms.get(2) == Some(&b'x'),
+            shared: perms.get(3) == Some(&b's'),
+        },
+        device: (u32::from_str_radix(major, 16).ok()?, u32::from_str_radix(minor, 16).ok()?),
+        inode,
+        name,
+    })
+}
+
+/// The fields of /proc/PID/task/TID/status that matter here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskStatus {
+    /// Tgid.
+    pub tgid: i32,
+    /// State: R, S, D, T, t, Z, X…
+    pub state: u8,
+    /// TracerPid.
+    pub tracer: i32,
+    /// Effective user.
+    pub euid: u32,
+    /// Signals pending for the thread and for the process.
+    pub pending: u64,
+    /// SigBlk: bit 0 for signal 1.
+    pub blocked: u64,
+    /// SigIgn.
+    pub ignored: u64,
+    /// SigCgt.
+    pub caught: u64,
+    /// Seccomp: 0 none, 1 strict, 2 filter.
+    pub seccomp: u32,
+    /// The command's name.
+    pub name: String,
+    /// VmHWM in KiB.
+    pub peak_kib: u64,
+}
+
+/// Reads a thread's status.
+///
+/// # Errors
+/// ENOENT or ESRCH when it is gone.
+pub fn status(tid: Tid) -> io::Result<TaskStatus> {
+    // Numeric /proc/TID works for threads too, and is one component shorter.
+    let mut buffer = [0u8; 4096];
+    let mut file = fs::File::open(format!("/proc/{tid}/status"))?;
+    let n = file.read(&mut buffer)?;
+    Ok(parse_status(&buffer[..n]))
+}
+
+fn parse_status(text: &[u8]) -> TaskStatus {
+    let mut status = TaskStatus::default();
+    for line in text.split(|&b| b == b'\n') {
+        let Some(colon) = line.iter().position(|&b| b == b':') else { continue };
+        let (key, value) = (&line[..colon], &line[colon + 1..]);
+        let value = std::str::from_utf8(value).unwrap_or("").trim();
+        let hex = || u64::from_str_radix(value, 16).unwrap_or(0);
+        match key {
+            b"Name" => value.clone_into(&mut status.name),
+            b"Tgid" => status.tgid = value.parse().unwrap_or(0),
+            b"State" => status.state = value.bytes().next().unwrap_or(b'?'),
+            b"TracerPid" => status.tracer = value.parse().unwrap_or(0),
+            b"Uid" => {
+                let euid = value.split_whitespace().nth(1);
+                status.euid = euid.and_then(|v| v.parse().ok()).unwrap_or(0);
+            }
+            b"VmHWM" => {
+                let kib = value.split_whitespace().next();
+                status.peak_kib = kib.and_then(|v| v.parse().ok()).unwrap_or(0);
+            }
+            b"SigPnd" | b"ShdPnd" => status.pending |= hex(),
+            b"SigBlk" => status.blocked = hex(),
+            b"SigIgn" => status.ignored = hex(),
+            b"SigCgt" => status.caught = hex(),
+            b"Seccomp" => status.seccomp = value.parse().unwrap_or(0),
+            _ => {}
+        }
+    }
+    status
+}
+
+/// Where a thread is, as /proc/TID/syscall tells without stopping it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// On a CPU or ready to be.
+    Running,
+    /// Blocked in a system call: its number, user stack pointer and user PC (behind the
+    /// instruction that made the call).
+    InCall {
+        /// The number, -1 for none (a page fault, a stop).
+        number: i64,
+        /// User PC.
+        pc: Addr,
+    },
+    /// The kernel does not say (no CONFIG_HAVE_ARCH_TRACEHOOK, or the thread is gone).
+    Unknown,
+}
+
+/// Reads /proc/TID/syscall.
+#[must_use]
+pub fn whereabouts(tid: Tid) -> Whereabouts {
+    let Ok(text) = fs::read_to_string(format!("/proc/{tid}/syscall")) else {
+        return Whereabouts::Unknown;
+    };
+    let text = text.trim();
+    if text == "running" {
+        return Whereabouts::Running;
+    }
+    let number = text.split(' ').next().and_then(|v| v.parse().ok());
+    let pc = text.rsplit(' ').next().and_then(|v| v.strip_prefix("0x"));
+    match (number, pc.and_then(|v| u64::from_str_radix(v, 16).ok())) {
+        (Some(number), Some(pc)) => Whereabouts::InCall { number, pc: Addr(pc) },
+        _ => Whereabouts::Unknown,
+    }
+}
+
+/// The threads of a process.
+///
+/// # Errors
+/// ENOENT when it is gone.
+pub fn tasks(pid: Pid) -> io::Result<Vec<Tid>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
+        if let Some(tid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
+            all.push(Tid(tid));
+        }
+    }
+    Ok(all)
+}
+
+/// When a thread last left a CPU, in nanoseconds of the scheduler's clock, where
+/// /proc/TID/sched has it.
+#[must_use]
+pub fn last_ran_ns(tid: Tid) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{tid}/sched")).ok()?;
+    let line = text.lines().find(|line| line.starts_with("se.exec_start"))?;
+    let (ms, rest) = line.rsplit(' ').next()?.split_once('.')?;
+    Some(ms.parse::<u64>().ok()? * 1_000_000 + rest.parse::<u64>().ok()?)
+}
+
+/// The CPU a thread last ran on and its scheduling policy (fields 39 and 41 of stat).
+#[must_use]
+pub fn cpu_and_policy(tid: Tid) -> Option<(usize, u32)> {
+    let text = fs::read_to_string(format!("/proc/{tid}/stat")).ok()?;
+    let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
+    let cpu = fields.nth(36)?.parse().ok()?;
+    let policy = fields.nth(1)?.parse().ok()?;
+    Some((cpu, policy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapping_with_spaces_in_its_name() {
+        let line = b"7f00-8f00 r-xp 00001000 fe:01 123      /tmp/a b (deleted)";
+        let m = parse_mapping(line).unwrap();
+        assert_eq!((m.start, m.end, m.offset), (Addr(0x7f00), Addr(0x8f00), 0x1000));
+        assert_eq!((m.device, m.inode), ((0xfe, 1), 123));
+        assert_eq!(m.name, "/tmp/a b (deleted)");
+        assert!(m.perms.exec && !m.perms.shared && !m.perms.write);
+    }
+
+    #[test]
+    fn our_own_status_agrees_with_what_we_know() {
+        let pid = std::process::id() as i32;
+        let status = status(Tid(pid)).unwrap();
+        assert_eq!(status.tgid, pid);
+        assert!(tasks(Pid(pid)).unwrap().contains(&Tid(pid)));
+        assert!(maps(Pid(pid)).unwrap().iter().any(|m| m.perms.exec && m.inode != 0));
+        assert!(cpu_and_policy(Tid(pid)).is_some());
+    }
+}

@@ -1,0 +1,144 @@
+//! Calls that our own stop interrupted (RULES A5).
+//!
+//! Most calls are restarted by the kernel when a stop without a signal ends them. Those of
+//! signal(7)'s second list return EINTR instead: they are issued again here, with the time they
+//! had left. A thread blocked in a call is left alone where that is possible at all.
+
+use super::procfs::{self, Whereabouts};
+use super::sys::{self, Pid, Tid};
+use super::thread::GiveBack;
+use super::Ptrace;
+use crate::native::{self, Regs, head};
+use std::io;
+use xol_arch::{Addr, Machine as _, Memory as _, Regs as _};
+
+const EINTR: i64 = -(libc::EINTR as i64);
+
+/// How a call names its time limit.
+enum Limit {
+    /// Argument `0`: milliseconds, negative for none.
+    Millis(usize),
+    /// Argument `0`: a pointer to a timespec, null for none.
+    Timespec(usize),
+}
+
+fn limit_of(number: i64) -> Option<Limit> {
+    match number {
+        libc::SYS_epoll_pwait => Some(Limit::Millis(3)),
+        number if native::is_epoll_wait(number) => Some(Limit::Millis(3)),
+        libc::SYS_epoll_pwait2 | libc::SYS_semtimedop => Some(Limit::Timespec(3)),
+        libc::SYS_rt_sigtimedwait => Some(Limit::Timespec(2)),
+        libc::SYS_io_getevents | libc::SYS_io_pgetevents => Some(Limit::Timespec(4)),
+        _ => None,
+    }
+}
+
+impl Ptrace {
+    /// When a thread that is blocked in a call with a time limit began to wait, on
+    /// CLOCK_MONOTONIC in nanoseconds, as far as the scheduler's accounts tell.
+    pub(super) fn when_entered(&self, tid: Tid) -> Option<u64> {
+        let Whereabouts::InCall { number, .. } = procfs::whereabouts(tid) else { return None };
+        limit_of(number)?;
+        // The scheduler's clock is per CPU: read ours where the thread went to sleep.
+        let (cpu, _) = procfs::cpu_and_policy(tid)?;
+        let home = sys::get_affinity().ok()?;
+        if home.has(cpu) {
+            sys::set_affinity(&sys::CpuSet::only(cpu)).ok()?;
+        }
+        std::thread::yield_now();
+        let slept = procfs::last_ran_ns(tid);
+        let ours = procfs::last_ran_ns(Tid(std::process::id() as i32));
+        let now = sys::now_ns();
+        // Failing to widen it again would only cost speed.
+        let _ = sys::set_affinity(&home);
+        Some(now.saturating_sub(ours?.saturating_sub(slept?)))
+    }
+
+    /// If our stop alone ended the thread's call with EINTR, has it issued again.
+    pub(super) fn restart_if_interrupted(
+        &mut self,
+        tid: Tid,
+        entered: Option<u64>,
+    ) -> io::Result<()> {
+        let regs = self.regs(tid)?;
+        if !native::in_syscall(&regs) || native::result(&regs) != EINTR {
+            return Ok(());
+        }
+        let number = native::syscall_number(&regs) as i64;
+        // Not to be repeated: the descriptor is closed, the connection on its way.
+        if matches!(number, libc::SYS_close | libc::SYS_connect) {
+            return Ok(());
+        }
+        let status = procfs::status(tid)?;
+        if status.pending & !status.blocked & !status.ignored != 0 {
+            return Ok(());
+        }
+        let give_back = self.shorten(tid, &regs, number, entered);
+        let mut machine = self.stopped(tid)?;
+        native::rewind_syscall(machine.regs());
+        if let Some((give_back, shortened)) = give_back {
+            native::set_syscall_arg(machine.regs(), give_back.arg, shortened);
+            self.known(tid)?.give_back = Some(give_back);
+        }
+        Ok(())
+    }
+
+    /// The argument that makes the call wait only for what is left of its time.
+    fn shorten(
+        &mut self,
+        tid: Tid,
+        regs: &Regs,
+        number: i64,
+        entered: Option<u64>,
+    ) -> Option<(GiveBack, u64)> {
+        let waited = sys::now_ns().saturating_sub(entered?);
+        let limit = limit_of(number)?;
+        let (Limit::Millis(arg) | Limit::Timespec(arg)) = limit;
+        let value = native::syscall_arg(regs, arg);
+        let give_back = GiveBack { arg, value, entered: false };
+        match limit {
+            Limit::Millis(_) => {
+                let millis = value as u32 as i32;
+                let left = i64::from(millis) - (waited / 1_000_000) as i64;
+                (millis > 0).then(|| (give_back, left.max(0) as u64))
+            }
+            Limit::Timespec(_) => {
+                if value == 0 {
+                    return None;
+                }
+                let mut spec = [0u8; 16];
+                self.stopped(tid).ok()?.read(Addr(value), &mut spec).ok()?;
+                let [secs, nanos] = words(&spec);
+                let left = secs.saturating_mul(1_000_000_000).saturating_add(nanos);
+                let left = left.saturating_sub(waited);
+                spec[..8].copy_from_slice(&(left / 1_000_000_000).to_ne_bytes());
+                spec[8..].copy_from_slice(&(left % 1_000_000_000).to_ne_bytes());
+                let at = self.put_timespec(tid, regs, &spec)?;
+                Some((give_back, at.0))
+            }
+        }
+    }
+
+    /// A place the kernel can read the shortened time from when the call is issued: our head, or
+    /// without one what lies under the red zone.
+    fn put_timespec(&mut self, tid: Tid, regs: &Regs, spec: &[u8; 16]) -> Option<Addr> {
+        let pid: Pid = self.threads.get(&tid)?.pid;
+        let space = self.spaces.get(&self.processes.get(&pid)?.space)?;
+        if let Some(home) = space.head {
+            let slots = (native::PAGE - head::SCRATCH) / 16;
+            let at = home.start.add(head::SCRATCH + 16 * (tid.0 as u64 % slots));
+            space.write(at, spec).ok()?;
+            return Some(at);
+        }
+        let at = Addr((regs.sp().0 - native::RED_ZONE - 64) & !15);
+        sys::vm_write(pid, at, spec).ok()?;
+        Some(at)
+    }
+}
+
+fn words(spec: &[u8; 16]) -> [u64; 2] {
+    let mut both = [[0; 8]; 2];
+    both[0].copy_from_slice(&spec[..8]);
+    both[1].copy_from_slice(&spec[8..]);
+    both.map(u64::from_ne_bytes)
+}

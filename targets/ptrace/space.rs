@@ -1,0 +1,166 @@
+//! An address space: its memory, and what xol mapped into it.
+
+use super::procfs::{self, Mapping};
+use super::sys::{Pid, Tid};
+use crate::native;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use xol_arch::Addr;
+
+/// Names an address space; not reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpaceId(pub u32);
+
+/// Executable memory that xol mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Area {
+    /// First byte.
+    pub start: Addr,
+    /// Length in bytes.
+    pub len: u64,
+}
+
+impl Area {
+    /// Whether `at` is inside.
+    #[must_use]
+    pub fn has(&self, at: Addr) -> bool {
+        at.0.wrapping_sub(self.start.0) < self.len
+    }
+}
+
+/// One address space, which several processes may share (CLONE_VM).
+#[derive(Debug)]
+pub struct Space {
+    /// A process that has it.
+    pub pid: Pid,
+    mem: File,
+    /// The head: call stub and handler; the first area.
+    pub(super) head: Option<Area>,
+    /// All areas, the head's first.
+    pub(super) areas: Vec<Area>,
+    /// Mapped, but not for slots: tables that were outgrown or replaced one.
+    pub(super) extra: Vec<Area>,
+    /// The table of orphaned sites as it stands in the target.
+    pub(super) table: Option<super::orphan::Table>,
+}
+
+impl Space {
+    /// Opens the memory of `pid`'s current image.
+    ///
+    /// # Errors
+    /// EACCES without the right to ptrace, ENOENT.
+    pub fn open(pid: Pid) -> io::Result<Space> {
+        Ok(Space { pid, mem: open_mem(pid)?, head: None, areas: Vec::new(), extra: Vec::new(), table: None })
+    }
+
+    /// The copy of this space that a fork made for `child`.
+    ///
+    /// # Errors
+    /// As for [`Space::open`].
+    pub fn forked(&self, child: Pid) -> io::Result<Space> {
+        Ok(Space {
+            pid: child,
+            mem: open_mem(child)?,
+            head: self.head,
+            areas: self.areas.clone(),
+            extra: self.extra.clone(),
+            table: self.table.clone(),
+        })
+    }
+
+    /// Reads code or data, whatever its protection.
+    ///
+    /// # Errors
+    /// EIO where nothing is mapped; UnexpectedEof for a part of it.
+    pub fn read(&self, at: Addr, to: &mut [u8]) -> io::Result<()> {
+        self.mem.read_exact_at(to, at.0)
+    }
+
+    /// As much as can be read from `at` on, up to the length of `to`.
+    ///
+    /// # Errors
+    /// EIO where nothing is mapped at `at`; ENOENT and ESRCH when the process is gone.
+    pub fn read_some(&self, at: Addr, to: &mut [u8]) -> io::Result<usize> {
+        let mut done = 0;
+        while done < to.len() {
+            match self.mem.read_at(&mut to[done..], at.0 + done as u64) {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Writes over any protection (FOLL_FORCE): text and our own areas.
+    ///
+    /// # Errors
+    /// EIO for shared or unmapped memory (RULES C2).
+    pub fn write(&self, at: Addr, from: &[u8]) -> io::Result<()> {
+        self.mem.write_all_at(from, at.0)
+    }
+
+    /// Whether `at` is in memory that xol mapped.
+    #[must_use]
+    pub fn is_ours(&self, at: Addr) -> bool {
+        self.areas.iter().any(|area| area.has(at))
+    }
+
+    /// A place for the first call stub: the zero padding at the end of a text mapping, where
+    /// nothing executes. The padding behind a segment is not part of it, and is zero.
+    pub(super) fn bootstrap_stub(&self, maps: &[Mapping]) -> Option<Addr> {
+        const ROOM: usize = 64;
+        maps.iter().filter(|m| m.perms.exec && !m.perms.shared && m.inode != 0).find_map(|m| {
+            let at = Addr(m.end.0.checked_sub(ROOM as u64)?);
+            let mut tail = [0xff; ROOM];
+            self.read(at, &mut tail).ok()?;
+            tail.iter().all(|&b| b == 0).then_some(Addr((at.0 + 16 + 15) & !15))
+        })
+    }
+
+    /// A hole of `len` bytes within `reach` of all of `near`, away from other mappings.
+    pub(super) fn hole(maps: &[Mapping], near: Area, len: u64, reach: u64) -> Option<Addr> {
+        // Not over the first megabyte (vm.mmap_min_addr) nor into the gap a stack grows into.
+        const GUARD: u64 = 1 << 20;
+        let low = near.start.0.saturating_add(near.len).saturating_sub(reach).max(GUARD);
+        let high = near.start.0.saturating_add(reach).min(native::USER_END);
+        let mut best: Option<u64> = None;
+        let mut consider = |start: u64, end: u64| {
+            let (start, end) = (start.max(low), end.min(high));
+            if end <= start || end - start < len {
+                return;
+            }
+            // The end of the hole nearest to the code.
+            let at = if start >= near.start.0 { start } else { (end - len) & !(PAGE - 1) };
+            let at = (at + PAGE - 1) & !(PAGE - 1);
+            if at + len <= end && best.is_none_or(|b| b.abs_diff(near.start.0) > at.abs_diff(near.start.0)) {
+                best = Some(at);
+            }
+        };
+        let mut last = GUARD;
+        for m in maps {
+            let stack = m.name.starts_with("[stack");
+            let end = if stack { m.start.0.saturating_sub(64 * GUARD) } else { m.start.0 };
+            // Heaps grow up, the mmap region grows down: leave both some pages.
+            consider(last, end.saturating_sub(16 * PAGE));
+            last = m.end.0 + if m.name == "[heap]" { 64 * GUARD } else { 0 };
+        }
+        consider(last, native::USER_END);
+        best.map(Addr)
+    }
+}
+
+/// The largest page size there is (arm64 with 64K pages): alignment that suits all of them.
+pub const PAGE: u64 = 65536;
+
+fn open_mem(pid: Pid) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/mem"))
+}
+
+/// Whether the thread exists and is not a zombie.
+#[must_use]
+pub fn is_alive(tid: Tid) -> bool {
+    procfs::status(tid).is_ok_and(|s| !matches!(s.state, b'Z' | b'X'))
+}

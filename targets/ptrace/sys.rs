@@ -1,0 +1,511 @@
+//! The system calls themselves, one function each, errno kept.
+//!
+//! # Safety
+//! Every `unsafe` block here is one libc call. The kernel checks tids, addresses in the tracee
+//! and request numbers; what is left to us is that each pointer into our own memory points to
+//! storage of the size the request writes or reads, and that is visible in the same function.
+#![allow(unsafe_code)]
+
+use crate::native::{self, REGSET_WORDS, Regs};
+use std::io;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use xol_arch::Addr;
+
+/// A thread's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tid(pub i32);
+
+/// A process's id: the id of its first thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pid(pub i32);
+
+impl std::fmt::Display for Tid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::fmt::Display for Pid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// PTRACE_EVENT_STOP: an INTERRUPT, a new tracee or a group stop (linux/ptrace.h).
+pub const EVENT_STOP: i32 = 128;
+/// The signal number of a system-call stop under PTRACE_O_TRACESYSGOOD.
+pub const SYSCALL_STOP: i32 = libc::SIGTRAP | 0x80;
+/// Where PC-reading faults and traps put their `si_code`: raised by the kernel.
+pub const SI_KERNEL: i32 = 0x80;
+
+/// A siginfo_t as bytes.
+#[derive(Clone, Copy)]
+pub struct SigInfo([u64; 16]);
+
+impl Default for SigInfo {
+    fn default() -> Self {
+        SigInfo([0; 16])
+    }
+}
+
+impl SigInfo {
+    /// A siginfo with this signal, code and address and nothing else.
+    #[must_use]
+    pub fn new(signal: i32, code: i32, at: Addr) -> SigInfo {
+        let mut info = SigInfo::default();
+        info.0[0] = u64::from(signal as u32);
+        info.0[1] = u64::from(code as u32);
+        info.0[2] = at.0;
+        info
+    }
+    /// `si_signo`.
+    #[must_use]
+    pub fn signal(&self) -> i32 {
+        self.0[0] as i32
+    }
+    /// `si_code`.
+    #[must_use]
+    pub fn code(&self) -> i32 {
+        self.0[1] as i32
+    }
+    /// `si_addr`, where the signal has one.
+    #[must_use]
+    pub fn address(&self) -> Addr {
+        Addr(self.0[2])
+    }
+    /// Sets `si_addr`.
+    pub fn set_address(&mut self, at: Addr) {
+        self.0[2] = at.0;
+    }
+    /// Whether the kernel raised it for what the thread itself did: a trap or a fault.
+    #[must_use]
+    pub fn is_synchronous(&self) -> bool {
+        matches!(
+            self.signal(),
+            libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE | libc::SIGTRAP
+        ) && self.code() > 0
+    }
+}
+
+/// What waitid said of one tracee.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Stopped: the signal, and the ptrace event above it (0 for a signal-delivery stop).
+    Stopped {
+        /// The low byte: a signal number, or [`SYSCALL_STOP`].
+        signal: i32,
+        /// PTRACE_EVENT_… or 0.
+        event: i32,
+    },
+    /// Exited with this status.
+    Exited(i32),
+    /// Killed by this signal.
+    Killed(i32),
+}
+
+fn check(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// A request whose arguments are numbers, or addresses in the tracee.
+fn ptrace(request: u32, tid: Tid, addr: usize, data: usize) -> io::Result<()> {
+    // SAFETY: none of the requests made through here writes to our memory.
+    check(unsafe { libc::ptrace(request as _, tid.0, addr, data) })?;
+    Ok(())
+}
+
+/// PTRACE_SEIZE: attaches without stopping.
+///
+/// # Errors
+/// EPERM (ptrace(2), "Ptrace access mode checking", or already traced), ESRCH.
+pub fn seize(tid: Tid, options: i32) -> io::Result<()> {
+    ptrace(libc::PTRACE_SEIZE as u32, tid, 0, options as usize)
+}
+
+/// PTRACE_INTERRUPT: asks for an [`EVENT_STOP`].
+///
+/// # Errors
+/// ESRCH.
+pub fn interrupt(tid: Tid) -> io::Result<()> {
+    ptrace(libc::PTRACE_INTERRUPT as u32, tid, 0, 0)
+}
+
+/// PTRACE_CONT, delivering `signal` (0: none).
+///
+/// # Errors
+/// ESRCH, if the thread is not stopped or gone.
+pub fn cont(tid: Tid, signal: i32) -> io::Result<()> {
+    ptrace(libc::PTRACE_CONT as u32, tid, 0, signal as usize)
+}
+
+/// PTRACE_SYSCALL: like [`cont`], until the next system call's entry or exit.
+///
+/// # Errors
+/// As for [`cont`].
+pub fn cont_to_syscall(tid: Tid, signal: i32) -> io::Result<()> {
+    ptrace(libc::PTRACE_SYSCALL as u32, tid, 0, signal as usize)
+}
+
+/// PTRACE_SINGLESTEP.
+///
+/// # Errors
+/// As for [`cont`]; EIO where the machine has no single-step.
+pub fn step(tid: Tid, signal: i32) -> io::Result<()> {
+    ptrace(libc::PTRACE_SINGLESTEP as u32, tid, 0, signal as usize)
+}
+
+/// PTRACE_LISTEN: leaves a thread in its group stop.
+///
+/// # Errors
+/// ESRCH, EIO if it is not in one.
+pub fn listen(tid: Tid) -> io::Result<()> {
+    ptrace(libc::PTRACE_LISTEN as u32, tid, 0, 0)
+}
+
+/// PTRACE_DETACH of a stopped thread, delivering `signal`.
+///
+/// # Errors
+/// As for [`cont`].
+pub fn detach(tid: Tid, signal: i32) -> io::Result<()> {
+    ptrace(libc::PTRACE_DETACH as u32, tid, 0, signal as usize)
+}
+
+/// PTRACE_SETOPTIONS.
+///
+/// # Errors
+/// EPERM for PTRACE_O_SUSPEND_SECCOMP without CAP_SYS_ADMIN, EINVAL where it is not known.
+pub fn set_options(tid: Tid, options: i32) -> io::Result<()> {
+    ptrace(libc::PTRACE_SETOPTIONS as u32, tid, 0, options as usize)
+}
+
+/// PTRACE_GETREGSET into `to`; the length the kernel wrote, in bytes.
+///
+/// # Errors
+/// ESRCH; EINVAL or ENODEV where there is no such register set.
+pub fn get_regset(tid: Tid, set: i32, to: &mut [u8]) -> io::Result<usize> {
+    let mut iov = libc::iovec { iov_base: to.as_mut_ptr().cast(), iov_len: to.len() };
+    // SAFETY: the kernel writes at most `iov_len` bytes, which `to` has, and then `iov_len`.
+    check(unsafe {
+        libc::ptrace(libc::PTRACE_GETREGSET as _, tid.0, set as usize, &raw mut iov)
+    })?;
+    Ok(iov.iov_len)
+}
+
+/// PTRACE_SETREGSET from `from`.
+///
+/// # Errors
+/// As for [`get_regset`]; EINVAL for values the kernel refuses.
+pub fn set_regset(tid: Tid, set: i32, from: &[u8]) -> io::Result<()> {
+    let mut iov = libc::iovec { iov_base: from.as_ptr().cast_mut().cast(), iov_len: from.len() };
+    // SAFETY: the kernel only reads `iov_len` bytes behind `iov_base`.
+    check(unsafe {
+        libc::ptrace(libc::PTRACE_SETREGSET as _, tid.0, set as usize, &raw mut iov)
+    })?;
+    Ok(())
+}
+
+/// The general registers of a stopped thread.
+///
+/// # Errors
+/// ESRCH.
+pub fn get_regs(tid: Tid) -> io::Result<Regs> {
+    let mut words = [0u64; REGSET_WORDS];
+    let mut iov =
+        libc::iovec { iov_base: words.as_mut_ptr().cast(), iov_len: size_of_val(&words) };
+    // SAFETY: the kernel writes at most `iov_len` bytes, the size of `words`.
+    check(unsafe {
+        libc::ptrace(libc::PTRACE_GETREGSET as _, tid.0, libc::NT_PRSTATUS as usize, &raw mut iov)
+    })?;
+    Ok(native::from_words(&words))
+}
+
+/// Sets the general registers of a stopped thread.
+///
+/// # Errors
+/// ESRCH, EINVAL or EIO for values the kernel refuses.
+pub fn set_regs(tid: Tid, regs: &Regs) -> io::Result<()> {
+    let words = native::to_words(regs);
+    let mut iov = libc::iovec {
+        iov_base: words.as_ptr().cast_mut().cast(),
+        iov_len: size_of_val(&words),
+    };
+    // SAFETY: the kernel only reads `iov_len` bytes, the size of `words`.
+    check(unsafe {
+        libc::ptrace(libc::PTRACE_SETREGSET as _, tid.0, libc::NT_PRSTATUS as usize, &raw mut iov)
+    })?;
+    Ok(())
+}
+
+/// Sets the PC alone where the kernel has a request for that, else through the register set.
+///
+/// # Errors
+/// As for [`set_regs`].
+pub fn set_pc(tid: Tid, regs: &Regs, pc: Addr) -> io::Result<()> {
+    use xol_arch::Regs as _;
+    match native::USER_PC {
+        Some(offset) => ptrace(libc::PTRACE_POKEUSER as u32, tid, offset, pc.0 as usize),
+        None => {
+            let mut regs = *regs;
+            regs.set_pc(pc);
+            set_regs(tid, &regs)
+        }
+    }
+}
+
+/// PTRACE_GETSIGINFO: of the signal a thread stopped with.
+///
+/// # Errors
+/// EINVAL in a group stop, ESRCH.
+pub fn get_siginfo(tid: Tid) -> io::Result<SigInfo> {
+    let mut info = SigInfo::default();
+    // SAFETY: the kernel writes one siginfo_t, 128 bytes, the size of `info`.
+    check(unsafe { libc::ptrace(libc::PTRACE_GETSIGINFO as _, tid.0, 0usize, &raw mut info.0) })?;
+    Ok(info)
+}
+
+/// PTRACE_SETSIGINFO.
+///
+/// # Errors
+/// As for [`get_siginfo`].
+pub fn set_siginfo(tid: Tid, info: &SigInfo) -> io::Result<()> {
+    // SAFETY: the kernel reads one siginfo_t, 128 bytes, the size of `info`.
+    check(unsafe { libc::ptrace(libc::PTRACE_SETSIGINFO as _, tid.0, 0usize, &raw const info.0) })?;
+    Ok(())
+}
+
+/// PTRACE_GETSIGMASK: the signals a stopped thread blocks, bit 0 for signal 1.
+///
+/// # Errors
+/// ESRCH.
+pub fn get_sigmask(tid: Tid) -> io::Result<u64> {
+    let mut mask = 0u64;
+    // SAFETY: the kernel writes the 8 bytes that `addr` announces, the size of `mask`.
+    check(unsafe { libc::ptrace(PTRACE_GETSIGMASK as _, tid.0, 8usize, &raw mut mask) })?;
+    Ok(mask)
+}
+
+/// PTRACE_SETSIGMASK.
+///
+/// # Errors
+/// ESRCH.
+pub fn set_sigmask(tid: Tid, mask: u64) -> io::Result<()> {
+    // SAFETY: the kernel reads the 8 bytes that `addr` announces, the size of `mask`.
+    check(unsafe { libc::ptrace(PTRACE_SETSIGMASK as _, tid.0, 8usize, &raw const mask) })?;
+    Ok(())
+}
+
+const PTRACE_GETSIGMASK: u32 = 0x420a;
+const PTRACE_SETSIGMASK: u32 = 0x420b;
+
+/// PTRACE_GETEVENTMSG.
+///
+/// # Errors
+/// ESRCH.
+pub fn get_event_message(tid: Tid) -> io::Result<u64> {
+    let mut message: libc::c_ulong = 0;
+    // SAFETY: the kernel writes one unsigned long to `message`.
+    check(unsafe {
+        libc::ptrace(libc::PTRACE_GETEVENTMSG as _, tid.0, 0usize, &raw mut message)
+    })?;
+    Ok(message)
+}
+
+/// Which tracees to wait for.
+#[derive(Clone, Copy, Debug)]
+pub enum Whom {
+    /// Any tracee or child.
+    Any,
+    /// This one.
+    One(Tid),
+}
+
+/// waitid(2) with __WALL. `consume` takes the stop's signal away from the kernel: never for a
+/// signal-delivery stop that is not handled yet, since the kernel delivers that signal itself
+/// should we die (RULES A2).
+///
+/// # Errors
+/// ECHILD without such a tracee; EINTR when a signal of our own arrived.
+pub fn wait(whom: Whom, consume: bool, block: bool) -> io::Result<Option<(Tid, Status)>> {
+    let mut info = SigInfo::default();
+    let (kind, id) = match whom {
+        Whom::Any => (libc::P_ALL, 0),
+        Whom::One(tid) => (libc::P_PID, tid.0 as libc::id_t),
+    };
+    let mut options = libc::__WALL | libc::WSTOPPED | libc::WEXITED;
+    if !consume {
+        options |= libc::WNOWAIT;
+    }
+    if !block {
+        options |= libc::WNOHANG;
+    }
+    let into: *mut libc::siginfo_t = (&raw mut info.0).cast();
+    // SAFETY: the kernel writes one siginfo_t, 128 bytes, the size and alignment of `info`.
+    let result = unsafe { libc::waitid(kind, id, into, options) };
+    check(result.into())?;
+    // si_pid and si_status of <asm-generic/siginfo.h>, behind si_signo, si_errno, si_code.
+    let tid = Tid(info.0[2] as i32);
+    let status = info.0[3] as i32;
+    if tid.0 == 0 {
+        return Ok(None);
+    }
+    let status = match info.code() {
+        libc::CLD_EXITED => Status::Exited(status),
+        libc::CLD_KILLED | libc::CLD_DUMPED => Status::Killed(status & 0x7f),
+        _ => Status::Stopped { signal: status & 0xff, event: status >> 8 },
+    };
+    Ok(Some((tid, status)))
+}
+
+/// tgkill(2).
+///
+/// # Errors
+/// ESRCH, EPERM.
+pub fn tgkill(pid: Pid, tid: Tid, signal: i32) -> io::Result<()> {
+    // SAFETY: three numbers.
+    check(unsafe { libc::syscall(libc::SYS_tgkill, pid.0, tid.0, signal) })?;
+    Ok(())
+}
+
+/// Binds this thread to one CPU, or to a whole set.
+///
+/// # Errors
+/// EINVAL where the cpuset does not have it.
+pub fn set_affinity(cpus: &CpuSet) -> io::Result<()> {
+    // SAFETY: the kernel reads `size_of_val` bytes of `cpus`.
+    let result =
+        unsafe { libc::sched_setaffinity(0, size_of_val(&cpus.0), (&raw const cpus.0).cast()) };
+    check(result.into()).map(drop)
+}
+
+/// The CPUs this thread may run on.
+///
+/// # Errors
+/// EINVAL on machines with more than 1024 CPUs.
+pub fn get_affinity() -> io::Result<CpuSet> {
+    let mut cpus = CpuSet([0; 16]);
+    // SAFETY: the kernel writes at most `size_of_val` bytes to `cpus`.
+    let result =
+        unsafe { libc::sched_getaffinity(0, size_of_val(&cpus.0), (&raw mut cpus.0).cast()) };
+    check(result.into()).map(|_| cpus)
+}
+
+/// A set of CPUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuSet([u64; 16]);
+
+impl CpuSet {
+    /// Only `cpu`.
+    #[must_use]
+    pub fn only(cpu: usize) -> CpuSet {
+        let mut set = CpuSet([0; 16]);
+        if let Some(word) = set.0.get_mut(cpu / 64) {
+            *word = 1 << (cpu % 64);
+        }
+        set
+    }
+    /// Whether `cpu` is in it.
+    #[must_use]
+    pub fn has(&self, cpu: usize) -> bool {
+        self.0.get(cpu / 64).is_some_and(|word| word & 1 << (cpu % 64) != 0)
+    }
+}
+
+/// CLOCK_MONOTONIC in nanoseconds.
+#[must_use]
+pub fn now_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+static CAUGHT: AtomicI32 = AtomicI32::new(0);
+static CAUGHT_FROM_TERMINAL: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    if signal == libc::SIGALRM {
+        return;
+    }
+    // SAFETY: SA_SIGINFO: the kernel passes a valid siginfo_t.
+    let code = unsafe { (*info).si_code };
+    if code == SI_KERNEL {
+        CAUGHT_FROM_TERMINAL.fetch_add(1, Ordering::Relaxed);
+    }
+    CAUGHT.store(signal, Ordering::Relaxed);
+}
+
+/// Catches SIGINT, SIGTERM, SIGHUP and SIGQUIT so that a wait ends with EINTR, and lets a timer
+/// end it every 100 ms: a signal that comes just before the wait is seen by then.
+///
+/// # Errors
+/// None in practice.
+pub fn catch_signals() -> io::Result<()> {
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGALRM] {
+        let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = on_signal;
+        // SAFETY: all-zero is a valid sigaction: no flags, an empty mask.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = handler as usize;
+        action.sa_flags = libc::SA_SIGINFO;
+        // SAFETY: the handler only stores to atomics.
+        let result = unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+        check(result.into())?;
+    }
+    let tick = libc::timeval { tv_sec: 0, tv_usec: 100_000 };
+    let every = libc::itimerval { it_interval: tick, it_value: tick };
+    // SAFETY: the kernel reads one itimerval; the other pointer may be null.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_setitimer,
+            libc::ITIMER_REAL,
+            &raw const every,
+            std::ptr::null_mut::<libc::itimerval>(),
+        )
+    };
+    check(result).map(drop)
+}
+
+/// The last signal that asked us to end, and whether a terminal sent it (Ctrl-C: the program in
+/// the foreground has got it too); taken.
+#[must_use]
+pub fn take_caught() -> Option<(i32, bool)> {
+    let signal = CAUGHT.swap(0, Ordering::Relaxed);
+    let terminal = CAUGHT_FROM_TERMINAL.swap(0, Ordering::Relaxed) != 0;
+    (signal != 0).then_some((signal, terminal))
+}
+
+/// process_vm_readv(2) of one range: what the thread itself could read.
+///
+/// # Errors
+/// EFAULT; ESRCH when the process is gone. A short read is an error of kind UnexpectedEof.
+pub fn vm_read(pid: Pid, at: Addr, to: &mut [u8]) -> io::Result<()> {
+    let local = libc::iovec { iov_base: to.as_mut_ptr().cast(), iov_len: to.len() };
+    let remote = libc::iovec { iov_base: at.0 as *mut libc::c_void, iov_len: to.len() };
+    // SAFETY: the kernel writes at most `iov_len` bytes to `to`; `remote` is not ours.
+    let n = unsafe {
+        libc::process_vm_readv(pid.0, &raw const local, 1, &raw const remote, 1, 0)
+    };
+    if check(n as libc::c_long)? as usize == to.len() {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+/// process_vm_writev(2) of one range: with the page's own permissions.
+///
+/// # Errors
+/// As for [`vm_read`].
+pub fn vm_write(pid: Pid, at: Addr, from: &[u8]) -> io::Result<()> {
+    let local =
+        libc::iovec { iov_base: from.as_ptr().cast_mut().cast(), iov_len: from.len() };
+    let remote = libc::iovec { iov_base: at.0 as *mut libc::c_void, iov_len: from.len() };
+    // SAFETY: the kernel only reads `iov_len` bytes of `from`; `remote` is not ours.
+    let n = unsafe {
+        libc::process_vm_writev(pid.0, &raw const local, 1, &raw const remote, 1, 0)
+    };
+    if check(n as libc::c_long)? as usize == from.len() {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::WriteZero.into())
+    }
+}

@@ -1,0 +1,110 @@
+//! Threads and processes as they are known here.
+
+use super::signals::{Action, Watch};
+use super::space::SpaceId;
+use super::sys::{Pid, SigInfo, Tid};
+use crate::native::Regs;
+use xol_arch::Addr;
+
+/// What a thread is doing as far as ptrace knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Announced by its parent, its first stop not seen yet.
+    Starting,
+    /// On its own.
+    Running,
+    /// In a stop that takes no signal away when it is continued.
+    Stopped,
+    /// In a signal-delivery stop that has not been dealt with: the kernel still holds the signal.
+    Delivering,
+    /// In a group stop, listening.
+    Listening,
+}
+
+/// A traced thread.
+#[derive(Debug)]
+pub struct Thread {
+    /// Its id.
+    pub tid: Tid,
+    /// Its process.
+    pub pid: Pid,
+    /// What it is doing.
+    pub state: State,
+    /// Registers of a stopped thread, read when first asked for.
+    pub(super) regs: Option<Regs>,
+    pub(super) dirty: Dirty,
+    /// Whether SIGTRAP's mask is known not to have changed.
+    pub(super) watch: Watch,
+    /// A signal that waits until the copy in a slot has run.
+    pub held: Option<SigInfo>,
+    /// To be given back to the program when its current call returns: argument and value.
+    pub(super) give_back: Option<GiveBack>,
+    /// Where the program will execute again an instruction whose hit was counted: PC and SP.
+    pub retry: Option<(Addr, Addr)>,
+    /// Whether it must go back into the group stop it was taken out of.
+    pub(super) rejoin: bool,
+    /// Whether its SIGTRAP may have been forced by a trap of another thread's time.
+    pub(super) doubt: bool,
+    /// The slot it was last sent to: it may still be inside.
+    pub slot: Option<Addr>,
+}
+
+/// What of the cached registers was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Dirty {
+    No,
+    Pc,
+    All,
+}
+
+/// An argument register that a restarted call has instead of the program's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GiveBack {
+    pub arg: usize,
+    pub value: u64,
+    pub entered: bool,
+}
+
+impl Thread {
+    pub(super) fn new(tid: Tid, pid: Pid, state: State) -> Thread {
+        Thread {
+            tid,
+            pid,
+            state,
+            regs: None,
+            dirty: Dirty::No,
+            watch: Watch::default(),
+            held: None,
+            give_back: None,
+            retry: None,
+            rejoin: false,
+            doubt: false,
+            slot: None,
+        }
+    }
+
+    /// Whether it is in a stop of any kind but a group stop.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.state, State::Stopped | State::Delivering)
+    }
+}
+
+/// A traced process.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Its id.
+    pub pid: Pid,
+    /// Its address space.
+    pub space: SpaceId,
+    /// What the program itself wants done with SIGTRAP.
+    pub action: Action,
+    /// Whether our handler stands in for it in the kernel.
+    pub protected: bool,
+    /// Whether calls may be made in it (RULES B2).
+    pub injectable: bool,
+    /// A vfork child or another that shares its creator's memory.
+    pub shares_memory: bool,
+    /// Whether xol started it.
+    pub launched: bool,
+}

@@ -1,0 +1,335 @@
+//! Stops, and going on.
+
+use super::procfs;
+use super::space::{Space, SpaceId};
+use super::signals::{Action, Watch};
+use super::sys::{self, EVENT_STOP, Pid, SYSCALL_STOP, SigInfo, Status, Tid, Whom};
+use super::thread::{Dirty, Process, State, Thread};
+use super::{Ptrace, gone, is_gone};
+use crate::native;
+use std::io;
+use std::time::{Duration, Instant};
+use xol_arch::Memory as _;
+
+/// What happened. The thread named is stopped until [`Ptrace::go`], but for exits.
+#[derive(Clone, Copy, Debug)]
+pub enum Event {
+    /// A breakpoint instruction was executed.
+    Trap(Tid),
+    /// A single step is done.
+    Stepped(Tid),
+    /// A signal is about to be delivered.
+    Signal(Tid, SigInfo),
+    /// A new process. The parent is stopped; the child's [`Event::Started`] follows.
+    Forked {
+        /// Who made it.
+        parent: Tid,
+        /// Its first thread.
+        child: Tid,
+    },
+    /// A new thread or process is about to run its first instruction.
+    Started(Tid),
+    /// A process has a new image; the space it had.
+    Exec(Tid, SpaceId),
+    /// A thread is gone.
+    Gone(Tid),
+    /// The last thread of a process is gone; how it ended.
+    Ended(Pid, Status),
+    /// Nothing, for now: a signal of our own, or a tick.
+    Tick,
+}
+
+/// How a stopped thread goes on.
+#[derive(Clone, Copy, Debug)]
+pub enum Go {
+    /// With nothing delivered.
+    On,
+    /// After a trap of ours: SIGTRAP's mask and action are put right first.
+    FromTrap,
+    /// Like `FromTrap`, for one instruction.
+    Step,
+    /// With this signal.
+    Deliver(SigInfo),
+}
+
+impl Ptrace {
+    /// Waits for the next event.
+    ///
+    /// # Errors
+    /// ECHILD when nothing is traced any more.
+    pub fn wait(&mut self) -> io::Result<Event> {
+        if let Some(child) = self.started.pop() {
+            return Ok(Event::Started(child));
+        }
+        loop {
+            let (tid, status) = match self.next_status() {
+                Ok(Some(found)) => found,
+                Ok(None) => return Ok(Event::Tick),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Event::Tick),
+                Err(error) => return Err(error),
+            };
+            match self.take(tid, status) {
+                Ok(Some(event)) => return Ok(event),
+                Ok(None) => {}
+                // It died under our hands; its exit is reported next.
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The next stop. A thread that traps without pause does not starve the others.
+    fn next_status(&mut self) -> io::Result<Option<(Tid, Status)>> {
+        if self.affinity.streak() {
+            let others: Vec<Tid> =
+                self.threads.values().filter(|t| t.state == State::Running).map(|t| t.tid).collect();
+            let last = self.affinity.last();
+            for tid in others.into_iter().filter(|&tid| Some(tid) != last) {
+                if let Ok(Some(found)) = sys::wait(Whom::One(tid), false, false) {
+                    return Ok(Some(found));
+                }
+            }
+        }
+        sys::wait(Whom::Any, false, true)
+    }
+
+    /// Turns one wait status into an event, or deals with it here.
+    pub(super) fn take(&mut self, tid: Tid, status: Status) -> io::Result<Option<Event>> {
+        let (signal, event) = match status {
+            Status::Stopped { signal, event } => (signal, event),
+            Status::Exited(_) | Status::Killed(_) => return self.exited(tid, status).map(Some),
+        };
+        let Some(thread) = self.threads.get_mut(&tid) else {
+            // A new tracee whose parent has not told yet. Its stop holds no signal: consume it.
+            sys::wait(Whom::One(tid), true, false)?;
+            if !self.early.contains(&tid) {
+                self.early.push(tid);
+            }
+            return Ok(None);
+        };
+        thread.regs = None;
+        thread.dirty = Dirty::No;
+        match (signal, event) {
+            (SYSCALL_STOP, _) => self.syscall_stop(tid).map(|()| None),
+            (_, EVENT_STOP) => self.event_stop(tid, signal),
+            (_, 0) => self.signal_stop(tid, signal).map(Some),
+            (_, libc::PTRACE_EVENT_EXEC) => self.exec_stop(tid).map(Some),
+            (
+                _,
+                libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE,
+            ) => self.clone_stop(tid),
+            _ => {
+                thread.state = State::Stopped;
+                self.go(tid, Go::On)?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn signal_stop(&mut self, tid: Tid, signal: i32) -> io::Result<Event> {
+        let info = sys::get_siginfo(tid)?;
+        let thread = self.known(tid)?;
+        thread.state = State::Delivering;
+        if signal == libc::SIGTRAP {
+            if native::is_trap(info.code()) {
+                self.affinity.trapped(tid);
+                return Ok(Event::Trap(tid));
+            }
+            if native::is_step(info.code()) {
+                return Ok(Event::Stepped(tid));
+            }
+        }
+        Ok(Event::Signal(tid, info))
+    }
+
+    fn event_stop(&mut self, tid: Tid, signal: i32) -> io::Result<Option<Event>> {
+        let thread = self.known(tid)?;
+        if thread.state == State::Starting {
+            thread.state = State::Stopped;
+            sys::wait(Whom::One(tid), true, false)?;
+            return Ok(Some(Event::Started(tid)));
+        }
+        if signal == libc::SIGTRAP {
+            thread.state = State::Stopped;
+            self.restart_if_interrupted(tid, None)?;
+            self.go(tid, Go::On)?;
+        } else {
+            sys::wait(Whom::One(tid), true, false)?;
+            sys::listen(tid)?;
+            self.known(tid)?.state = State::Listening;
+        }
+        Ok(None)
+    }
+
+    fn syscall_stop(&mut self, tid: Tid) -> io::Result<()> {
+        let thread = self.known(tid)?;
+        thread.state = State::Stopped;
+        thread.watch.disturbed();
+        match &mut thread.give_back {
+            Some(give_back) if !give_back.entered => give_back.entered = true,
+            Some(give_back) => {
+                let (arg, value) = (give_back.arg, give_back.value);
+                thread.give_back = None;
+                let mut machine = self.stopped(tid)?;
+                use xol_arch::Machine as _;
+                native::set_syscall_arg(machine.regs(), arg, value);
+            }
+            None => {}
+        }
+        self.go(tid, Go::On)
+    }
+
+    fn clone_stop(&mut self, tid: Tid) -> io::Result<Option<Event>> {
+        let child = Tid(sys::get_event_message(tid)? as i32);
+        self.known(tid)?.state = State::Stopped;
+        let parent_pid = self.known(tid)?.pid;
+        let pid = Pid(procfs::status(child).map_or(child.0, |s| s.tgid));
+        let early = self.early.iter().position(|&t| t == child).map(|i| self.early.swap_remove(i));
+        let state = State::Starting;
+        self.threads.insert(child, Thread::new(child, pid, state));
+        if early.is_some() {
+            let thread = self.known(child)?;
+            thread.state = State::Stopped;
+            self.started.push(child);
+        }
+        if pid == parent_pid {
+            self.go(tid, Go::On)?;
+            return Ok(None);
+        }
+        let shares_memory = self.clone_shares_memory(tid)?;
+        let parent = self.processes.get(&parent_pid).ok_or_else(gone)?.clone();
+        let space = if shares_memory {
+            parent.space
+        } else {
+            let forked = self.spaces.get(&parent.space).ok_or_else(gone)?.forked(pid)?;
+            self.add_space(forked)
+        };
+        let process = Process { pid, space, shares_memory, launched: false, ..parent };
+        self.processes.insert(pid, process);
+        Ok(Some(Event::Forked { parent: tid, child }))
+    }
+
+    /// Whether the call that made a new process gave it the same memory.
+    fn clone_shares_memory(&mut self, tid: Tid) -> io::Result<bool> {
+        let mut machine = self.stopped(tid)?;
+        let regs = *machine.seen();
+        let flags = match native::syscall_number(&regs) as i64 {
+            libc::SYS_clone => native::syscall_arg(&regs, 0),
+            libc::SYS_clone3 => {
+                let mut flags = [0; 8];
+                let at = xol_arch::Addr(native::syscall_arg(&regs, 0));
+                // The kernel has read it there: it is readable.
+                let _ = machine.read(at, &mut flags);
+                u64::from_ne_bytes(flags)
+            }
+            number => return Ok(native::is_vfork(number)),
+        };
+        Ok(flags & libc::CLONE_VM as u64 != 0)
+    }
+
+    fn exec_stop(&mut self, tid: Tid) -> io::Result<Event> {
+        let pid = Pid(tid.0);
+        // The other threads are gone, and the one that called has the leader's id now.
+        self.threads.retain(|_, t| t.pid != pid);
+        self.threads.insert(tid, Thread::new(tid, pid, State::Stopped));
+        let space = self.add_space(Space::open(pid)?);
+        let process = self.processes.get_mut(&pid).ok_or_else(gone)?;
+        let old = std::mem::replace(&mut process.space, space);
+        process.shares_memory = false;
+        // The kernel reset a handler. Ours, standing in for "ignore", must not be lost as one.
+        process.protected &= process.action == Action::Ignore;
+        if let Action::Handler(_) = process.action {
+            process.action = Action::Default;
+        }
+        Ok(Event::Exec(tid, old))
+    }
+
+    fn exited(&mut self, tid: Tid, status: Status) -> io::Result<Event> {
+        sys::wait(Whom::One(tid), true, false)?;
+        let Some(thread) = self.threads.remove(&tid) else { return Ok(Event::Tick) };
+        if self.threads.values().any(|t| t.pid == thread.pid) {
+            return Ok(Event::Gone(tid));
+        }
+        Ok(Event::Ended(thread.pid, status))
+    }
+
+    /// Forgets a process after [`Event::Ended`] was dealt with.
+    pub fn forget(&mut self, pid: Pid) {
+        self.threads.retain(|_, t| t.pid != pid);
+        if let Some(process) = self.processes.remove(&pid) {
+            self.drop_unused_space(process.space);
+        }
+    }
+
+    /// Lets a stopped thread go on.
+    ///
+    /// # Errors
+    /// ESRCH when it is gone: its exit will be reported.
+    pub fn go(&mut self, tid: Tid, how: Go) -> io::Result<()> {
+        if let Go::FromTrap = how {
+            self.settle_mask(tid)?;
+        }
+        self.flush_regs(tid)?;
+        let thread = self.known(tid)?;
+        let signal = match how {
+            Go::Deliver(info) => {
+                thread.watch.disturbed();
+                sys::set_siginfo(tid, &info)?;
+                info.signal()
+            }
+            _ => 0,
+        };
+        thread.state = State::Running;
+        thread.regs = None;
+        thread.dirty = Dirty::No;
+        let rejoin = std::mem::take(&mut thread.rejoin);
+        let watched = matches!(thread.watch, Watch::Watched { .. }) || thread.give_back.is_some();
+        match how {
+            Go::Step => sys::step(tid, 0)?,
+            _ if watched => sys::cont_to_syscall(tid, signal)?,
+            _ => sys::cont(tid, signal)?,
+        }
+        if rejoin {
+            sys::interrupt(tid)?;
+        }
+        Ok(())
+    }
+
+    /// Stops a running thread without taking anything from it, within `limit`. `false` if what
+    /// it stopped for is an event of its own, which the next [`Ptrace::wait`] reports.
+    ///
+    /// # Errors
+    /// ESRCH when it is gone; TimedOut with a thread that does not answer: in D state, frozen, a
+    /// vfork parent (RULES A6).
+    pub fn stop(&mut self, tid: Tid, limit: Duration) -> io::Result<bool> {
+        let thread = self.known(tid)?;
+        match thread.state {
+            State::Stopped => return Ok(true),
+            State::Delivering | State::Starting => return Ok(false),
+            State::Running | State::Listening => {}
+        }
+        let entered = self.when_entered(tid);
+        sys::interrupt(tid)?;
+        let start = Instant::now();
+        loop {
+            match sys::wait(Whom::One(tid), false, false) {
+                Ok(Some((_, Status::Stopped { signal, event: EVENT_STOP }))) => {
+                    sys::wait(Whom::One(tid), true, false)?;
+                    let thread = self.known(tid)?;
+                    thread.regs = None;
+                    thread.dirty = Dirty::No;
+                    thread.rejoin = signal != libc::SIGTRAP;
+                    thread.state = State::Stopped;
+                    self.restart_if_interrupted(tid, entered)?;
+                    return Ok(true);
+                }
+                Ok(Some(_)) => return Ok(false),
+                Ok(None) if start.elapsed() > limit => return Err(io::ErrorKind::TimedOut.into()),
+                Ok(None) if start.elapsed() < Duration::from_millis(1) => std::thread::yield_now(),
+                Ok(None) => std::thread::sleep(Duration::from_micros(200)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
