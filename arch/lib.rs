@@ -87,6 +87,8 @@ pub trait Arch: Copy + fmt::Debug + Eq + 'static {
     const NAME: &'static str;
     /// The breakpoint instruction: BRK #… or INT3.
     const TRAP: &'static [u8];
+    /// An instruction without effect, as long as the trap.
+    const NOP: &'static [u8];
     /// How far behind the trap the PC stands when the trap is reported: 1 for INT3, 0 for BRK.
     const TRAP_ADVANCE: u64;
     /// Every instruction starts at a multiple of this.

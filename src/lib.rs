@@ -1,6 +1,11 @@
-//! The engine: what a probe is.
+//! Probes for running arm64 and x86-64 Linux programs, from user space and without single-step.
+//!
+//! This crate is the engine and the command. The engine alone (`--no-default-features`) is
+//! `no_std` and neither allocates nor panics on the path of a hit.
 #![cfg_attr(not(feature = "std"), no_std)]
+#![forbid(unsafe_code)]
 
+pub mod engine;
 #[cfg(feature = "std")]
 pub mod spec;
 #[cfg(feature = "std")]

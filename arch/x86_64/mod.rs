@@ -43,6 +43,7 @@ impl Arch for X86_64 {
     const NAME: &'static str = "x86_64";
     /// INT3.
     const TRAP: &'static [u8] = &[0xcc];
+    const NOP: &'static [u8] = &[0x90];
     const TRAP_ADVANCE: u64 = 1;
     const INSN_ALIGN: u64 = 1;
     const MAX_INSN: usize = 15;

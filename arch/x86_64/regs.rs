@@ -54,6 +54,12 @@ pub struct Registers {
     pub gs_base: u64,
     /// The number of the system call the thread is in, or -1: Linux' own, not the processor's.
     pub orig_rax: u64,
+    pub cs: u64,
+    pub ss: u64,
+    pub ds: u64,
+    pub es: u64,
+    pub fs: u64,
+    pub gs: u64,
 }
 
 impl Registers {

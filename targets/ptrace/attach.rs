@@ -142,7 +142,9 @@ impl Ptrace {
                     // A zombie leader, or a child of a thread we have: traced already.
                     Err(_) if procfs::status(tid).is_ok_and(|s| s.state == b'Z') => {}
                     Err(_) if self.early.contains(&tid) => {}
-                    Err(_) if procfs::status(tid).is_ok_and(|s| s.tracer as u32 == std::process::id()) => {}
+                    Err(_)
+                        if procfs::status(tid)
+                            .is_ok_and(|s| s.tracer as u32 == std::process::id()) => {}
                     Err(error) => return Err(forbidden_or(error)),
                 }
             }
@@ -212,7 +214,8 @@ fn check(pid: Pid) -> Result<(), AttachError> {
         return Err(AttachError::Ourselves);
     }
     let Ok(status) = procfs::status(Tid(pid.0)) else { return Err(AttachError::Gone(pid)) };
-    if status.state == b'X' || status.state == b'Z' && procfs::tasks(pid).map_or(1, |t| t.len()) < 2 {
+    if status.state == b'X' || status.state == b'Z' && procfs::tasks(pid).map_or(1, |t| t.len()) < 2
+    {
         return Err(AttachError::Zombie(pid));
     }
     if status.tracer != 0 {

@@ -198,14 +198,8 @@ impl Ptrace {
             return Err(InjectError::Refused("mmap near the code", error));
         };
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
-        let args = [
-            hole.0,
-            len,
-            (libc::PROT_READ | libc::PROT_EXEC) as u64,
-            flags as u64,
-            u64::MAX,
-            0,
-        ];
+        let args =
+            [hole.0, len, (libc::PROT_READ | libc::PROT_EXEC) as u64, flags as u64, u64::MAX, 0];
         let value = self.call(tid, libc::SYS_mmap, args, &mut [])?;
         if (-4095..0).contains(&value) {
             let error = io::Error::from_raw_os_error(-value as i32);

@@ -1,11 +1,11 @@
 //! How a command becomes a target.
 #![allow(unsafe_code)]
 
+use super::Ptrace;
 use super::attach::OPTIONS;
 use super::space::Space;
 use super::sys::{self, Pid, Status, Tid, Whom};
 use super::thread::{State, Thread};
-use super::Ptrace;
 use std::ffi::CString;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
@@ -96,13 +96,7 @@ impl Ptrace {
 }
 
 /// The child: waits until it is traced, then becomes the program.
-fn child(
-    program: &CString,
-    argv: &[*const libc::c_char],
-    ready: i32,
-    go: i32,
-    fail: i32,
-) -> ! {
+fn child(program: &CString, argv: &[*const libc::c_char], ready: i32, go: i32, fail: i32) -> ! {
     // SAFETY: a descriptor number.
     unsafe { libc::close(go) };
     // Rust's runtime ignores SIGPIPE in xol; the program gets the default.

@@ -102,7 +102,11 @@ impl Table {
     ///
     /// # Errors
     /// Those of [`Space::write`].
-    pub fn set(&mut self, orphans: &[Orphan], write: &dyn Fn(Addr, &[u8]) -> io::Result<()>) -> io::Result<()> {
+    pub fn set(
+        &mut self,
+        orphans: &[Orphan],
+        write: &dyn Fn(Addr, &[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
         let mut changed: Vec<usize> = orphans.iter().map(|orphan| self.put(orphan)).collect();
         changed.sort_unstable();
         // One write for entries that lie close together.

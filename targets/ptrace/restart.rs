@@ -4,10 +4,10 @@
 //! signal(7)'s second list return EINTR instead: they are issued again here, with the time they
 //! had left. A thread blocked in a call is left alone where that is possible at all.
 
+use super::Ptrace;
 use super::procfs::{self, Whereabouts};
 use super::sys::{self, Pid, Tid};
 use super::thread::GiveBack;
-use super::Ptrace;
 use crate::native::{self, Regs, head};
 use std::io;
 use xol_arch::{Addr, Machine as _, Memory as _, Regs as _};
@@ -28,7 +28,7 @@ fn limit_of(number: i64) -> Option<Limit> {
         number if native::is_epoll_wait(number) => Some(Limit::Millis(3)),
         libc::SYS_epoll_pwait2 | libc::SYS_semtimedop => Some(Limit::Timespec(3)),
         libc::SYS_rt_sigtimedwait => Some(Limit::Timespec(2)),
-        libc::SYS_io_getevents | libc::SYS_io_pgetevents => Some(Limit::Timespec(4)),
+        libc::SYS_io_getevents | native::SYS_IO_PGETEVENTS => Some(Limit::Timespec(4)),
         _ => None,
     }
 }

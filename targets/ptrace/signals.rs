@@ -228,12 +228,7 @@ fn process_words(target: &Ptrace, tid: Tid) -> io::Result<Option<[u64; 4]>> {
 }
 
 fn ours(home: super::Area) -> [u64; 4] {
-    [
-        home.start.add(head::HANDLER).0,
-        head::SA_FLAGS,
-        home.start.add(head::RESTORER).0,
-        0,
-    ]
+    [home.start.add(head::HANDLER).0, head::SA_FLAGS, home.start.add(head::RESTORER).0, 0]
 }
 
 fn words_of(bytes: &[u8; 32]) -> [u64; 4] {

@@ -51,7 +51,14 @@ impl Space {
     /// # Errors
     /// EACCES without the right to ptrace, ENOENT.
     pub fn open(pid: Pid) -> io::Result<Space> {
-        Ok(Space { pid, mem: open_mem(pid)?, head: None, areas: Vec::new(), extra: Vec::new(), table: None })
+        Ok(Space {
+            pid,
+            mem: open_mem(pid)?,
+            head: None,
+            areas: Vec::new(),
+            extra: Vec::new(),
+            table: None,
+        })
     }
 
     /// The copy of this space that a fork made for `child`.
@@ -135,7 +142,9 @@ impl Space {
             // The end of the hole nearest to the code.
             let at = if start >= near.start.0 { start } else { (end - len) & !(PAGE - 1) };
             let at = (at + PAGE - 1) & !(PAGE - 1);
-            if at + len <= end && best.is_none_or(|b| b.abs_diff(near.start.0) > at.abs_diff(near.start.0)) {
+            if at + len <= end
+                && best.is_none_or(|b| b.abs_diff(near.start.0) > at.abs_diff(near.start.0))
+            {
                 best = Some(at);
             }
         };

@@ -39,7 +39,7 @@ pub const SYSCALL_STOP: i32 = libc::SIGTRAP | 0x80;
 pub const SI_KERNEL: i32 = 0x80;
 
 /// A siginfo_t as bytes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct SigInfo([u64; 16]);
 
 impl Default for SigInfo {
@@ -185,9 +185,7 @@ pub fn set_options(tid: Tid, options: i32) -> io::Result<()> {
 pub fn get_regset(tid: Tid, set: i32, to: &mut [u8]) -> io::Result<usize> {
     let mut iov = libc::iovec { iov_base: to.as_mut_ptr().cast(), iov_len: to.len() };
     // SAFETY: the kernel writes at most `iov_len` bytes, which `to` has, and then `iov_len`.
-    check(unsafe {
-        libc::ptrace(libc::PTRACE_GETREGSET as _, tid.0, set as usize, &raw mut iov)
-    })?;
+    check(unsafe { libc::ptrace(libc::PTRACE_GETREGSET as _, tid.0, set as usize, &raw mut iov) })?;
     Ok(iov.iov_len)
 }
 
@@ -198,9 +196,7 @@ pub fn get_regset(tid: Tid, set: i32, to: &mut [u8]) -> io::Result<usize> {
 pub fn set_regset(tid: Tid, set: i32, from: &[u8]) -> io::Result<()> {
     let mut iov = libc::iovec { iov_base: from.as_ptr().cast_mut().cast(), iov_len: from.len() };
     // SAFETY: the kernel only reads `iov_len` bytes behind `iov_base`.
-    check(unsafe {
-        libc::ptrace(libc::PTRACE_SETREGSET as _, tid.0, set as usize, &raw mut iov)
-    })?;
+    check(unsafe { libc::ptrace(libc::PTRACE_SETREGSET as _, tid.0, set as usize, &raw mut iov) })?;
     Ok(())
 }
 
@@ -210,8 +206,7 @@ pub fn set_regset(tid: Tid, set: i32, from: &[u8]) -> io::Result<()> {
 /// ESRCH.
 pub fn get_regs(tid: Tid) -> io::Result<Regs> {
     let mut words = [0u64; REGSET_WORDS];
-    let mut iov =
-        libc::iovec { iov_base: words.as_mut_ptr().cast(), iov_len: size_of_val(&words) };
+    let mut iov = libc::iovec { iov_base: words.as_mut_ptr().cast(), iov_len: size_of_val(&words) };
     // SAFETY: the kernel writes at most `iov_len` bytes, the size of `words`.
     check(unsafe {
         libc::ptrace(libc::PTRACE_GETREGSET as _, tid.0, libc::NT_PRSTATUS as usize, &raw mut iov)
@@ -225,10 +220,8 @@ pub fn get_regs(tid: Tid) -> io::Result<Regs> {
 /// ESRCH, EINVAL or EIO for values the kernel refuses.
 pub fn set_regs(tid: Tid, regs: &Regs) -> io::Result<()> {
     let words = native::to_words(regs);
-    let mut iov = libc::iovec {
-        iov_base: words.as_ptr().cast_mut().cast(),
-        iov_len: size_of_val(&words),
-    };
+    let mut iov =
+        libc::iovec { iov_base: words.as_ptr().cast_mut().cast(), iov_len: size_of_val(&words) };
     // SAFETY: the kernel only reads `iov_len` bytes, the size of `words`.
     check(unsafe {
         libc::ptrace(libc::PTRACE_SETREGSET as _, tid.0, libc::NT_PRSTATUS as usize, &raw mut iov)
@@ -304,9 +297,7 @@ const PTRACE_SETSIGMASK: u32 = 0x420b;
 pub fn get_event_message(tid: Tid) -> io::Result<u64> {
     let mut message: libc::c_ulong = 0;
     // SAFETY: the kernel writes one unsigned long to `message`.
-    check(unsafe {
-        libc::ptrace(libc::PTRACE_GETEVENTMSG as _, tid.0, 0usize, &raw mut message)
-    })?;
+    check(unsafe { libc::ptrace(libc::PTRACE_GETEVENTMSG as _, tid.0, 0usize, &raw mut message) })?;
     Ok(message)
 }
 
@@ -481,9 +472,7 @@ pub fn vm_read(pid: Pid, at: Addr, to: &mut [u8]) -> io::Result<()> {
     let local = libc::iovec { iov_base: to.as_mut_ptr().cast(), iov_len: to.len() };
     let remote = libc::iovec { iov_base: at.0 as *mut libc::c_void, iov_len: to.len() };
     // SAFETY: the kernel writes at most `iov_len` bytes to `to`; `remote` is not ours.
-    let n = unsafe {
-        libc::process_vm_readv(pid.0, &raw const local, 1, &raw const remote, 1, 0)
-    };
+    let n = unsafe { libc::process_vm_readv(pid.0, &raw const local, 1, &raw const remote, 1, 0) };
     if check(n as libc::c_long)? as usize == to.len() {
         Ok(())
     } else {
@@ -496,13 +485,10 @@ pub fn vm_read(pid: Pid, at: Addr, to: &mut [u8]) -> io::Result<()> {
 /// # Errors
 /// As for [`vm_read`].
 pub fn vm_write(pid: Pid, at: Addr, from: &[u8]) -> io::Result<()> {
-    let local =
-        libc::iovec { iov_base: from.as_ptr().cast_mut().cast(), iov_len: from.len() };
+    let local = libc::iovec { iov_base: from.as_ptr().cast_mut().cast(), iov_len: from.len() };
     let remote = libc::iovec { iov_base: at.0 as *mut libc::c_void, iov_len: from.len() };
     // SAFETY: the kernel only reads `iov_len` bytes of `from`; `remote` is not ours.
-    let n = unsafe {
-        libc::process_vm_writev(pid.0, &raw const local, 1, &raw const remote, 1, 0)
-    };
+    let n = unsafe { libc::process_vm_writev(pid.0, &raw const local, 1, &raw const remote, 1, 0) };
     if check(n as libc::c_long)? as usize == from.len() {
         Ok(())
     } else {

@@ -1,8 +1,8 @@
 //! Stops, and going on.
 
 use super::procfs;
-use super::space::{Space, SpaceId};
 use super::signals::{Action, Watch};
+use super::space::{Space, SpaceId};
 use super::sys::{self, EVENT_STOP, Pid, SYSCALL_STOP, SigInfo, Status, Tid, Whom};
 use super::thread::{Dirty, Process, State, Thread};
 use super::{Ptrace, gone, is_gone};
@@ -81,8 +81,12 @@ impl Ptrace {
     /// The next stop. A thread that traps without pause does not starve the others.
     fn next_status(&mut self) -> io::Result<Option<(Tid, Status)>> {
         if self.affinity.streak() {
-            let others: Vec<Tid> =
-                self.threads.values().filter(|t| t.state == State::Running).map(|t| t.tid).collect();
+            let others: Vec<Tid> = self
+                .threads
+                .values()
+                .filter(|t| t.state == State::Running)
+                .map(|t| t.tid)
+                .collect();
             let last = self.affinity.last();
             for tid in others.into_iter().filter(|&tid| Some(tid) != last) {
                 if let Ok(Some(found)) = sys::wait(Whom::One(tid), false, false) {
@@ -114,10 +118,9 @@ impl Ptrace {
             (_, EVENT_STOP) => self.event_stop(tid, signal),
             (_, 0) => self.signal_stop(tid, signal).map(Some),
             (_, libc::PTRACE_EVENT_EXEC) => self.exec_stop(tid).map(Some),
-            (
-                _,
-                libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE,
-            ) => self.clone_stop(tid),
+            (_, libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE) => {
+                self.clone_stop(tid)
+            }
             _ => {
                 thread.state = State::Stopped;
                 self.go(tid, Go::On)?;

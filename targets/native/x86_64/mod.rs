@@ -8,7 +8,7 @@ use xol_arch::{Addr, x86_64};
 /// The architecture this build traces.
 pub type Native = x86_64::X86_64;
 /// Its registers.
-pub type Regs = x86_64::Regs;
+pub type Regs = x86_64::Registers;
 
 /// Words in the NT_PRSTATUS register set.
 pub const REGSET_WORDS: usize = 27;
@@ -262,3 +262,6 @@ pub fn is_vfork(number: i64) -> bool {
 pub fn is_epoll_wait(number: i64) -> bool {
     number == libc::SYS_epoll_wait
 }
+
+/// io_pgetevents(2).
+pub const SYS_IO_PGETEVENTS: i64 = 333;

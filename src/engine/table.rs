@@ -1,0 +1,143 @@
+//! The lookup by address, and the hit.
+
+use super::site::Site;
+use xol_arch::{Addr, Arch, Fault, Machine, Strategy};
+
+/// No index: the end of a chain, an empty place.
+pub const NONE: u32 = u32::MAX;
+
+/// Executions a consumer was told of, and those it could not be told of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counter {
+    /// Told.
+    pub hits: u64,
+    /// Not told: recursion, no room.
+    pub missed: u64,
+}
+
+/// One consumer of a site; sites are shared by probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Index of its [`Counter`].
+    pub consumer: u32,
+    /// The next of the same site, or [`NONE`].
+    pub next: u32,
+}
+
+/// How the displaced instruction runs after a hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Run {
+    /// It has: registers and memory are as behind it.
+    Done,
+    /// From here.
+    Slot(Addr),
+    /// It needs a slot and has none (it was stolen).
+    NeedsSlot,
+}
+
+/// What a hit looks at: all of it lent.
+#[derive(Debug)]
+pub struct Table<'a, A: Arch> {
+    /// The sites, in no order.
+    pub sites: &'a mut [Site<A>],
+    /// Indices into `sites` by hash of the address; a power of two, at most half full.
+    pub index: &'a [u32],
+    /// The consumers of all sites.
+    pub links: &'a [Link],
+    /// Their counters.
+    pub counters: &'a mut [Counter],
+    /// Counts hits: the clock by which the least recently hit site is found.
+    pub clock: &'a mut u64,
+}
+
+/// How many places an index for `sites` needs.
+#[must_use]
+pub fn hash_slots(sites: usize) -> usize {
+    (sites.max(32) * 2).next_power_of_two()
+}
+
+fn first_place(addr: Addr, places: usize) -> usize {
+    (addr.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & places.wrapping_sub(1)
+}
+
+/// Enters site number `site` at `addr` into an index that has room.
+pub fn index_insert(index: &mut [u32], addr: Addr, site: u32) {
+    let mut i = first_place(addr, index.len());
+    for _ in 0..index.len() {
+        if let Some(place) = index.get_mut(i)
+            && *place == NONE
+        {
+            *place = site;
+            return;
+        }
+        i = (i + 1) & index.len().wrapping_sub(1);
+    }
+}
+
+impl<A: Arch> Table<'_, A> {
+    /// The site at `addr`.
+    #[must_use]
+    pub fn find(&self, addr: Addr) -> Option<u32> {
+        let mut i = first_place(addr, self.index.len());
+        for _ in 0..self.index.len() {
+            let &site = self.index.get(i)?;
+            if site == NONE {
+                return None;
+            }
+            if self.sites.get(site as usize)?.addr == addr {
+                return Some(site);
+            }
+            i = (i + 1) & self.index.len().wrapping_sub(1);
+        }
+        None
+    }
+
+    /// Counts an execution of `site`, for the site and for each of its consumers.
+    pub fn count(&mut self, site: u32) {
+        *self.clock = self.clock.wrapping_add(1);
+        let Some(site) = self.sites.get_mut(site as usize) else { return };
+        site.hits = site.hits.wrapping_add(1);
+        site.last_hit = *self.clock;
+        let mut next = site.first;
+        while let Some(link) = self.links.get(next as usize) {
+            if let Some(counter) = self.counters.get_mut(link.consumer as usize) {
+                counter.hits = counter.hits.wrapping_add(1);
+            }
+            next = link.next;
+        }
+    }
+
+    /// Says how the instruction displaced from `site` runs now, or computes its effect.
+    ///
+    /// # Errors
+    /// The fault that the instruction itself would take; nothing has changed then.
+    pub fn run<M: Machine<A>>(&self, site: u32, machine: &mut M) -> Result<Run, Fault> {
+        let Some(site) = self.sites.get(site as usize) else { return Ok(Run::NeedsSlot) };
+        match (site.strategy, site.plan.effect, site.slot) {
+            (Strategy::Simulate, Some(effect), _) => {
+                A::simulate(effect, site.addr, machine)?;
+                Ok(Run::Done)
+            }
+            (_, _, Some(slot)) => Ok(Run::Slot(slot.at)),
+            (_, Some(effect), None) => {
+                A::simulate(effect, site.addr, machine)?;
+                Ok(Run::Done)
+            }
+            (_, None, None) => Ok(Run::NeedsSlot),
+        }
+    }
+
+    /// After the trap behind a copy: corrects what the copy left different.
+    ///
+    /// # Errors
+    /// As for [`Table::run`].
+    pub fn step_done<M: Machine<A>>(
+        &self,
+        site: u32,
+        before: &A::Regs,
+        machine: &mut M,
+    ) -> Result<(), Fault> {
+        let Some(site) = self.sites.get(site as usize) else { return Ok(()) };
+        A::fixup(site.fixup, site.addr, &site.plan, before, machine)
+    }
+}
