@@ -18,10 +18,15 @@ pub(super) fn disassemble(text: &Text<'_>, at: Addr, out: &mut dyn fmt::Write) -
     let options = formatter.options_mut();
     options.set_uppercase_hex(false);
     options.set_branch_leading_zeros(false);
-    options.set_rip_relative_addresses(false);
+    options.set_rip_relative_addresses(true);
+    options.set_small_hex_numbers_in_decimal(false);
     let mut sink = Sink { out, result: Ok(()) };
     formatter.format(&decoded.insn, &mut sink);
-    sink.result
+    sink.result?;
+    match decoded.rip_relative() {
+        Some(operand) => write!(out, " # {}", operand.target),
+        None => Ok(()),
+    }
 }
 
 /// Remembers the first error: iced's output cannot fail.

@@ -27,6 +27,8 @@ mod relocate;
 mod simulate;
 mod syscalls;
 #[cfg(test)]
+mod tables;
+#[cfg(test)]
 mod tests;
 
 pub use regs::{Gpr, Registers};

@@ -61,19 +61,16 @@ fn verdict(decoded: &Decoded<'_>, at: Addr) -> Verdict {
 
 /// What goes on behind itself.
 fn straight(insn: &Instruction, at: Addr) -> Verdict {
-    if insn.is_privileged() {
-        return Err(Reason::Privileged);
-    }
     match insn.mnemonic() {
+        Mnemonic::Encls | Mnemonic::Enclu | Mnemonic::Enclv => Err(Reason::Enclave),
+        Mnemonic::Xend | Mnemonic::Xabort => Err(Reason::Transaction),
+        Mnemonic::Getsec | Mnemonic::Getsecq | Mnemonic::Vmfunc => Err(Reason::Privileged),
+        _ if insn.is_privileged() => Err(Reason::Privileged),
         // Debug exceptions are held back until the instruction behind has run (Intel SDM 3,
         // 6.8.3). POP SS does not exist in 64-bit mode.
         Mnemonic::Mov if insn.op0_register() == Register::SS => Err(Reason::InterruptShadow),
-        Mnemonic::Encls | Mnemonic::Enclu | Mnemonic::Enclv => Err(Reason::Enclave),
-        // Record or branch on their own address; no processor that is still made has them.
-        Mnemonic::Lwpins | Mnemonic::Lwpval | Mnemonic::Llwpcb | Mnemonic::Slwpcb => {
-            Err(Reason::Undecodable)
-        }
-        Mnemonic::Getsec | Mnemonic::Vmfunc => Err(Reason::Privileged),
+        // AMD's lightweight profiling records its own address; no processor made since 2017 has it.
+        Mnemonic::Lwpins | Mnemonic::Lwpval | Mnemonic::Undoc => Err(Reason::Undecodable),
         Mnemonic::Lea => Ok((lea(insn, at), Some(Behaviour::Through))),
         _ => Ok((None, Some(Behaviour::Through))),
     }
@@ -177,7 +174,7 @@ fn lea(insn: &Instruction, at: Addr) -> Option<Effect> {
             4 => Width::Long,
             _ => Width::Quad,
         },
-        by: Addr(insn.ip_rel_memory_address()).distance_from(at),
+        by: operand_distance(insn, at),
         narrow: insn.memory_base() == Register::EIP,
         len: insn.len() as u8,
     })
@@ -204,7 +201,7 @@ fn address(insn: &Instruction, at: Addr) -> Option<Address> {
             base: Some(Base::Site),
             index: None,
             shift: 0,
-            displacement: Addr(insn.ip_rel_memory_address()).distance_from(at),
+            displacement: operand_distance(insn, at),
             narrow: insn.memory_base() == Register::EIP,
         });
     }
@@ -224,7 +221,19 @@ fn address(insn: &Instruction, at: Addr) -> Option<Address> {
         base: base.map(Base::Register),
         index,
         shift: insn.memory_index_scale().trailing_zeros() as u8,
-        displacement: insn.memory_displacement64().cast_signed(),
+        // Sign-extended here where iced keeps 32 bits: the sum is cut anyway.
+        displacement: if narrow {
+            i64::from(insn.memory_displacement32().cast_signed())
+        } else {
+            insn.memory_displacement64().cast_signed()
+        },
         narrow,
     })
+}
+
+/// How far a RIP-relative operand is from the instruction: the same wherever both are, so with
+/// prefix 67 modulo 2^32.
+fn operand_distance(insn: &Instruction, at: Addr) -> i64 {
+    let distance = Addr(insn.ip_rel_memory_address()).distance_from(at);
+    if insn.memory_base() == Register::EIP { i64::from(distance as i32) } else { distance }
 }
