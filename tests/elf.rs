@@ -95,8 +95,7 @@ impl Object {
             }
             let (name, addr) = (name.split('@').next().unwrap_or(name), hex(addr));
             let size = size.strip_prefix("0x").map_or_else(|| size.parse().unwrap_or(0), hex);
-            let function =
-                Function { name: name.to_owned(), addr, size, ifunc: kind == "IFUNC" };
+            let function = Function { name: name.to_owned(), addr, size, ifunc: kind == "IFUNC" };
             if self.offset(addr).is_some() {
                 functions.insert((addr, name.to_owned()), function);
             }

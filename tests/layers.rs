@@ -1,0 +1,176 @@
+//! The project keeps its own rules: what may stand where, by looking at the tree.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The files outside `targets/` that may hold `unsafe`, and what for.
+const UNSAFE_ISLANDS: &[&str] = &[
+    // mmap for a mapping that nobody looks into
+    "tests/launch.rs",
+    // bpf(2)
+    "tests/uprobes/bpf.rs",
+];
+
+/// Lines that a source file may have.
+const LINES: usize = 500;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a member of the workspace").to_owned()
+}
+
+/// Every file of the project as (path from its root, text).
+fn files() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("the tree can be read") {
+            let path = entry.expect("the tree can be read").path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            // Build output carries cargo's mark; `.git` is a file in a second worktree.
+            let built = path.join("CACHEDIR.TAG").exists() || name == "target";
+            if built || name == ".git" {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Ok(text) = fs::read_to_string(&path) {
+                let from_root = path.strip_prefix(root()).expect("below the root");
+                found.push((from_root.to_string_lossy().into_owned(), text));
+            }
+        }
+    }
+    assert!(found.len() > 30, "the tree is not there: {found:?}");
+    found.sort();
+    found
+}
+
+/// The lines of Rust files with comments taken away, as (file, number, code).
+fn code() -> Vec<(String, usize, String)> {
+    let rust = files().into_iter().filter(|(path, _)| path.ends_with(".rs"));
+    rust.flat_map(|(path, text)| {
+        let lines: Vec<_> = text
+            .lines()
+            .enumerate()
+            .map(|(n, line)| (path.clone(), n + 1, line.split("//").next().unwrap_or("").to_owned()))
+            .collect();
+        lines
+    })
+    .collect()
+}
+
+/// The lines outside `except` in which `wrong` sees something.
+fn offenders(except: impl Fn(&str) -> bool, wrong: impl Fn(&str) -> bool) -> Vec<String> {
+    code()
+        .into_iter()
+        .filter(|(path, _, code)| !except(path) && wrong(code))
+        .map(|(path, n, code)| format!("{path}:{n}: {}", code.trim()))
+        .collect()
+}
+
+fn has_word(code: &str, word: &str) -> bool {
+    code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == word)
+}
+
+#[test]
+fn unsafe_is_only_in_targets_and_named_files() {
+    let allowed = |path: &str| {
+        path.starts_with("targets/") || UNSAFE_ISLANDS.contains(&path) || path == "tests/layers.rs"
+    };
+    let wrong = |code: &str| has_word(code, "unsafe") || code.contains("allow(unsafe_code");
+    assert_eq!(offenders(allowed, wrong), [""; 0]);
+    for island in UNSAFE_ISLANDS {
+        let text = fs::read_to_string(root().join(island)).expect("the list names real files");
+        assert!(has_word(&text, "unsafe"), "{island} needs no place in the list");
+    }
+}
+
+#[test]
+fn only_targets_and_tests_know_the_host() {
+    let allowed = |path: &str| path.starts_with("targets/") || path.starts_with("tests/");
+    assert_eq!(offenders(allowed, |code| has_word(code, "target_arch")), [""; 0]);
+}
+
+#[test]
+fn targets_know_the_host_in_one_folder() {
+    let allowed = |path: &str| !path.starts_with("targets/") || path.starts_with("targets/native/");
+    assert_eq!(offenders(allowed, |code| has_word(code, "target_arch")), [""; 0]);
+}
+
+#[test]
+fn both_architectures_have_the_same_rooms() {
+    let names = |arch: &str| -> BTreeSet<String> {
+        let here = format!("arch/{arch}/");
+        let below = |(path, _): &(String, String)| path.strip_prefix(&here).map(str::to_owned);
+        files().iter().filter_map(below).filter(|name| name.ends_with(".rs")).collect()
+    };
+    let (arm64, x86_64) = (names("arm64"), names("x86_64"));
+    // A room may be one file on one side and a folder on the other.
+    let top = |all: &BTreeSet<String>| -> BTreeSet<String> {
+        all.iter().map(|n| n.split('/').next().unwrap_or(n).trim_end_matches(".rs").to_owned()).collect()
+    };
+    assert_eq!(top(&arm64), top(&x86_64));
+}
+
+#[test]
+fn no_layer_reaches_up() {
+    let arch = offenders(
+        |path| !path.starts_with("arch/"),
+        |code| ["xol_targets", "libc::", "nix::"].iter().any(|up| code.contains(up)),
+    );
+    assert_eq!(arch, [""; 0]);
+    let targets = offenders(|path| !path.starts_with("targets/"), |code| code.contains("xol::"));
+    assert_eq!(targets, [""; 0]);
+    let engine = offenders(
+        |path| !path.starts_with("src/engine/"),
+        |code| {
+            ["xol_targets", "arm64", "x86_64", "ptrace", "symbols", "spec", "cli"]
+                .iter()
+                .any(|word| has_word(code, word))
+        },
+    );
+    assert_eq!(engine, [""; 0]);
+}
+
+#[test]
+fn files_are_short() {
+    let long: Vec<_> = files()
+        .iter()
+        .filter(|(path, text)| path.ends_with(".rs") && text.lines().count() > LINES)
+        .map(|(path, text)| format!("{path}: {} lines", text.lines().count()))
+        .collect();
+    assert_eq!(long, [""; 0]);
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    let wrong = |line: &str| {
+        ["TODO", "FIXME", "XXX"].iter().any(|mark| has_word(line, mark))
+            || ["todo!", "unimplemented!", "#[ignore"].iter().any(|mark| line.contains(mark))
+    };
+    let found: Vec<_> = files()
+        .into_iter()
+        .filter(|(path, _)| path.ends_with(".rs") && path != "tests/layers.rs")
+        .flat_map(|(path, text)| {
+            let hits: Vec<_> =
+                text.lines().filter(|l| wrong(l)).map(|l| format!("{path}: {l}")).collect();
+            hits
+        })
+        .collect();
+    assert_eq!(found, [""; 0]);
+}
+
+#[test]
+fn no_file_names_somebodys_machine() {
+    let places = ["/wo\u{72}k/", "/ho\u{6d}e/", "/ro\u{6f}t/"];
+    let found: Vec<_> = files()
+        .into_iter()
+        .flat_map(|(path, text)| {
+            let wrong = |line: &&str| places.iter().any(|place| line.contains(place));
+            let hits: Vec<_> =
+                text.lines().filter(wrong).map(|l| format!("{path}: {}", l.trim())).collect();
+            hits
+        })
+        .collect();
+    assert_eq!(found, [""; 0]);
+}

@@ -42,10 +42,9 @@ impl Build {
             Build::Stripped => (gcc, &["-fPIE", "-pie", "-s"]),
             Build::Musl => ("musl-gcc", &["-static"]),
             Build::Shared => (gcc, &["-fPIC", "-shared"]),
-            Build::Bits32 => (
-                gcc,
-                &["-m32", "-nostdlib", "-ffreestanding", "-static", "-fno-pie", "-no-pie"],
-            ),
+            Build::Bits32 => {
+                (gcc, &["-m32", "-nostdlib", "-ffreestanding", "-static", "-fno-pie", "-no-pie"])
+            }
             Build::Arm64 => ("aarch64-linux-gnu-gcc", &["-static"]),
         }
     }

@@ -236,9 +236,8 @@ fn describe(pid: u32) -> String {
     let mut text = String::new();
     let mut left = vec![pid];
     while let Some(pid) = left.pop() {
-        let read = |name: &str| {
-            std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default()
-        };
+        let read =
+            |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
         for line in read("status").lines() {
             if ["Name", "State", "Pid", "TracerPid", "SigPnd", "ShdPnd", "SigBlk"]
                 .iter()

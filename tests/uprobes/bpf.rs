@@ -84,7 +84,8 @@ struct LinkUprobes {
 fn bpf<T>(command: u32, request: &T) -> Result<i32, i32> {
     let size = size_of::<T>();
     // SAFETY: `request` is alive and `size` bytes long; what it points to: see the module.
-    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(request), size) };
+    let answer =
+        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(request), size) };
     let failed = || io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
     i32::try_from(answer).ok().filter(|&a| a >= 0).ok_or_else(failed)
 }
