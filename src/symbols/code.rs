@@ -120,6 +120,20 @@ impl Object {
         Ok((last < vaddr && last + size > vaddr).then_some(last))
     }
 
+    /// Whether an instruction begins at `vaddr`: if not, a reject with the start of the one it is
+    /// inside of.
+    ///
+    /// # Errors
+    /// As for [`Object::inside`]; an architecture that this xol was built without.
+    pub fn boundary_reject(&self, vaddr: u64) -> Result<Option<Reject>, ElfError> {
+        crate::for_machine!(self.machine(), A => {
+            let fixed_width = A::INSN_ALIGN > 1;
+            let reason = if fixed_width { Reason::Misaligned } else { Reason::InsideInstruction };
+            let start = self.inside::<A>(vaddr)?;
+            start.map(|start| Reject { reason, nearest: Some(Addr(start)) })
+        })
+    }
+
     /// Calls `each` with the address and length of every instruction in `range`, which must begin
     /// one. What does not decode is passed over by one alignment step; its length is 0.
     ///
@@ -164,10 +178,8 @@ impl Object {
         if let Some(reject) = self.place_reject(vaddr)? {
             return Ok(Err(reject));
         }
-        if let Some(start) = self.inside::<A>(vaddr)? {
-            let fixed_width = A::INSN_ALIGN > 1;
-            let reason = if fixed_width { Reason::Misaligned } else { Reason::InsideInstruction };
-            return Ok(Err(Reject { reason, nearest: Some(Addr(start)) }));
+        if let Some(reject) = self.boundary_reject(vaddr)? {
+            return Ok(Err(reject));
         }
         match self.code_at(vaddr)? {
             Some(code) => Ok(A::plan(&code.text(), Addr(vaddr), rules)),

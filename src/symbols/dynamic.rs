@@ -47,7 +47,7 @@ impl Dynamic {
                 elf::DT_JMPREL => dynamic.jmprel.0 = value,
                 elf::DT_PLTRELSZ => dynamic.jmprel.1 = value,
                 elf::DT_SONAME => dynamic.soname = Some(value),
-                elf::DT_FLAGS_1 => dynamic.pie = value & u64::from(elf::DF_1_PIE.0) != 0,
+                elf::DT_FLAGS_1 => dynamic.pie = value & elf::DF_1_PIE.0 != 0,
                 _ => {}
             }
         })?;

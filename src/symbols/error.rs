@@ -1,5 +1,6 @@
 //! Why a file cannot be read as a program.
 
+use super::Machine;
 use std::fmt;
 use std::io;
 
@@ -32,6 +33,11 @@ pub enum ElfError {
     Kind {
         /// `e_type`.
         kind: u16,
+    },
+    /// One that this xol was built without.
+    NotInThisBuild {
+        /// Which.
+        machine: Machine,
     },
     /// A part reaches over the end of the file.
     Truncated {
@@ -73,6 +79,9 @@ impl fmt::Display for ElfError {
                     _ => "an ELF file of an unknown type",
                 }
             ),
+            ElfError::NotInThisBuild { machine } => {
+                write!(f, "is for {}, which this xol was built without", machine.name())
+            }
             ElfError::Truncated { what } => {
                 write!(f, "is damaged: its {what} reaches over the end of the file")
             }

@@ -12,10 +12,12 @@
 //! | `dynamic`, `relocs`, `notes`, `unwind`, `plt` | one table each |
 //! | `collect`, `table` | function symbols: reading and merging them, looking them up |
 //! | `fixed` | code that nothing may be moved out of |
+//! | `dispatch` | from a file's architecture to a type |
 //! | `code` | the bytes around a place, and whether the place can hold a probe at all |
 
 mod code;
 mod collect;
+mod dispatch;
 mod dynamic;
 mod error;
 mod fixed;
