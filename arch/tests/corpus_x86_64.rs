@@ -5,9 +5,8 @@
 #![cfg(feature = "x86_64")]
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use xol_arch::x86_64::X86_64;
 use xol_arch::{Addr, Arch, Code, Plan, Rules, Text};
@@ -89,7 +88,7 @@ fn measure(object: &Path) -> Tally {
     let code = code_ranges(object);
     assert!(!code.is_empty(), "{}: readelf tells no frames", object.display());
     for line in disassembly(object) {
-        if !code.range(..=line.at).next_back().is_some_and(|(_, end)| line.at < *end) {
+        if code.range(..=line.at).next_back().is_none_or(|(_, end)| line.at >= *end) {
             tally.outside += 1;
             continue;
         }
@@ -182,18 +181,16 @@ fn code_ranges(object: &Path) -> BTreeMap<Addr, Addr> {
         .collect()
 }
 
-/// Runs objdump and calls nothing an instruction that it does not.
-fn disassembly(object: &Path) -> impl Iterator<Item = Line> {
+/// Objdump's lines that have bytes.
+fn disassembly(object: &Path) -> Vec<Line> {
     let objdump = if cfg!(target_arch = "x86_64") { "objdump" } else { "x86_64-linux-gnu-objdump" };
-    let mut child = Command::new(objdump)
+    let output = Command::new(objdump)
         .args(["-d", "-w"])
         .arg(object)
-        .stdout(Stdio::piped())
-        .spawn()
+        .output()
         .expect("objdump (binutils) is needed");
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     // `    1234:\t48 89 e5             \tmov    %rsp,%rbp`
-    lines.map(|line| line.expect("objdump's output")).filter_map(|line| {
+    let line = |line: &str| {
         let mut columns = line.split('\t');
         let at = columns.next()?.trim().strip_suffix(':')?;
         let at = Addr(u64::from_str_radix(at, 16).ok()?);
@@ -203,5 +200,6 @@ fn disassembly(object: &Path) -> impl Iterator<Item = Line> {
             .map(|byte| u8::from_str_radix(byte, 16).ok())
             .collect();
         Some(Line { at, bytes: bytes?, text: columns.next().unwrap_or("").to_owned() })
-    })
+    };
+    String::from_utf8_lossy(&output.stdout).lines().filter_map(line).collect()
 }
