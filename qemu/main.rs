@@ -1,6 +1,163 @@
 //! `cargo vm`: boots arm64 and x86-64 virtual machines and runs things in them.
 
-fn main() -> std::process::ExitCode {
-    eprintln!("xol-qemu: not built yet");
-    std::process::ExitCode::from(2)
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use xol_qemu::apt::{Apt, DEFAULT_SUITE};
+use xol_qemu::user::User;
+use xol_qemu::{Error, Guest, Stream, Vm, shell};
+
+/// Boots arm64 and x86-64 virtual machines from Debian packages and runs things in them.
+#[derive(Parser)]
+#[command(name = "cargo vm", bin_name = "cargo vm", subcommand_required = true)]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Boot, run a command, and hand back its output and its status
+    Run {
+        /// arm64 or x86_64
+        guest: Guest,
+        #[command(flatten)]
+        machine: Machine,
+        /// End the guest when the command takes longer than this many seconds
+        #[arg(long, value_name = "SECS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
+        timeout: u64,
+        /// The command and its arguments
+        #[arg(last = true, required = true, value_name = "CMD")]
+        command: Vec<OsString>,
+    },
+    /// Boot and open a shell on the console
+    Shell {
+        /// arm64 or x86_64
+        guest: Guest,
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// Run a program under qemu-user, without a kernel of its own
+    User {
+        /// arm64 or x86_64
+        guest: Guest,
+        /// A Debian package whose programs and libraries are to be found
+        #[arg(long, value_name = "DEB")]
+        package: Vec<String>,
+        /// The Debian release of the packages
+        #[arg(long, value_name = "NAME", default_value = DEFAULT_SUITE)]
+        suite: String,
+        /// The program and its arguments
+        #[arg(last = true, required = true, value_name = "CMD")]
+        command: Vec<OsString>,
+    },
+    /// Fetch the package lists anew
+    Update {
+        /// arm64 or x86_64
+        guest: Guest,
+        /// The Debian release
+        #[arg(long, value_name = "NAME", default_value = DEFAULT_SUITE)]
+        suite: String,
+    },
+}
+
+#[derive(Args)]
+struct Machine {
+    /// A file to be found in the guest's /tmp
+    #[arg(long, value_name = "FILE")]
+    with: Vec<PathBuf>,
+    /// A Debian package, NAME or NAME=VERSION, with what it depends on
+    #[arg(long, value_name = "DEB")]
+    package: Vec<String>,
+    /// The xol to put on the guest's PATH instead of the one `cargo vm build` left behind
+    #[arg(long, value_name = "FILE")]
+    xol: Option<PathBuf>,
+    /// The Debian release of the packages
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_SUITE)]
+    suite: String,
+    /// Another kernel: 5.10, 6.12-16k, linux-image-…[/VERSION], or an image's path
+    #[arg(long, value_name = "KERNEL")]
+    kernel: Option<String>,
+    /// Another emulator: its path, or the Debian release to take it from
+    #[arg(long, value_name = "QEMU")]
+    emulator: Option<PathBuf>,
+    /// QEMU's CPU model [default: everything it can emulate]
+    #[arg(long, value_name = "MODEL")]
+    cpu: Option<String>,
+    /// Memory in MiB [default: 512, more for many packages]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(32..))]
+    memory: Option<u32>,
+    /// How many CPUs
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    smp: u32,
+    /// Make the guest's clocks count instructions, a nanosecond each; one CPU
+    #[arg(long)]
+    icount: bool,
+    /// Show what the kernel says on its console
+    #[arg(long)]
+    verbose: bool,
+}
+
+impl Machine {
+    fn vm(self, guest: Guest) -> Vm {
+        let mut vm = Vm::new(guest).suite(self.suite).smp(self.smp);
+        vm = self.with.into_iter().fold(vm, Vm::file);
+        vm = self.package.into_iter().fold(vm, Vm::package);
+        vm = self.xol.into_iter().fold(vm, Vm::xol);
+        vm = self.kernel.into_iter().fold(vm, Vm::kernel);
+        vm = self.emulator.into_iter().fold(vm, Vm::emulator);
+        vm = self.cpu.into_iter().fold(vm, Vm::cpu);
+        vm = self.memory.into_iter().fold(vm, Vm::memory);
+        if self.verbose {
+            vm = vm.verbose();
+        }
+        if self.icount { vm.icount() } else { vm }
+    }
+}
+
+fn main() -> ExitCode {
+    match act(Cli::parse().what) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("cargo vm: {error}");
+            ExitCode::from(125)
+        }
+    }
+}
+
+fn act(what: What) -> Result<u8, Error> {
+    match what {
+        What::Run { guest, machine, timeout, command } => {
+            let verbose = machine.verbose;
+            let vm = machine.vm(guest).timeout(Duration::from_secs(timeout));
+            let mut session = vm.boot()?;
+            let (status, out_of_memory) = session.stream(&command, &mut pass_on)?;
+            if verbose {
+                eprint!("{}", session.console());
+            }
+            if let Some(sentence) = out_of_memory {
+                eprintln!("cargo vm: {sentence}");
+            }
+            Ok(status)
+        }
+        What::Shell { guest, machine } => shell(&machine.vm(guest)).map(|()| 0),
+        What::User { guest, package, suite, command } => {
+            User { guest, suite, packages: package }.run(&command)
+        }
+        What::Update { guest, suite } => Apt::new(guest, &suite)?.update().map(|()| 0),
+    }
+}
+
+/// What the guest's command says, said here. A reader that has gone away is no error of ours.
+fn pass_on(stream: Stream, bytes: &[u8]) {
+    let _ = match stream {
+        Stream::Stdout => {
+            std::io::stdout().write_all(bytes).and_then(|()| std::io::stdout().flush())
+        }
+        Stream::Stderr => std::io::stderr().write_all(bytes),
+    };
 }
