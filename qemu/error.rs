@@ -150,7 +150,9 @@ fn tail(f: &mut fmt::Formatter<'_>, console: &str) -> fmt::Result {
     if lines.is_empty() {
         return f.write_str("\nits console is empty");
     }
-    let from = lines.len().saturating_sub(TAIL);
+    // A panic is told in its first line; what follows may be longer than we show.
+    let told = lines.iter().position(|line| line.contains("Kernel panic"));
+    let from = told.unwrap_or(lines.len().saturating_sub(TAIL));
     f.write_str("\nthe end of its console:")?;
-    lines[from..].iter().try_for_each(|line| write!(f, "\n    {line}"))
+    lines[from..].iter().take(TAIL).try_for_each(|line| write!(f, "\n    {line}"))
 }

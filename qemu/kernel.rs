@@ -48,7 +48,7 @@ impl Kernel {
                     return unpacked(&apt, found);
                 }
             }
-            return Err(unknown(guest, "bullseye to trixie", wanted));
+            return Err(unknown(guest, wanted));
         }
         if wanted.contains('/') {
             let image = PathBuf::from(wanted);
@@ -80,12 +80,18 @@ impl Kernel {
                 return Err(error);
             }
         }
-        Err(unknown(guest, "bullseye to trixie", &format!("linux-image-{wanted}")))
+        Err(unknown(guest, &format!("kernel {wanted}")))
     }
 }
 
-fn unknown(guest: Guest, suite: &str, package: &str) -> Error {
-    Error::UnknownPackage { package: package.to_owned(), suite: suite.to_owned(), guest }
+fn unknown(guest: Guest, wanted: &str) -> Error {
+    Error::other(format!(
+        "no Debian release from {} to {} has a {wanted} for {}; there are 5.10, 6.1 and 6.12, the last also as \
+         6.12-generic and, for arm64, 6.12-16k",
+        SUITES[0],
+        SUITES[SUITES.len() - 1],
+        guest.debian()
+    ))
 }
 
 /// The names of signed images: `linux-image-6.1.0-56-cloud-arm64`, `linux-image-6.12.107+deb13-arm64-16k`.

@@ -38,6 +38,12 @@ pub struct Session {
 /// How often the streams are looked at while a command runs.
 const POLL: Duration = Duration::from_millis(10);
 
+/// How long a boot may take; three seconds is usual.
+const BOOT: Duration = Duration::from_secs(120);
+
+/// What a kernel says whose memory was too small for the file system.
+const TRUNCATED: &str = "Initramfs unpacking failed";
+
 impl Session {
     pub(crate) fn start(vm: &Vm) -> Result<Session, Error> {
         let scratch = Scratch::new(&std::env::temp_dir(), "xol-vm")?;
@@ -78,11 +84,17 @@ impl Session {
             stdout,
             stderr,
             memory: launch.memory,
-            limit: vm.timeout,
+            limit: BOOT.max(vm.timeout),
             console_seen: 0,
             scratch,
         };
         session.answer(&mut |_, _| {})?;
+        session.limit = vm.timeout;
+        let console = session.console();
+        // It boots all the same, with files missing.
+        if console.contains(TRUNCATED) {
+            return Err(Error::OutOfMemory { memory: session.memory, console });
+        }
         Ok(session)
     }
 
@@ -191,10 +203,7 @@ impl Session {
         let console = self.console();
         let memory = self.memory;
         let has = |mark: &str| console.contains(mark);
-        if has("System is deadlocked on memory")
-            || has("Initramfs unpacking failed")
-            || has("Out of memory and no")
-        {
+        if has("System is deadlocked on memory") || has(TRUNCATED) {
             return Error::OutOfMemory { memory, console };
         }
         if has("Kernel panic") {

@@ -135,7 +135,7 @@ impl Vm {
         self
     }
 
-    /// How long booting, and then each command, may take.
+    /// How long each command may take. Booting has its own limit, two minutes or this if it is more.
     pub fn timeout(mut self, limit: Duration) -> Vm {
         self.timeout = limit;
         self
