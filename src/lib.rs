@@ -7,6 +7,8 @@
 
 pub mod engine;
 #[cfg(feature = "std")]
+pub mod report;
+#[cfg(feature = "std")]
 pub mod spec;
 #[cfg(feature = "std")]
 pub mod symbols;

@@ -1,3 +1,7 @@
 //! `xol`: the command.
 
-fn main() {}
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

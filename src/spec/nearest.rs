@@ -52,13 +52,6 @@ pub fn unknown(spec: &Spec, candidates: &[Candidate<'_>]) -> String {
         for candidate in &meant {
             let Ok(symbols) = candidate.object.symbols() else { continue };
             let plain = symbols.iter().filter(|(_, s)| s.kind != Kind::Label);
-            if symbols.is_empty() {
-                let _ = write!(
-                    sentence,
-                    " ({} is stripped: probe by address)",
-                    candidate.name.file_name()
-                );
-            }
             let wanted = name.as_str();
             if wanted.contains("::") {
                 names.extend(nearest_owned(
@@ -70,6 +63,14 @@ pub fn unknown(spec: &Spec, candidates: &[Candidate<'_>]) -> String {
             }
         }
         let best = nearest(name.as_str(), names.iter().map(String::as_str));
+        if let ([one], true) = (&meant[..], best.is_empty())
+            && one.object.is_stripped()
+        {
+            sentence.push_str(
+                "; it is stripped: only exported functions have names, others can be probed by \
+                 address",
+            );
+        }
         list(&mut sentence, best);
     }
     sentence

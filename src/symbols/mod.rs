@@ -113,6 +113,12 @@ impl Object {
             && (self.layout.fixed || self.dynamic.as_ref().is_some_and(|d| d.pie))
     }
 
+    /// Whether the names of functions that are not exported are gone.
+    #[must_use]
+    pub fn is_stripped(&self) -> bool {
+        self.layout.section_of_kind(object::elf::SHT_SYMTAB).is_none()
+    }
+
     /// Where a program starts; 0 for most libraries.
     #[must_use]
     pub fn entry(&self) -> u64 {

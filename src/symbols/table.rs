@@ -245,7 +245,8 @@ impl Symbols {
     }
 
     /// Where the next function begins, as far as is known; `u64::MAX` if none.
-    pub(crate) fn next_start(&self, addr: u64) -> u64 {
+    #[must_use]
+    pub fn next_start(&self, addr: u64) -> u64 {
         let unwind = self.starts.get(self.starts.partition_point(|&s| s <= addr));
         let first = self.entries.partition_point(|e| e.addr <= addr);
         let entry = self.entries[first..].iter().find(|e| e.kind != Kind::Label);

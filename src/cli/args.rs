@@ -1,0 +1,362 @@
+//! The table of commands and options, and the plain values they become. Nothing is opened, looked
+//! up or started here.
+
+use super::failure::Failure;
+use super::help;
+use super::output::{Format, Report};
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgAction, ArgMatches};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use xol::engine::Wish;
+use xol::spec::Spec;
+use xol::symbols::Machine;
+use xol_arch::{Rules, Strategy};
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Count(Run),
+    Trace(Run),
+    List(List),
+    Plan(Plan),
+    Doctor(Doctor),
+}
+
+/// `count` and `trace`.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) probes: Vec<Spec>,
+    pub(crate) subject: Subject,
+    /// `-f`.
+    pub(crate) follow: bool,
+    pub(crate) report: Report,
+    pub(crate) wish: Wish,
+    pub(crate) rules: Rules,
+    pub(crate) slots: Option<usize>,
+    pub(crate) max_sites: Option<usize>,
+    pub(crate) hits_per_site: Option<u64>,
+    pub(crate) max_events: Option<u64>,
+    pub(crate) duration: Option<Duration>,
+    pub(crate) interval: Option<Duration>,
+}
+
+/// Whom to probe.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// `-- CMD ARG…`.
+    Launch(Vec<OsString>),
+    /// `-p PID`.
+    Attach(Vec<i32>),
+}
+
+/// `list`.
+#[derive(Debug)]
+pub(crate) struct List {
+    pub(crate) object: PathBuf,
+    pub(crate) pattern: Option<String>,
+    pub(crate) report: Report,
+}
+
+/// `plan`.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) object: PathBuf,
+    pub(crate) locations: Vec<String>,
+    /// `--raw --arch … [--base …]`: flat code for this architecture, loaded there.
+    pub(crate) raw: Option<(Machine, u64)>,
+    /// Only the sums.
+    pub(crate) summary: bool,
+    pub(crate) rules: Rules,
+    pub(crate) report: Report,
+}
+
+/// `doctor`.
+#[derive(Debug)]
+pub(crate) struct Doctor {
+    pub(crate) pid: Option<i32>,
+    pub(crate) report: Report,
+}
+
+/// No command to run: help was asked for, or the command line is wrong.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Help(String),
+    Wrong(Failure),
+}
+
+impl Outcome {
+    pub(crate) fn exit(self) -> ExitCode {
+        match self {
+            Outcome::Help(text) => {
+                let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
+                ExitCode::SUCCESS
+            }
+            Outcome::Wrong(failure) => failure.exit(),
+        }
+    }
+}
+
+impl From<Failure> for Outcome {
+    fn from(failure: Failure) -> Outcome {
+        Outcome::Wrong(failure)
+    }
+}
+
+/// Reads the command line.
+pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, Outcome> {
+    let matches = table().try_get_matches_from(words).map_err(|error| {
+        let text = error.render().to_string();
+        if error.use_stderr() {
+            let text = text.strip_prefix("error: ").unwrap_or(&text);
+            Outcome::Wrong(Failure::usage(text.trim_end()))
+        } else {
+            Outcome::Help(text)
+        }
+    })?;
+    let (name, args) = matches.subcommand().unwrap_or(("", &matches));
+    let report = report(args)?;
+    Ok(match name {
+        "count" => Command::Count(run(args, report)?),
+        "trace" => Command::Trace(run(args, report)?),
+        "list" => Command::List(List {
+            object: one(args, "object").unwrap_or_default(),
+            pattern: one(args, "pattern"),
+            report,
+        }),
+        "plan" => Command::Plan(plan(args, report)?),
+        "doctor" => {
+            Command::Doctor(Doctor { pid: many::<i32>(args, "pid").first().copied(), report })
+        }
+        other => return Err(Failure::not_built_yet(other).into()),
+    })
+}
+
+fn one<T: Clone + Send + Sync + 'static>(args: &ArgMatches, name: &str) -> Option<T> {
+    args.try_get_one::<T>(name).ok().flatten().cloned()
+}
+
+fn many<T: Clone + Send + Sync + 'static>(args: &ArgMatches, name: &str) -> Vec<T> {
+    args.try_get_many::<T>(name).ok().flatten().unwrap_or_default().cloned().collect()
+}
+
+fn flag(args: &ArgMatches, name: &str) -> bool {
+    one::<bool>(args, name).unwrap_or(false)
+}
+
+fn report(args: &ArgMatches) -> Result<Report, Failure> {
+    let format = match one::<String>(args, "format").as_deref() {
+        Some("json") => Format::Json,
+        Some("chrome") => return Err(Failure::not_built_yet("--format chrome")),
+        _ => Format::Text,
+    };
+    Ok(Report { to: one(args, "output"), format })
+}
+
+fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
+    for name in ["gdb", "where"] {
+        if one::<String>(args, name).is_some() {
+            return Err(Failure::not_built_yet(if name == "gdb" { "-g" } else { "--where" }));
+        }
+    }
+    let mut probes = Vec::new();
+    for text in many::<String>(args, "probe") {
+        probes.push(Spec::parse(&text).map_err(|e| Failure::usage(e.to_string()))?);
+    }
+    let (command, pids) = (many::<OsString>(args, "command"), many::<i32>(args, "pid"));
+    let subject = if command.is_empty() { Subject::Attach(pids) } else { Subject::Launch(command) };
+    let wish = match one::<String>(args, "strategy").as_deref() {
+        Some("jump") => return Err(Failure::not_built_yet("--strategy jump")),
+        Some(name) => {
+            Strategy::ALL.into_iter().find(|s| s.name() == name).map_or(Wish::Auto, Wish::Only)
+        }
+        None => Wish::Auto,
+    };
+    Ok(Run {
+        probes,
+        subject,
+        follow: flag(args, "follow"),
+        report,
+        wish,
+        rules: rules(args),
+        slots: one(args, "slots"),
+        max_sites: one(args, "max-sites"),
+        hits_per_site: one(args, "hits-per-site"),
+        max_events: one(args, "max-events"),
+        duration: one(args, "duration"),
+        interval: one(args, "interval"),
+    })
+}
+
+fn rules(args: &ArgMatches) -> Rules {
+    Rules { exclusive_head: flag(args, "allow-exclusive-head") }
+}
+
+fn plan(args: &ArgMatches, report: Report) -> Result<Plan, Failure> {
+    let machine = one::<String>(args, "arch").and_then(|name| Machine::from_name(&name));
+    let raw = match (flag(args, "raw"), machine) {
+        (true, Some(machine)) => Some((machine, one(args, "base").unwrap_or(0))),
+        (true, None) => return Err(Failure::usage("--raw needs --arch arm64 or --arch x86_64")),
+        _ => None,
+    };
+    let locations = many(args, "location");
+    if raw.is_some() && !locations.is_empty() {
+        return Err(Failure::usage("flat code has no names: --raw takes no LOCATION"));
+    }
+    Ok(Plan {
+        object: one(args, "object").unwrap_or_default(),
+        locations,
+        raw,
+        summary: flag(args, "summary"),
+        rules: rules(args),
+        report,
+    })
+}
+
+fn table() -> clap::Command {
+    let probing = |name, about, examples: &'static str| {
+        clap::Command::new(name)
+            .about(about)
+            .after_help(format!("{}\n\n{examples}\n\n{}", help::PROBES, help::STATUS))
+            .args(run_options())
+            .args(report_options(true))
+            .group(clap::ArgGroup::new("subject").args(["pid", "gdb", "command"]).required(true))
+    };
+    clap::Command::new("xol")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(help::ABOUT)
+        .after_help(format!("{}\n\n{}", help::PROBES, help::STATUS))
+        .subcommand_required(true)
+        .arg_required_else_help(false)
+        .disable_help_subcommand(true)
+        .subcommands([
+            probing("trace", "A line for each hit", help::TRACE),
+            probing("count", "Hits for each probe, at the end", help::COUNT),
+            probing("latency", "Entry-to-return time, as a histogram (not built yet)", ""),
+            probing("stacks", "Call stacks, folded or as a flame graph (not built yet)", ""),
+            clap::Command::new("list")
+                .about("What can be probed in an object: its functions")
+                .after_help(help::LIST)
+                .args([object(), Arg::new("pattern").help("Only functions of this name")])
+                .args(report_options(false)),
+            clap::Command::new("plan")
+                .about("Each instruction's plan, or why it is rejected")
+                .after_help(help::PLAN)
+                .args([
+                    object(),
+                    Arg::new("location").num_args(1..).help("Only these places"),
+                    switch("raw").help("The file is flat code without an ELF around it"),
+                    option("arch", "ARCH", "What the code is for, with --raw")
+                        .value_parser(PossibleValuesParser::new(["arm64", "x86_64"])),
+                    option("base", "ADDR", "Where the code would be loaded, with --raw")
+                        .value_parser(address)
+                        .requires("raw"),
+                    switch("summary").help("Only the sums"),
+                    exclusive_head(),
+                ])
+                .args(report_options(false)),
+            clap::Command::new("compare")
+                .about("Every strategy side by side on this machine (not built yet)")
+                .arg(option("svg", "FILE", "Draw it")),
+            clap::Command::new("doctor")
+                .about("What this machine, kernel and process allow, and what to do")
+                .after_help(help::DOCTOR)
+                .arg(pid())
+                .args(report_options(false)),
+        ])
+}
+
+fn object() -> Arg {
+    Arg::new("object")
+        .required(true)
+        .value_parser(clap::value_parser!(PathBuf))
+        .help("A program or library, of arm64 or x86-64")
+}
+
+fn pid() -> Arg {
+    Arg::new("pid")
+        .short('p')
+        .value_name("PID")
+        .value_parser(clap::value_parser!(i32).range(1..))
+        .value_delimiter(',')
+        .action(ArgAction::Append)
+        .help("A running process")
+}
+
+fn switch(name: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue)
+}
+
+fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).help(help)
+}
+
+fn exclusive_head() -> Arg {
+    switch("allow-exclusive-head")
+        .help("arm64: a load-exclusive itself may be probed (never what follows it)")
+}
+
+fn report_options(stderr: bool) -> [Arg; 2] {
+    let to = if stderr { "stderr" } else { "stdout" };
+    [
+        Arg::new("output")
+            .short('o')
+            .value_name("FILE")
+            .value_parser(clap::value_parser!(PathBuf))
+            .help(format!("Where the report goes; - is stdout [default: {to}]")),
+        option("format", "FORMAT", "How the report is written [default: text]")
+            .value_parser(PossibleValuesParser::new(["text", "json", "chrome"])),
+    ]
+}
+
+fn run_options() -> Vec<Arg> {
+    let strategies = ["auto", "step", "xol", "boost", "simulate", "jump"];
+    vec![
+        Arg::new("probe").value_name("PROBE").required(true).num_args(1..).help("What to probe"),
+        Arg::new("command")
+            .value_name("CMD")
+            .value_parser(clap::value_parser!(OsString))
+            .num_args(1..)
+            .last(true)
+            .help("A program to start, and its arguments"),
+        pid(),
+        Arg::new("gdb").short('g').value_name("HOST:PORT").help("A gdb server (not built yet)"),
+        switch("follow").short('f').long("follow").help("Follow children too"),
+        option("strategy", "STRATEGY", "How displaced instructions run [default: auto]")
+            .value_parser(PossibleValuesParser::new(strategies)),
+        option("where", "FILTER", "Only hits whose arguments match (not built yet)"),
+        option("max-events", "N", "End after so many hits").value_parser(positive),
+        option("duration", "SECS", "End after this time").value_parser(seconds),
+        option("interval", "SECS", "Report counts this often").value_parser(seconds),
+        option("slots", "N", "Slots in each process at most").value_parser(positive_size),
+        option("max-sites", "N", "Sites in each process at most").value_parser(positive_size),
+        option("hits-per-site", "N", "A site disarms itself after so many hits")
+            .value_parser(positive),
+        exclusive_head(),
+    ]
+}
+
+fn positive(text: &str) -> Result<u64, String> {
+    text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "a number from 1 on is needed".to_owned())
+}
+
+fn positive_size(text: &str) -> Result<usize, String> {
+    usize::try_from(positive(text)?).map_err(|_| "the number is too big".to_owned())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number: Option<f64> = text.parse().ok().filter(|&n: &f64| n > 0.0);
+    number
+        .and_then(|n| Duration::try_from_secs_f64(n).ok())
+        .ok_or_else(|| "seconds are needed, as in 10 or 0.5".to_owned())
+}
+
+fn address(text: &str) -> Result<u64, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    number.map_err(|_| "an address is needed, as in 0x8000".to_owned())
+}

@@ -1,0 +1,60 @@
+//! What `--help` says beyond the options.
+
+pub(super) const ABOUT: &str = "\
+Probes for running arm64 and x86-64 programs: no kernel support, no debug information,
+no agent, no root beyond the right to ptrace.";
+
+pub(super) const PROBES: &str = "\
+PROBES:
+  malloc                                 entry of every malloc in the target
+  libc:malloc                            only in libc (file name, soname or path; globs allowed)
+  'libc:mem*'                            every function that matches
+  'open(path: str, flags: hex) -> i32'   typed arguments, and the return value
+  ./app:main+0x10   ./app:0x1139         an instruction
+  'libc:qsort+*'                         every instruction of a function
+  return:libc:read                       returns only (uretprobe: and uprobe: are understood)
+  =SYMBOL                                exactly this symbol, mangled as it is
+  Types: i8 … i64, u8 … u64, hex, ptr, str, bool, char, f32, f64.";
+
+pub(super) const STATUS: &str = "\
+EXIT STATUS:
+  the program's own (128+N for signal N) when xol launched it; 125 when xol itself failed;
+  126, 127 when the program could not be started; 2 for a wrong command line.";
+
+pub(super) const COUNT: &str = "\
+EXAMPLES:
+  xol count 'libc:malloc' -- ls -l /usr/bin
+  xol count 'libc:*' -o counts.txt -f -- make
+  xol count malloc free -p 1234 --duration 10 --format json -o -";
+
+pub(super) const TRACE: &str = "\
+EXAMPLES:
+  xol trace 'open(path: str, flags: hex) -> i32' -- cat /etc/hostname
+  xol trace return:libc:read -p 1234 --max-events 100
+  xol trace 'libc:str*' --hits-per-site 1 -- ls";
+
+pub(super) const LIST: &str = "\
+OBJECT is a file, or the name of a library or program: libc, ls.
+PATTERN is a name as in a PROBE: 'mem*', memcpy@GLIBC_2.14, 'ns::Type::*', 'malloc@plt'.
+
+EXAMPLES:
+  xol list libc 'mem*'
+  xol list ./app --format json";
+
+pub(super) const PLAN: &str = "\
+A LOCATION is written as in a PROBE, without the object: main is the first instruction of main,
+main+0x10 one inside it, 'main+*' all of them, 0x1139 an address. Without one: all code.
+
+The plan of an instruction is copy (it runs from a slot), simulate (its effect is computed) or
+reject, with the reason. Objects of either architecture are explained on any machine.
+
+EXAMPLES:
+  xol plan /bin/ls 'main+*'
+  xol plan libc 'malloc+*' --format json
+  xol plan libc --summary
+  xol plan --raw --arch arm64 --base 0x8000 firmware.bin";
+
+pub(super) const DOCTOR: &str = "\
+EXAMPLES:
+  xol doctor
+  xol doctor -p 1234";

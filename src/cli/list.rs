@@ -1,0 +1,104 @@
+//! `xol list`: what can be probed in an object.
+
+use super::args::List;
+use super::failure::Failure;
+use super::objects;
+use super::output::{Format, Output};
+use std::fmt::Write;
+use xol::report::json;
+use xol::spec::{self, Candidate, Location, ObjectName, Offset, Spec, SymbolName, demangled};
+use xol::symbols::{Kind, Symbol};
+
+pub(crate) fn run(list: &List) -> Result<(), Failure> {
+    let pattern = list.pattern.as_deref().map(pattern).transpose()?;
+    let (path, object) = objects::open(&list.object)?;
+    let shown = path.display().to_string();
+    let symbols = object.symbols().map_err(|e| Failure::new(format!("{shown} {e}")))?;
+    let mut out = Output::stdout(&list.report)?;
+    let (mut line, mut found) = (String::new(), 0);
+    for (_, symbol) in symbols.iter() {
+        if !pattern.as_ref().is_none_or(|p| p.matches(&symbol)) {
+            continue;
+        }
+        line.clear();
+        match list.report.format {
+            Format::Json => as_json(&mut line, &symbol),
+            Format::Text => as_text(&mut line, &symbol, found == 0),
+        }
+        out.write(&line)?;
+        found += 1;
+    }
+    out.finish()?;
+    if found > 0 {
+        return Ok(());
+    }
+    let Some(pattern) = pattern else {
+        return Err(Failure::new(format!(
+            "{shown} has no symbols: it is stripped. Its instructions can be probed by address; \
+             `xol plan {shown}` lists them"
+        )));
+    };
+    let name = ObjectName { path: &shown, soname: object.soname(), program: true };
+    let candidate = Candidate { name, object: &object };
+    Err(Failure::new(spec::unknown(&pattern.spec, &[candidate])))
+}
+
+/// PATTERN: the symbol part of a PROBE.
+struct Pattern {
+    spec: Spec,
+    name: SymbolName,
+    version: Option<String>,
+}
+
+fn pattern(text: &str) -> Result<Pattern, Failure> {
+    let spec = Spec::parse(text).map_err(|e| Failure::usage(e.to_string()))?;
+    match &spec.location {
+        Location::Symbol { name, version, offset: Offset::At(0) } if spec.object.is_none() => {
+            let (name, version) = (name.clone(), version.clone());
+            Ok(Pattern { spec, name, version })
+        }
+        _ => {
+            Err(Failure::usage(format!("'{text}' is no name or pattern of functions; try 'mem*'")))
+        }
+    }
+}
+
+impl Pattern {
+    fn matches(&self, symbol: &Symbol<'_>) -> bool {
+        let version = match self.version.as_deref() {
+            None => true,
+            Some("plt") => symbol.kind == Kind::Plt,
+            Some("") => symbol.default,
+            Some(version) => symbol.version == Some(version),
+        };
+        version && self.name.matches(symbol.name)
+    }
+}
+
+fn as_text(line: &mut String, symbol: &Symbol<'_>, first: bool) {
+    if first {
+        let _ = writeln!(line, "{:>16} {:>8} {:<5} NAME", "ADDRESS", "SIZE", "KIND");
+    }
+    let (addr, size) = (symbol.addr, symbol.size);
+    let _ =
+        write!(line, "{addr:>16x} {size:>8} {:<5} {}", symbol.kind.name(), demangled(symbol.name));
+    let _ = match symbol.version {
+        _ if symbol.kind == Kind::Plt => write!(line, "@plt"),
+        Some(version) => write!(line, "{}{version}", if symbol.default { "@@" } else { "@" }),
+        None => Ok(()),
+    };
+    line.push('\n');
+}
+
+fn as_json(line: &mut String, symbol: &Symbol<'_>) {
+    let mut object = json::Object::new(line);
+    object.number("addr", symbol.addr);
+    object.number("size", symbol.size);
+    object.text("name", symbol.name);
+    object.text("demangled", &demangled(symbol.name));
+    object.text_or_null("version", symbol.version);
+    object.flag("default", symbol.default);
+    object.text("kind", symbol.kind.name());
+    object.end();
+    line.push('\n');
+}

@@ -1,0 +1,147 @@
+//! From code to one verdict for each instruction.
+
+use super::line::{Insn, Verdict};
+use crate::cli::failure::Failure;
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::path::Path;
+use xol::symbols::{Code, ElfError, Fixed, Object};
+use xol_arch::{Addr, Arch, Reason, Reject, Rules, Text};
+
+/// Who is told of each instruction.
+pub(super) type Each<'a> = &'a mut dyn FnMut(&Insn<'_>) -> Result<(), Failure>;
+
+/// What can go wrong between a file and its reader.
+pub(super) enum WalkError {
+    Object(ElfError),
+    Report(Failure),
+}
+
+impl WalkError {
+    pub(super) fn failure(self, object: &Path) -> Failure {
+        match self {
+            WalkError::Object(error) => Failure::new(format!("{} {error}", object.display())),
+            WalkError::Report(failure) => failure,
+        }
+    }
+}
+
+impl From<ElfError> for WalkError {
+    fn from(error: ElfError) -> WalkError {
+        WalkError::Object(error)
+    }
+}
+
+impl From<Failure> for WalkError {
+    fn from(failure: Failure) -> WalkError {
+        WalkError::Report(failure)
+    }
+}
+
+/// Tells `each` of the instructions in `wanted`, decoding on from its start; gives back where
+/// the next one would begin. What does not decode is passed over by the architecture's step.
+pub(super) fn each<A: Arch>(
+    text: &Text<'_>,
+    wanted: Range<u64>,
+    rules: Rules,
+    each: Each<'_>,
+) -> Result<u64, Failure> {
+    let mut name = String::new();
+    let mut at = wanted.start;
+    while at < wanted.end {
+        let used = one::<A>(text, at, rules, None, &mut name, each)?;
+        at = at.saturating_add(used as u64);
+    }
+    Ok(at)
+}
+
+/// One instruction; gives back its length, or the step over what is none.
+fn one<A: Arch>(
+    text: &Text<'_>,
+    at: u64,
+    rules: Rules,
+    reject: Option<Reject>,
+    name: &mut String,
+    each: Each<'_>,
+) -> Result<usize, Failure> {
+    let rest = text.from(Addr(at));
+    let step = (A::INSN_ALIGN - at % A::INSN_ALIGN) as usize;
+    let (len, verdict) = match A::length(text, Addr(at)) {
+        Ok(len) => (len, A::plan(text, Addr(at), rules)),
+        Err(reject) => (step, Err(reject)),
+    };
+    let len = len.clamp(1, rest.len().max(1));
+    name.clear();
+    let _ = A::disassemble(text, Addr(at), name);
+    let verdict = match (reject, verdict) {
+        (Some(reject), _) | (None, Err(reject)) => Verdict::Reject(reject),
+        (None, Ok(plan)) => Verdict::Plan { word: plan.word(), strategies: plan.strategies() },
+    };
+    each(&Insn { addr: at, bytes: &rest[..len.min(rest.len())], text: name, verdict })?;
+    Ok(len)
+}
+
+/// How many bytes behind an instruction are always looked at where its function is unknown.
+const ENOUGH: u64 = 2 << 10;
+
+/// Plans places of one object; remembers the function it read last.
+pub(super) struct Planner<'a, A: Arch> {
+    object: &'a Object,
+    rules: Rules,
+    code: Option<(Range<u64>, Code)>,
+    name: String,
+    arch: PhantomData<A>,
+}
+
+impl<'a, A: Arch> Planner<'a, A> {
+    pub(super) fn new(object: &'a Object, rules: Rules) -> Planner<'a, A> {
+        Planner { object, rules, code: None, name: String::new(), arch: PhantomData }
+    }
+
+    /// The instruction at `vaddr`; `reject` is what is known against the place already.
+    pub(super) fn one(
+        &mut self,
+        vaddr: u64,
+        reject: Option<Reject>,
+        each: Each<'_>,
+    ) -> Result<usize, WalkError> {
+        // Near the ends of what was read, something else may have to be looked at.
+        let held = self.code.as_ref().is_some_and(|(known, _)| known.contains(&vaddr));
+        if !held {
+            self.code = self.object.code_at(vaddr)?.map(|code| {
+                let range = code.text().range();
+                let known = match code.text().function {
+                    Some((start, end)) if range.start <= start.0 && end.0 <= range.end => {
+                        start.0..end.0
+                    }
+                    // A window: good for what has enough of it behind.
+                    _ => vaddr..range.end.saturating_sub(ENOUGH).max(vaddr + 1),
+                };
+                (known, code)
+            });
+        }
+        let Some((_, code)) = &self.code else {
+            let reject = reject.unwrap_or(Reason::NotCode.into());
+            let verdict = Verdict::Reject(reject);
+            each(&Insn { addr: vaddr, bytes: &[], text: "", verdict })?;
+            return Ok(1);
+        };
+        Ok(one::<A>(&code.text(), vaddr, self.rules, reject, &mut self.name, each)?)
+    }
+
+    /// The instructions of `wanted`, which lies in one stretch of code.
+    pub(super) fn range(
+        &mut self,
+        wanted: Range<u64>,
+        fixed: &[Fixed],
+        each: Each<'_>,
+    ) -> Result<(), WalkError> {
+        let mut at = wanted.start;
+        while at < wanted.end {
+            let hit = fixed.iter().find(|f| f.range.contains(&at));
+            let reject = hit.map(|f| Reject { reason: f.reason, nearest: Some(Addr(f.range.end)) });
+            at += self.one(at, reject, each)? as u64;
+        }
+        Ok(())
+    }
+}

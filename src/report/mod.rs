@@ -1,0 +1,3 @@
+//! What the user gets to read: counts, events, values, as text and as JSON.
+
+pub mod json;
