@@ -59,7 +59,8 @@ pub trait Memory {
 pub trait Regs: Copy + Default + PartialEq + fmt::Debug {
     /// The program counter.
     fn pc(&self) -> Addr;
-    /// Sets the program counter and nothing else.
+    /// Sets the program counter, and with it only what says how control came there: arm64
+    /// clears PSTATE.BTYPE.
     fn set_pc(&mut self, pc: Addr);
     /// The stack pointer.
     fn sp(&self) -> Addr;

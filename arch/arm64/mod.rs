@@ -1,1 +1,117 @@
 //! arm64 (AArch64, A64 only).
+//!
+//! | room | holds |
+//! |---|---|
+//! | `decode` | what a word is, by the encoding groups; which words are allocated |
+//! | `plan` | what to do with it, or why not; exclusive and other sequences |
+//! | `simulate` | effects as equations, computed during a hit |
+//! | `relocate` | the copy for a slot; the same effect from elsewhere without a trap |
+//! | `emit` | jumps and constants |
+//! | `regs` | the general registers |
+//! | `syscalls` | system calls with a constant number |
+//! | `disassemble` | text |
+//!
+//! # What a program can still see
+//!
+//! With a guarded control stack (FEAT_GCS) a simulated BL, BLR or RET neither pushes nor pops:
+//! the engine must refuse them, or do it, where the thread has one.
+
+mod decode;
+#[cfg(feature = "text")]
+mod disassemble;
+mod emit;
+mod plan;
+mod regs;
+mod relocate;
+mod simulate;
+mod syscalls;
+
+pub use regs::{Btype, Registers};
+pub use relocate::Fixup;
+pub use simulate::{Compare, Condition, Effect, Literal, Relation, Test, Width};
+
+use crate::{Addr, Arch, Code, Fault, Machine, Plan, Reject, Relocated, Rules, Text};
+
+/// arm64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arm64 {}
+
+impl Arch for Arm64 {
+    const NAME: &'static str = "arm64";
+    /// `BRK #0x786f`, "xo": not gdb's 0, a compiler's 1 or 1000, nor one the kernel keeps for
+    /// itself (4 to 6 for its own probes, 0x100, 0x400 and 0x800 upwards for its own code).
+    ///
+    /// ```text
+    /// BRK  1101 0100  001i iiii  iiii iiii  iii0 0000
+    /// ```
+    const TRAP: &'static [u8] = &(0xd420_0000_u32 | 0x786f << 5).to_le_bytes();
+    const NOP: &'static [u8] = &0xd503_201f_u32.to_le_bytes();
+    const TRAP_ADVANCE: u64 = 0;
+    const INSN_ALIGN: u64 = 4;
+    const MAX_INSN: usize = 4;
+    /// ±128 MiB, less a page for the longest code between a jump and the slot's start.
+    const JUMP_REACH: u64 = (1 << 27) - 4096;
+
+    type Regs = Registers;
+    type Effect = Effect;
+    type Fixup = Fixup;
+
+    fn length(text: &Text<'_>, at: Addr) -> Result<usize, Reject> {
+        match decode::decode(decode::fetch(text, at)?) {
+            decode::Insn::Refused(reason @ crate::Reason::Undecodable) => Err(reason.into()),
+            _ => Ok(4),
+        }
+    }
+
+    fn plan(text: &Text<'_>, at: Addr, rules: Rules) -> Result<Plan<Self>, Reject> {
+        plan::plan(text, at, rules)
+    }
+
+    fn simulate<M: Machine<Self>>(effect: Effect, at: Addr, machine: &mut M) -> Result<(), Fault> {
+        simulate::simulate(effect, at, machine)
+    }
+
+    fn copy(
+        text: &Text<'_>,
+        at: Addr,
+        plan: &Plan<Self>,
+        _: Addr,
+        out: &mut Code,
+    ) -> Result<Fixup, Reject> {
+        relocate::copy(text, at, plan, out)
+    }
+
+    fn fixup<M: Machine<Self>>(
+        fixup: Fixup,
+        at: Addr,
+        plan: &Plan<Self>,
+        before: &Registers,
+        machine: &mut M,
+    ) -> Result<(), Fault> {
+        relocate::fixup(fixup, at, plan, before, machine);
+        Ok(())
+    }
+
+    fn relocate(
+        text: &Text<'_>,
+        at: Addr,
+        plan: &Plan<Self>,
+        to: Addr,
+        out: &mut Code,
+    ) -> Result<Relocated, Reject> {
+        relocate::relocate(text, at, plan, to, out)
+    }
+
+    fn jump(from: Addr, to: Addr, out: &mut Code) -> Result<(), Reject> {
+        emit::jump(from, to, out)
+    }
+
+    fn syscalls(text: &Text<'_>, found: &mut dyn FnMut(Addr, u64)) {
+        syscalls::find(text, found);
+    }
+
+    #[cfg(feature = "text")]
+    fn disassemble(text: &Text<'_>, at: Addr, out: &mut dyn core::fmt::Write) -> core::fmt::Result {
+        disassemble::disassemble(text, at, out)
+    }
+}

@@ -1,0 +1,100 @@
+//! General registers, as in Linux' `user_pt_regs`.
+
+use super::simulate::Condition;
+use crate::{Addr, Regs};
+
+/// The registers of a stopped thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Registers {
+    /// x0 to x30.
+    pub x: [u64; 31],
+    /// The stack pointer.
+    pub sp: u64,
+    /// The program counter.
+    pub pc: u64,
+    /// NZCV, BTYPE and so on, as SPSR_EL1 holds them.
+    pub pstate: u64,
+}
+
+/// PSTATE.BTYPE: what kind of branch led here, for the landing pads of guarded pages
+/// (bits 11 and 10 of an SPSR).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Btype {
+    /// No indirect branch, or RET.
+    None = 0b00,
+    /// BR from a page that is not guarded, or by x16 or x17: any BTI will do.
+    Jump = 0b01,
+    /// BLR: BTI c or jc.
+    Call = 0b10,
+    /// BR by another register from a guarded page: BTI j or jc.
+    GuardedJump = 0b11,
+}
+
+impl Registers {
+    const BTYPE: u32 = 10;
+
+    /// `xn`, or 0 for 31, XZR.
+    #[must_use]
+    pub fn get(&self, n: u8) -> u64 {
+        self.x.get(usize::from(n)).copied().unwrap_or(0)
+    }
+
+    /// Sets `xn`; nothing for 31, XZR.
+    pub fn set(&mut self, n: u8, value: u64) {
+        if let Some(x) = self.x.get_mut(usize::from(n)) {
+            *x = value;
+        }
+    }
+
+    /// N, Z, C and V in bits 3 to 0.
+    #[must_use]
+    pub const fn nzcv(&self) -> u8 {
+        (self.pstate >> 28 & 0xf) as u8
+    }
+
+    /// Sets N, Z, C and V from bits 3 to 0.
+    pub const fn set_nzcv(&mut self, nzcv: u8) {
+        self.pstate = self.pstate & !(0xf << 28) | (nzcv as u64 & 0xf) << 28;
+    }
+
+    /// Whether `condition` holds for the flags.
+    #[must_use]
+    pub const fn holds(&self, condition: Condition) -> bool {
+        condition.holds(self.nzcv())
+    }
+
+    /// PSTATE.BTYPE, bits 1 and 0.
+    #[must_use]
+    pub const fn btype(&self) -> u8 {
+        (self.pstate >> Self::BTYPE & 3) as u8
+    }
+
+    /// Sets PSTATE.BTYPE.
+    pub const fn set_btype(&mut self, btype: Btype) {
+        self.pstate = self.pstate & !(3 << Self::BTYPE) | (btype as u64) << Self::BTYPE;
+    }
+}
+
+impl Regs for Registers {
+    fn pc(&self) -> Addr {
+        Addr(self.pc)
+    }
+
+    /// Clears BTYPE too: whoever is sent somewhere by an engine did not branch there.
+    fn set_pc(&mut self, pc: Addr) {
+        self.pc = pc.0;
+        self.set_btype(Btype::None);
+    }
+
+    fn sp(&self) -> Addr {
+        Addr(self.sp)
+    }
+
+    fn arg(&self, n: usize) -> Option<u64> {
+        self.x.get(..8)?.get(n).copied()
+    }
+
+    fn ret(&self) -> u64 {
+        self.x[0]
+    }
+}
