@@ -106,6 +106,9 @@ pub trait Arch: Copy + fmt::Debug + Eq + 'static {
     /// What must be corrected after a copy ran; `Default` is nothing beyond the PC.
     type Fixup: Copy + fmt::Debug + PartialEq + Default;
 
+    /// Whether the code begins with a breakpoint instruction, anybody's.
+    fn is_trap(code: &[u8]) -> bool;
+
     /// The length in bytes of the instruction at `at`.
     ///
     /// # Errors

@@ -71,6 +71,8 @@ reasons! {
     KernelPage = "kernel-page", "the page belongs to the kernel (vDSO, vsyscall)";
     RestartableSequence = "restartable-sequence", "a trap inside a restartable sequence (rseq) aborts it for ever";
     FixedRange = "fixed-range", "libc or an unwinder recognises this instruction by its address or bytes";
+    ChangedText = "changed-text", "the code in memory is not what the file has";
+    TooManySites = "too-many-sites", "the limit on sites is reached";
     NotCode = "not-code", "the address is not in an executable mapping of this object";
     // arm64.
     Misaligned = "misaligned", "arm64 instructions are at multiples of four";

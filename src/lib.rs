@@ -12,3 +12,5 @@ pub mod report;
 pub mod spec;
 #[cfg(feature = "std")]
 pub mod symbols;
+#[cfg(feature = "std")]
+pub mod trace;

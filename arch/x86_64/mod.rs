@@ -56,6 +56,10 @@ impl Arch for X86_64 {
     type Effect = Effect;
     type Fixup = Fixup;
 
+    fn is_trap(code: &[u8]) -> bool {
+        code.starts_with(&[0xcc]) || code.starts_with(&[0xcd, 3])
+    }
+
     fn length(text: &Text<'_>, at: Addr) -> Result<usize, Reject> {
         decode::decode(text, at).map(|decoded| decoded.bytes.len())
     }

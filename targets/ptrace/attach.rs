@@ -92,7 +92,7 @@ impl std::error::Error for AttachError {}
 
 /// The name of an ELF machine.
 #[must_use]
-pub fn machine_name(machine: u16) -> String {
+pub(super) fn machine_name(machine: u16) -> String {
     match machine {
         3 => "i386".into(),
         40 => "arm (32-bit)".into(),
@@ -237,6 +237,21 @@ fn check(pid: Pid) -> Result<(), AttachError> {
         Err(_) => return Ok(()),
     }
     check_machine(pid, &exe)
+}
+
+/// Whether the program of a process is one that this build can probe.
+///
+/// # Errors
+/// [`AttachError::Is32Bit`], [`AttachError::OtherMachine`], [`AttachError::Emulator`].
+pub fn check_program(pid: Pid) -> Result<(), AttachError> {
+    let exe = format!("/proc/{pid}/exe");
+    check_machine(pid, &exe)?;
+    let name = fs::read_link(&exe).ok();
+    let name = name.as_ref().and_then(|p| p.file_name()).map(|n| n.to_string_lossy().into_owned());
+    match name.filter(|name| is_emulator(name)) {
+        Some(name) => Err(AttachError::Emulator(pid, name)),
+        None => Ok(()),
+    }
 }
 
 fn check_machine(pid: Pid, exe: &str) -> Result<(), AttachError> {

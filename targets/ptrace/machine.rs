@@ -63,6 +63,12 @@ impl Stopped<'_> {
         self.regs
     }
 
+    /// Puts a thread that stands behind a trap onto it. While a call is made in it, what it would
+    /// come back to is then the trap (RULES A3c).
+    pub fn rewind(&mut self, trap: Addr) {
+        self.set_pc(trap);
+    }
+
     /// Sets the PC and nothing else.
     pub fn set_pc(&mut self, pc: Addr) {
         self.regs.set_pc(pc);

@@ -29,7 +29,7 @@ pub mod sys;
 mod thread;
 mod wait;
 
-pub use attach::AttachError;
+pub use attach::{AttachError, check_program};
 pub use inject::InjectError;
 pub use launch::{Launch, LaunchError};
 pub use machine::Stopped;

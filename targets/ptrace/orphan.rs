@@ -25,7 +25,7 @@ const K: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Our image of the table.
 #[derive(Clone, Debug)]
-pub struct Table {
+pub(super) struct Table {
     area: Area,
     mask: u64,
     entries: Vec<(u64, u64, u64)>,
@@ -35,37 +35,31 @@ pub struct Table {
 impl Table {
     /// Bytes needed for `sites` entries, at most half full.
     #[must_use]
-    pub fn size_for(sites: usize) -> u64 {
+    pub(super) fn size_for(sites: usize) -> u64 {
         8 + ENTRY * (sites.max(64) * 2).next_power_of_two() as u64
     }
 
     /// An empty table in fresh, zeroed memory.
     #[must_use]
-    pub fn new(area: Area, sites: usize) -> Table {
+    pub(super) fn new(area: Area, sites: usize) -> Table {
         let capacity = (sites.max(64) * 2).next_power_of_two();
         Table { area, mask: capacity as u64 - 1, entries: vec![(0, 0, 0); capacity], used: 0 }
     }
 
     /// Whether `more` entries can be added.
     #[must_use]
-    pub fn has_room(&self, more: usize) -> bool {
+    pub(super) fn has_room(&self, more: usize) -> bool {
         (self.used + more) * 2 <= self.entries.len()
     }
 
     /// How many entries are used.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.used
     }
 
-    /// Whether nothing is in it.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.used == 0
-    }
-
     /// The used entries.
-    pub fn iter(&self) -> impl Iterator<Item = Orphan> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = Orphan> {
         self.entries.iter().filter(|e| e.0 != 0).map(|&(site, to, original)| Orphan {
             site: Addr(site),
             to: (to != 0).then_some(Addr(to)),
@@ -102,7 +96,7 @@ impl Table {
     ///
     /// # Errors
     /// Those of [`Space::write`].
-    pub fn set(
+    pub(super) fn set(
         &mut self,
         orphans: &[Orphan],
         write: &dyn Fn(Addr, &[u8]) -> io::Result<()>,

@@ -1,7 +1,7 @@
 //! An address space: its memory, and what xol mapped into it.
 
-use super::procfs::{self, Mapping};
-use super::sys::{Pid, Tid};
+use super::procfs::Mapping;
+use super::sys::Pid;
 use crate::native;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -109,6 +109,12 @@ impl Space {
         self.mem.write_all_at(from, at.0)
     }
 
+    /// Whether anything of ours is mapped.
+    #[must_use]
+    pub fn has_head(&self) -> bool {
+        self.head.is_some()
+    }
+
     /// Whether `at` is in memory that xol mapped.
     #[must_use]
     pub fn is_ours(&self, at: Addr) -> bool {
@@ -166,10 +172,4 @@ pub const PAGE: u64 = 65536;
 
 fn open_mem(pid: Pid) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/mem"))
-}
-
-/// Whether the thread exists and is not a zombie.
-#[must_use]
-pub fn is_alive(tid: Tid) -> bool {
-    procfs::status(tid).is_ok_and(|s| !matches!(s.state, b'Z' | b'X'))
 }

@@ -108,3 +108,49 @@ pub struct Process {
     /// Whether xol started it.
     pub launched: bool,
 }
+
+impl super::Ptrace {
+    /// Notes the slot a thread was sent to.
+    pub fn set_slot(&mut self, tid: Tid, slot: Option<Addr>) {
+        if let Some(thread) = self.threads.get_mut(&tid) {
+            thread.slot = slot;
+        }
+    }
+
+    /// Keeps a signal back.
+    pub fn hold(&mut self, tid: Tid, info: SigInfo) {
+        if let Some(thread) = self.threads.get_mut(&tid) {
+            thread.held = Some(info);
+        }
+    }
+
+    /// The signal that was kept back.
+    pub fn take_held(&mut self, tid: Tid) -> Option<SigInfo> {
+        self.threads.get_mut(&tid)?.held.take()
+    }
+
+    /// Where an execution that was counted will begin again.
+    #[must_use]
+    pub fn retry(&self, tid: Tid) -> Option<(Addr, Addr)> {
+        self.threads.get(&tid)?.retry
+    }
+
+    /// Sets or clears that.
+    pub fn set_retry(&mut self, tid: Tid, retry: Option<(Addr, Addr)>) {
+        if let Some(thread) = self.threads.get_mut(&tid) {
+            thread.retry = retry;
+        }
+    }
+
+    /// Whether the thread is in a stop of any kind but a group stop.
+    #[must_use]
+    pub fn is_stopped(&self, tid: Tid) -> bool {
+        self.threads.get(&tid).is_some_and(Thread::is_stopped)
+    }
+
+    /// Whether it is in a signal-delivery stop whose signal the kernel still holds.
+    #[must_use]
+    pub fn is_delivering(&self, tid: Tid) -> bool {
+        self.threads.get(&tid).is_some_and(|t| t.state == State::Delivering)
+    }
+}

@@ -78,6 +78,23 @@ impl Ptrace {
         }
     }
 
+    /// Whether a thread has not stopped for anything that waits to be taken.
+    #[must_use]
+    pub fn poll_is_quiet(&self, tid: Tid) -> bool {
+        matches!(sys::wait(Whom::One(tid), false, false), Ok(None))
+    }
+
+    /// The event that one thread has stopped for, if it has.
+    ///
+    /// # Errors
+    /// ECHILD when it is gone.
+    pub fn poll(&mut self, tid: Tid) -> io::Result<Option<Event>> {
+        match sys::wait(Whom::One(tid), false, false)? {
+            Some((tid, status)) => self.take(tid, status),
+            None => Ok(None),
+        }
+    }
+
     /// The next stop. A thread that traps without pause does not starve the others.
     fn next_status(&mut self) -> io::Result<Option<(Tid, Status)>> {
         if self.affinity.streak() {
@@ -230,8 +247,25 @@ impl Ptrace {
         Ok(flags & libc::CLONE_VM as u64 != 0)
     }
 
+    /// Brings a thread from an event inside its call to the call's exit: what is written to its
+    /// registers before that, the call's own result overwrites.
+    fn to_syscall_exit(&mut self, tid: Tid) -> io::Result<()> {
+        sys::cont_to_syscall(tid, 0)?;
+        loop {
+            match sys::wait(Whom::One(tid), false, true) {
+                Ok(Some((_, Status::Stopped { signal: SYSCALL_STOP, .. }))) => return Ok(()),
+                Ok(Some((_, Status::Stopped { .. }))) => sys::cont_to_syscall(tid, 0)?,
+                Ok(Some(_)) => return Err(gone()),
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     fn exec_stop(&mut self, tid: Tid) -> io::Result<Event> {
         let pid = Pid(tid.0);
+        self.to_syscall_exit(tid)?;
         // The other threads are gone, and the one that called has the leader's id now.
         self.threads.retain(|_, t| t.pid != pid);
         self.threads.insert(tid, Thread::new(tid, pid, State::Stopped));
@@ -262,6 +296,11 @@ impl Ptrace {
         if let Some(process) = self.processes.remove(&pid) {
             self.drop_unused_space(process.space);
         }
+    }
+
+    /// Forgets an address space that no process has any more.
+    pub fn drop_space(&mut self, id: SpaceId) {
+        self.drop_unused_space(id);
     }
 
     /// Lets a stopped thread go on.

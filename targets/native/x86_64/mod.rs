@@ -265,3 +265,74 @@ pub fn is_epoll_wait(number: i64) -> bool {
 
 /// io_pgetevents(2).
 pub const SYS_IO_PGETEVENTS: i64 = 333;
+
+/// Whether the kernel resumes this call exactly when a stop interrupts it: its deadline is kept
+/// in a restart block, or it has none (signal(7), "Interruption of system calls by stop signals").
+#[must_use]
+pub fn restarts_exactly(number: i64) -> bool {
+    matches!(
+        number,
+        libc::SYS_futex
+            | libc::SYS_nanosleep
+            | libc::SYS_clock_nanosleep
+            | libc::SYS_poll
+            | libc::SYS_wait4
+            | libc::SYS_waitid
+            | libc::SYS_pause
+            | libc::SYS_restart_syscall
+    )
+}
+
+/// Whether the code begins with an instruction that makes a system call.
+#[must_use]
+pub fn is_syscall(code: &[u8]) -> bool {
+    code.starts_with(&[0x0f, 0x05]) || code.starts_with(&[0xcd, 0x80])
+}
+
+/// Whether a result says that the kernel may issue the call again: ERESTARTSYS, ERESTARTNOINTR,
+/// ERESTARTNOHAND, ERESTART_RESTARTBLOCK of linux/errno.h.
+#[must_use]
+pub fn is_restart(result: i64) -> bool {
+    matches!(result, -514..=-512 | -516)
+}
+
+/// mmap(2).
+pub const SYS_MMAP: i64 = libc::SYS_mmap;
+/// rt_sigaction(2).
+pub const SYS_RT_SIGACTION: i64 = libc::SYS_rt_sigaction;
+/// PROT_EXEC.
+pub const PROT_EXEC: u64 = libc::PROT_EXEC as u64;
+/// SIGTRAP.
+pub const SIGTRAP: u64 = libc::SIGTRAP as u64;
+
+/// At a function's first instruction: where it returns to, and the stack pointer behind the
+/// return (System V ABI, 3.2.2).
+#[must_use]
+pub fn caller(machine: &mut crate::ptrace::Stopped<'_>) -> Option<(Addr, Addr)> {
+    use xol_arch::Memory as _;
+    let sp = machine.seen().rsp;
+    let mut word = [0; 8];
+    machine.read(Addr(sp), &mut word).ok()?;
+    Some((Addr(u64::from_ne_bytes(word)), Addr(sp + 8)))
+}
+
+/// Integer argument `n` from the stack, at a function's first instruction.
+#[must_use]
+pub fn stack_arg(machine: &mut crate::ptrace::Stopped<'_>, n: usize) -> Option<u64> {
+    use xol_arch::Memory as _;
+    let at = machine.seen().rsp + 8 + 8 * (n as u64).checked_sub(6)?;
+    let mut word = [0; 8];
+    machine.read(Addr(at), &mut word).ok()?;
+    Some(u64::from_ne_bytes(word))
+}
+
+/// The low 64 bits of vector register `n`: where a float or double is passed and returned.
+#[must_use]
+pub fn float(tid: crate::ptrace::Tid, n: usize) -> Option<u64> {
+    let mut state = [0; 512];
+    let size = crate::ptrace::sys::get_regset(tid, libc::NT_PRFPREG, &mut state).ok()?;
+    let at = 160 + 16 * n;
+    let mut word = [0; 8];
+    word.copy_from_slice(state.get(..size)?.get(at..at + 8)?);
+    Some(u64::from_ne_bytes(word))
+}

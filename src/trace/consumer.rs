@@ -1,0 +1,74 @@
+//! Who is told of a hit.
+
+use super::objects::FileId;
+use std::rc::Rc;
+use xol_arch::{Addr, Reject, Strategy};
+use xol_targets::ptrace::SpaceId;
+
+/// What a hit of a site means.
+#[derive(Clone, Debug)]
+pub(super) enum Consumer {
+    /// One more for this row.
+    Row(u32),
+    /// A function of this row was entered: its return is of interest.
+    Entered(u32),
+    /// A call may return here.
+    Returned,
+    /// The loader has mapped something.
+    Mapped,
+    /// The program may have set SIGTRAP's action.
+    ActionSet,
+    /// An IFUNC resolver was entered: what it returns is what these rows are about.
+    Resolver(Rc<Resolver>),
+}
+
+/// What is to be armed when a resolver has returned.
+#[derive(Debug)]
+pub(super) struct Resolver {
+    /// The space that it was found in.
+    pub(super) space: SpaceId,
+    /// The rows whose function it chooses.
+    pub(super) rows: Vec<u32>,
+}
+
+/// Names a row: probe, file, address in it, entry or return.
+pub(super) type RowKey = (u32, FileId, u64, bool);
+
+/// One line of a report: a probe at a place.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Number of the probe on the command line.
+    pub probe: usize,
+    /// The object's path.
+    pub object: Rc<str>,
+    /// The function's name, demangled where it was asked for so.
+    pub symbol: Rc<str>,
+    /// Bytes behind the function's start.
+    pub offset: u64,
+    /// The address in the file.
+    pub addr: u64,
+    /// Whether it is about returns.
+    pub is_return: bool,
+    /// How hits are taken, or why they cannot be.
+    pub state: RowState,
+    /// Its counter.
+    pub(super) consumer: u32,
+}
+
+/// What became of a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RowState {
+    /// Not armed yet: an IFUNC that has not been resolved.
+    Waiting,
+    /// Armed in one process at least, with this strategy.
+    Armed(Strategy),
+    /// Rejected.
+    Rejected(Reject),
+}
+
+/// Where a row is in one process.
+#[derive(Clone, Copy, Debug)]
+pub struct Located {
+    /// The address in memory.
+    pub addr: Addr,
+}

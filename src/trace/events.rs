@@ -1,0 +1,216 @@
+//! Arguments read from a stopped thread, events told to the sink, counts reported.
+
+use super::consumer::{Row, RowState};
+use super::returns::Entry;
+use super::session::Session;
+use super::{Counted, Outcome, Report};
+use crate::spec::{Signature, Type, prototype};
+use std::collections::BTreeSet;
+use std::io;
+use xol_arch::{Addr, Memory, Regs as _};
+use xol_targets::ptrace::{Pid, Stopped, Tid, sys};
+
+/// The longest string that is read.
+const STRING_MAX: usize = 256;
+
+/// One argument or return value, read.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// The bits, to be written as their type says.
+    Bits(u64),
+    /// A string, cut at 256 bytes (`true`: there is more).
+    Text(Vec<u8>, bool),
+    /// The address of a string that could not be read.
+    Bad(u64),
+}
+
+/// One hit.
+#[derive(Debug)]
+pub struct HitEvent<'a> {
+    /// CLOCK_MONOTONIC, in nanoseconds.
+    pub ts_ns: u64,
+    /// The process.
+    pub pid: Pid,
+    /// The thread.
+    pub tid: Tid,
+    /// What was hit.
+    pub row: &'a Row,
+    /// The address in memory.
+    pub addr: Addr,
+    /// The types of arguments and return value, if known.
+    pub signature: Option<&'a Signature>,
+    /// The arguments, as many as the signature names.
+    pub args: &'a [Value],
+    /// The return value, at a return.
+    pub ret: Option<Value>,
+    /// From entry to return, at a return.
+    pub duration_ns: Option<u64>,
+}
+
+impl Session<'_> {
+    pub(super) fn entry_event(&mut self, tid: Tid, row: u32) -> io::Result<()> {
+        let probe = &self.options.probes[self.rows[row as usize].probe];
+        // With the return value asked for, one line says both: at the return.
+        if probe.when.ret() {
+            return Ok(());
+        }
+        let args = self.read_args(tid, row)?;
+        self.tell_sink(tid, row, sys::now_ns(), &args, None, None)
+    }
+
+    pub(super) fn return_event(
+        &mut self,
+        tid: Tid,
+        row: u32,
+        entry: &Entry,
+        value: u64,
+    ) -> io::Result<()> {
+        let now = sys::now_ns();
+        let signature = self.signature(row);
+        let ty = signature.map_or(Some(Type::Hex), |s| s.ret.or(Some(Type::Hex)));
+        let ret = match ty {
+            Some(Type::Str) => read_string(&mut self.target.stopped(tid)?, value),
+            Some(ty) if ty.is_float() => {
+                Value::Bits(xol_targets::native::float(tid, 0).unwrap_or(value))
+            }
+            _ => Value::Bits(value),
+        };
+        let duration = now.saturating_sub(entry.ts_ns);
+        self.tell_sink(tid, row, now, &entry.args, Some(ret), Some(duration))
+    }
+
+    fn tell_sink(
+        &mut self,
+        tid: Tid,
+        row: u32,
+        ts_ns: u64,
+        args: &[Value],
+        ret: Option<Value>,
+        duration_ns: Option<u64>,
+    ) -> io::Result<()> {
+        let Some(pid) = self.target.thread(tid).map(|t| t.pid) else { return Ok(()) };
+        let addr = self.target.regs(tid)?.pc();
+        let row = &self.rows[row as usize];
+        let signature = signature_of(&self.options.probes, row);
+        self.sink.hit(&HitEvent {
+            ts_ns,
+            pid,
+            tid,
+            row,
+            addr,
+            signature: signature.as_ref(),
+            args,
+            ret,
+            duration_ns,
+        });
+        self.events += 1;
+        Ok(())
+    }
+
+    fn signature(&self, row: u32) -> Option<Signature> {
+        signature_of(&self.options.probes, &self.rows[row as usize])
+    }
+
+    /// The arguments that a row's signature names.
+    pub(super) fn read_args(&mut self, tid: Tid, row: u32) -> io::Result<Vec<Value>> {
+        if self.rows[row as usize].offset != 0 {
+            return Ok(Vec::new());
+        }
+        let Some(signature) = self.signature(row) else { return Ok(Vec::new()) };
+        let mut machine = self.target.stopped(tid)?;
+        let regs = *machine.seen();
+        let (mut integers, mut floats) = (0, 0);
+        let mut values = Vec::with_capacity(signature.args.len());
+        for arg in &signature.args {
+            if arg.ty.is_float() {
+                values.push(Value::Bits(xol_targets::native::float(tid, floats).unwrap_or(0)));
+                floats += 1;
+                continue;
+            }
+            let bits = match regs.arg(integers) {
+                Some(bits) => bits,
+                None => xol_targets::native::stack_arg(&mut machine, integers).unwrap_or(0),
+            };
+            integers += 1;
+            values.push(match arg.ty {
+                Type::Str => read_string(&mut machine, bits),
+                _ => Value::Bits(bits),
+            });
+        }
+        Ok(values)
+    }
+
+    /// The counts now.
+    pub(super) fn report(&self) -> Report {
+        let rows = self.rows.iter().map(|row| {
+            let counter = self.counters[row.consumer as usize];
+            Counted { row: row.clone(), hits: counter.hits, missed: counter.missed }
+        });
+        let found: BTreeSet<usize> = self.rows.iter().map(|r| r.probe).collect();
+        let absent = (0..self.options.probes.len()).filter(|p| !found.contains(p)).collect();
+        let objects: BTreeSet<String> = self
+            .spaces
+            .values()
+            .flat_map(|s| s.objects.iter().map(|o| o.path.to_string()))
+            .collect();
+        Report {
+            rows: rows.collect(),
+            absent,
+            stolen: self.spaces.values().map(|s| s.slots.stolen).sum(),
+            no_slots: self.spaces.values().find_map(|s| s.no_slots.clone()),
+            objects: objects.into_iter().collect(),
+        }
+    }
+
+    pub(super) fn outcome(&self, signal: Option<i32>) -> Outcome {
+        let running = self.root.filter(|_| self.root_status.is_none());
+        Outcome { report: self.report(), status: self.root_status, running, signal }
+    }
+
+    /// Records what became of wants that were armed outside of a refresh.
+    pub(super) fn note_states(
+        &mut self,
+        space: xol_targets::ptrace::SpaceId,
+        wants: &[super::arm::Want],
+        armed: &[super::arm::Armed],
+    ) {
+        for (want, result) in wants.iter().zip(armed) {
+            let state = match result {
+                Ok(site) => RowState::Armed(self.sites_mut(space).sites[*site as usize].strategy),
+                Err(reject) => RowState::Rejected(*reject),
+            };
+            self.set_state(want.consumer, state);
+        }
+    }
+}
+
+/// The user's signature, or a built-in prototype; nothing is guessed.
+fn signature_of(probes: &[crate::spec::Spec], row: &Row) -> Option<Signature> {
+    let given = probes[row.probe].signature.clone();
+    let name = row.symbol.split('@').next().unwrap_or(&row.symbol);
+    given.or_else(|| prototype(name))
+}
+
+fn read_string(machine: &mut Stopped<'_>, at: u64) -> Value {
+    if at == 0 {
+        return Value::Bits(0);
+    }
+    let mut text = Vec::new();
+    while text.len() < STRING_MAX {
+        // Never over the end of a page that the string may end in.
+        let from = at + text.len() as u64;
+        let room = (4096 - from % 4096).min((STRING_MAX - text.len()) as u64) as usize;
+        let mut piece = [0; STRING_MAX];
+        if machine.read(Addr(from), &mut piece[..room]).is_err() {
+            return if text.is_empty() { Value::Bad(at) } else { Value::Text(text, true) };
+        }
+        match piece[..room].iter().position(|&b| b == 0) {
+            Some(end) => {
+                text.extend_from_slice(&piece[..end]);
+                return Value::Text(text, false);
+            }
+            None => text.extend_from_slice(&piece[..room]),
+        }
+    }
+    Value::Text(text, true)
+}

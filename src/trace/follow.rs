@@ -1,0 +1,116 @@
+//! New processes, new threads, new programs.
+
+use super::session::Session;
+use std::collections::BTreeSet;
+use std::io;
+use xol_arch::Addr;
+use xol_targets::ptrace::{Go, Pid, SpaceId, Tid};
+
+impl Session<'_> {
+    /// A process was made. Its memory is a copy of what there is now, or is shared.
+    pub(super) fn on_fork(&mut self, parent: Tid, child: Tid) -> io::Result<()> {
+        let pid = self.target.thread(child).map(|t| t.pid);
+        let (Some(pid), Some(from)) = (pid, self.target.space_of(parent)) else {
+            return self.target.go(parent, Go::On);
+        };
+        let shares = self.target.process(pid).is_some_and(|p| p.shares_memory);
+        if let Some(to) = self.target.process(pid).map(|p| p.space)
+            && !shares
+        {
+            let copy = self.spaces.get(&from).cloned().unwrap_or_default();
+            if self.options.follow {
+                self.frames.fork_space(from, to);
+            } else {
+                let armed = copy.sites.iter().filter(|s| s.armed);
+                self.to_clean.insert(pid, armed.map(|s| s.addr).collect());
+            }
+            self.spaces.insert(to, copy);
+        }
+        self.target.go(parent, Go::On)
+    }
+
+    /// A thread or process is about to run its first instruction.
+    pub(super) fn on_start(&mut self, tid: Tid) -> io::Result<()> {
+        // It was made by a call that may have been run in a slot.
+        self.move_out(tid)?;
+        let pid = self.target.thread(tid).map(|t| t.pid);
+        if let Some(pid) = pid
+            && let Some(text) = self.to_clean.remove(&pid)
+        {
+            return self.clean(tid, pid, &text);
+        }
+        self.target.go(tid, Go::On)
+    }
+
+    /// A child that is not followed: nothing of ours is in it when it runs.
+    fn clean(&mut self, tid: Tid, pid: Pid, text: &[Addr]) -> io::Result<()> {
+        let Some(space) = self.target.space_of(tid) else { return Ok(()) };
+        let addrs: BTreeSet<u64> = text.iter().map(|addr| addr.0).collect();
+        self.write_traps(space, addrs.into_iter(), false)?;
+        if self.target.check_injectable(tid) {
+            if let Err(error) = self.target.unprotect(tid) {
+                self.note(format!(
+                    "process {pid}: SIGTRAP's action could not be restored: {error}"
+                ));
+            }
+            if let Err(error) = self.target.unmap_all(tid) {
+                self.note(format!("process {pid}: xol's pages could not be unmapped: {error}"));
+            }
+        }
+        self.target.detach_thread(tid, 0)?;
+        self.target.forget(pid);
+        self.forget_unused(Some(space));
+        self.spaces.remove(&space);
+        Ok(())
+    }
+
+    /// A process has a new program.
+    pub(super) fn on_exec(&mut self, tid: Tid, old: SpaceId) -> io::Result<()> {
+        self.visits.remove(&tid);
+        let Some((pid, space)) =
+            self.target.thread(tid).map(|t| t.pid).zip(self.target.space_of(tid))
+        else {
+            return Ok(());
+        };
+        let wanted = self.options.follow
+            || self.root == Some(pid)
+            || matches!(&self.options.subject, super::options::Subject::Attach(all) if all.contains(&pid));
+        let unused = !self.target.processes().any(|p| p.space == old);
+        if unused {
+            self.target.drop_space(old);
+            self.spaces.remove(&old);
+            self.frames.forget_space(old);
+        }
+        if !wanted {
+            if self.target.check_injectable(tid)
+                && let Err(error) = self.target.unprotect(tid)
+            {
+                self.note(format!(
+                    "process {pid}: SIGTRAP's action could not be restored: {error}"
+                ));
+            }
+            self.target.detach_thread(tid, 0)?;
+            self.target.forget(pid);
+            return Ok(());
+        }
+        self.new_space(space);
+        match self.check_program(pid) {
+            Ok(()) => {}
+            Err(why) if self.root == Some(pid) && !self.armed_once => {
+                self.fatal = Some(why);
+                return Ok(());
+            }
+            Err(why) => {
+                self.note(why.to_string());
+                self.target.detach_thread(tid, 0)?;
+                self.target.forget(pid);
+                return Ok(());
+            }
+        }
+        self.refresh(space, Some(tid))?;
+        if !self.fatal_if_hopeless(space) {
+            self.target.go(tid, Go::On)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,339 @@
+//! A trap: whose it is, who is told, how the thread goes on.
+
+use super::consumer::Consumer;
+use super::session::Session;
+use crate::engine::Run;
+use std::io;
+use xol_arch::{Addr, Arch, Machine as _, Regs as _, Strategy};
+use xol_targets::Native;
+use xol_targets::native::head::SI_DONE;
+use xol_targets::ptrace::{Action, Go, SigInfo, SpaceId, Tid, sys};
+
+impl Session<'_> {
+    pub(super) fn on_trap(&mut self, tid: Tid) -> io::Result<()> {
+        let Some(space) = self.target.space_of(tid) else { return Ok(()) };
+        let pc = self.target.regs(tid)?.pc();
+        let at = Addr(pc.0.wrapping_sub(Native::TRAP_ADVANCE));
+        if let Some(site) = self.sites_mut(space).find(at) {
+            return self.on_site(tid, space, site, at);
+        }
+        if self.target.space(space).is_some_and(|s| s.is_ours(at)) {
+            return self.behind_copy(tid, space, at);
+        }
+        let mut here = [0; 4];
+        let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
+        let got = memory.read_some(at, &mut here).unwrap_or(0);
+        if !Native::is_trap(&here[..got]) && got > 0 {
+            // A trap of ours that was taken away while it was on its way.
+            self.target.stopped(tid)?.set_pc(at);
+            return self.target.go(tid, Go::FromTrap);
+        }
+        let info = sys::get_siginfo(tid)?;
+        self.foreign_trap(tid, info)
+    }
+
+    /// A hit.
+    fn on_site(&mut self, tid: Tid, space: SpaceId, site: u32, at: Addr) -> io::Result<()> {
+        let regs = self.target.regs(tid)?;
+        let again = self.take_retry(tid, at, regs.sp());
+        if !again {
+            let sites = self.spaces.get_mut(&space).ok_or(io::ErrorKind::NotFound)?;
+            sites.table(&mut self.counters).count(site);
+            self.tell(tid, space, site, at)?;
+        }
+        // Telling may have changed the tables: a library was mapped, a slot moved.
+        let Some(site) = self.sites_mut(space).find(at) else {
+            self.target.stopped(tid)?.set_pc(at);
+            return self.target.go(tid, Go::FromTrap);
+        };
+        self.run_displaced(tid, space, site, at)?;
+        if self.options.hits_per_site.is_some() {
+            self.disarm_if_full(space, site)?;
+        }
+        Ok(())
+    }
+
+    /// Runs the displaced instruction, one way or another.
+    fn run_displaced(&mut self, tid: Tid, space: SpaceId, site: u32, at: Addr) -> io::Result<()> {
+        let sites = self.spaces.get_mut(&space).ok_or(io::ErrorKind::NotFound)?;
+        let (strategy, slot) = {
+            let site = &sites.sites[site as usize];
+            (site.strategy, site.slot)
+        };
+        let table = sites.table(&mut self.counters);
+        // With a slot at hand only what is simulated needs all registers.
+        let run = match (strategy, slot) {
+            (Strategy::Simulate, _) | (_, None) => {
+                let mut machine = self.target.stopped(tid)?;
+                let before = *machine.seen();
+                // The site's own address, as the instruction would see it.
+                machine.regs().set_pc(at);
+                let run = table.run(site, &mut machine);
+                if !matches!(run, Ok(Run::Done)) {
+                    *machine.regs() = before;
+                }
+                run
+            }
+            (_, Some(slot)) => Ok(Run::Slot(slot.at)),
+        };
+        match (run, slot) {
+            (Ok(Run::Done), _) => {
+                self.mark_done(tid, at)?;
+                self.target.go(tid, Go::FromTrap)
+            }
+            // It faults: where the hardware says so itself, it is right in every detail.
+            (Ok(Run::Slot(to)), _) => self.enter_slot(tid, site, strategy, to, at),
+            (Err(_), Some(slot)) => self.enter_slot(tid, site, Strategy::Boost, slot.at, at),
+            (Err(fault), None) => {
+                self.target.stopped(tid)?.set_pc(at);
+                let info = SigInfo::new(libc_signal::SEGV, libc_signal::SEGV_MAPERR, fault.at);
+                self.target.go(tid, Go::Deliver(info))
+            }
+            (Ok(Run::NeedsSlot), _) => match self.steal_slot(space, site, tid)? {
+                Some(to) => self.enter_slot(tid, site, strategy, to, at),
+                None => {
+                    // Nothing can hold a copy: the site is given up rather than the program.
+                    self.note(format!("the site at {at} was disarmed: no slot could be had"));
+                    self.disarm(space, site)?;
+                    self.target.stopped(tid)?.set_pc(at);
+                    self.target.go(tid, Go::FromTrap)
+                }
+            },
+        }
+    }
+
+    fn enter_slot(
+        &mut self,
+        tid: Tid,
+        site: u32,
+        strategy: Strategy,
+        to: Addr,
+        at: Addr,
+    ) -> io::Result<()> {
+        let traps = matches!(strategy, Strategy::Xol | Strategy::Step);
+        let mut machine = self.target.stopped(tid)?;
+        if traps {
+            let mut before = *machine.seen();
+            before.set_pc(at);
+            machine.set_pc(to);
+            let visit = self.visits.entry(tid).or_default();
+            (visit.site, visit.before) = (Some(site), before);
+            visit.stepping = strategy == Strategy::Step;
+        } else {
+            machine.set_pc(to);
+        }
+        self.target.set_slot(tid, Some(to));
+        self.target.go(tid, if strategy == Strategy::Step { Go::Step } else { Go::FromTrap })
+    }
+
+    /// A trap behind a copy: of `xol`, or one put there for a waiting signal.
+    fn behind_copy(&mut self, tid: Tid, space: SpaceId, at: Addr) -> io::Result<()> {
+        let owner = self.sites_mut(space).slots.owner(at);
+        let site = owner.and_then(|n| self.sites_mut(space).sites.get(n as usize).copied());
+        let next = at.add(Native::TRAP.len() as u64);
+        let visit = self.visits.entry(tid).or_default();
+        visit.site = None;
+        visit.stepping = false;
+        let before = visit.before;
+        let held = self.target.take_held(tid);
+        let Some(site) = site else {
+            // Ours, and nobody's: it leads on.
+            self.target.stopped(tid)?.set_pc(next);
+            return self.target.go(tid, Go::FromTrap);
+        };
+        let traps = matches!(site.strategy, Strategy::Xol | Strategy::Step);
+        if held.is_none() && traps && site.fixup == Default::default() {
+            // What is behind the trap leads back, also should we die now.
+            self.target.stopped(tid)?.set_pc(next);
+        } else {
+            self.finish(tid, &site, &before)?;
+        }
+        if !traps {
+            self.close_gate(space, &site)?;
+        }
+        self.target.set_slot(tid, None);
+        self.deliver_held(tid, held)
+    }
+
+    /// Goes on from behind a copy, with the signals that waited for it.
+    fn deliver_held(&mut self, tid: Tid, held: Option<SigInfo>) -> io::Result<()> {
+        let Some(info) = held else { return self.target.go(tid, Go::FromTrap) };
+        let waiting = std::mem::take(&mut self.visits.entry(tid).or_default().waiting);
+        if let Some(pid) = self.target.thread(tid).map(|t| t.pid) {
+            for later in waiting {
+                sys::tgkill(pid, tid, later.signal())?;
+            }
+        }
+        self.target.go(tid, Go::Deliver(info))
+    }
+
+    /// Has a thread whose copy has run stand behind the instruction.
+    pub(super) fn finish(
+        &mut self,
+        tid: Tid,
+        site: &crate::engine::Site<Native>,
+        before: &<Native as Arch>::Regs,
+    ) -> io::Result<()> {
+        let mut machine = self.target.stopped(tid)?;
+        if site.fixup == Default::default() {
+            machine.set_pc(site.addr.add(u64::from(site.plan.len)));
+        } else if Native::fixup(site.fixup, site.addr, &site.plan, before, &mut machine).is_err() {
+            machine.set_pc(site.addr.add(u64::from(site.plan.len)));
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_step(&mut self, tid: Tid) -> io::Result<()> {
+        let Some(space) = self.target.space_of(tid) else { return Ok(()) };
+        let pc = self.target.regs(tid)?.pc();
+        let visit = self.visits.entry(tid).or_default();
+        let before = visit.before;
+        let Some(number) = visit.site.filter(|_| visit.stepping) else {
+            // The program's own single-stepping (TF): its signal.
+            let info = sys::get_siginfo(tid)?;
+            return self.foreign_trap(tid, info);
+        };
+        let site = self.sites_mut(space).sites.get(number as usize).copied();
+        let Some(site) = site else { return self.target.go(tid, Go::On) };
+        match site.slot {
+            Some(slot) if pc == slot.at => return self.target.go(tid, Go::Step),
+            Some(slot) if slot.has(pc) => self.finish(tid, &site, &before)?,
+            _ => {}
+        }
+        let visit = self.visits.entry(tid).or_default();
+        (visit.site, visit.stepping) = (None, false);
+        self.target.set_slot(tid, None);
+        let held = self.target.take_held(tid);
+        self.deliver_held(tid, held)
+    }
+
+    /// The pending signal says that the effect of the site at `at` is computed already: what the
+    /// handler in the target reads should we die before the thread goes on.
+    pub(super) fn mark_done(&mut self, tid: Tid, at: Addr) -> io::Result<()> {
+        if self.target.is_delivering(tid) {
+            sys::set_siginfo(tid, &SigInfo::new(libc_signal::TRAP, SI_DONE, at))?;
+        }
+        Ok(())
+    }
+
+    /// Tells the consumers of a site.
+    fn tell(&mut self, tid: Tid, space: SpaceId, site: u32, at: Addr) -> io::Result<()> {
+        let sites = self.spaces.get(&space).ok_or(io::ErrorKind::NotFound)?;
+        // Few, and the list may change while they are told.
+        let mut few = [u32::MAX; 8];
+        let mut all = sites.consumers(site);
+        let mut n = 0;
+        for consumer in all.by_ref().take(few.len()) {
+            few[n] = consumer;
+            n += 1;
+        }
+        let rest: Vec<u32> = all.collect();
+        for consumer in few[..n].iter().copied().chain(rest) {
+            match &self.consumers[consumer as usize] {
+                Consumer::Row(row) => {
+                    if self.options.events {
+                        let row = *row;
+                        self.entry_event(tid, row)?;
+                    }
+                }
+                Consumer::Entered(row) => {
+                    let row = *row;
+                    self.entered(tid, space, row, at)?;
+                }
+                Consumer::Returned => self.returned(tid, space, at)?,
+                Consumer::Mapped => self.mapped(tid, space, at)?,
+                Consumer::ActionSet => self.action_set(tid, at)?,
+                Consumer::Resolver(resolver) => {
+                    let resolver = resolver.clone();
+                    self.resolver_entered(tid, space, &resolver, at)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A SIGTRAP that is not about a site: the program gets what it would have got.
+    pub(super) fn foreign_trap(&mut self, tid: Tid, info: SigInfo) -> io::Result<()> {
+        let pid = self.target.thread(tid).map(|t| t.pid);
+        let Some(process) = pid.and_then(|pid| self.target.process(pid)).cloned() else {
+            return Ok(());
+        };
+        if !process.protected {
+            return self.target.go(tid, Go::Deliver(info));
+        }
+        match process.action {
+            Action::Ignore => self.target.go(tid, Go::On),
+            Action::Handler(_) => self.target.go(tid, Go::Deliver(info)),
+            Action::Default => {
+                // It ends by this signal; our handler must not be there to see it. Putting the
+                // action back uses up the stop, so the signal is sent again.
+                let result = self.target.unprotect(tid);
+                if result.is_err() || !self.target.is_stopped(tid) {
+                    return self.target.go(tid, Go::Deliver(info));
+                }
+                self.visits.entry(tid).or_default().redeliver = Some(info);
+                sys::tgkill(process.pid, tid, libc_signal::TRAP)?;
+                self.target.go(tid, Go::On)
+            }
+        }
+    }
+
+    /// Whether this execution was counted already.
+    fn take_retry(&mut self, tid: Tid, at: Addr, sp: Addr) -> bool {
+        let retry = self.target.retry(tid);
+        match retry {
+            Some((pc, was)) if pc == at && was == sp => {
+                self.target.set_retry(tid, None);
+                true
+            }
+            // A deeper frame is a handler's; at the same height the program went elsewhere.
+            Some((_, was)) if sp >= was => {
+                self.target.set_retry(tid, None);
+                false
+            }
+            _ => false,
+        }
+    }
+
+    fn disarm_if_full(&mut self, space: SpaceId, site: u32) -> io::Result<()> {
+        let full = self.options.hits_per_site.unwrap_or(u64::MAX);
+        let sites = self.sites_mut(space);
+        if sites.sites.get(site as usize).is_some_and(|s| s.armed && s.hits >= full)
+            && sites.consumers(site).count() > 0
+            && !self.is_internal(space, site)
+        {
+            self.disarm(space, site)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a site serves xol itself.
+    fn is_internal(&self, space: SpaceId, site: u32) -> bool {
+        let Some(sites) = self.spaces.get(&space) else { return false };
+        sites
+            .consumers(site)
+            .any(|c| !matches!(self.consumers[c as usize], Consumer::Row(_) | Consumer::Entered(_)))
+    }
+
+    /// Takes one trap away; threads on their way to it are put back when they stop.
+    pub(super) fn disarm(&mut self, space: SpaceId, site: u32) -> io::Result<()> {
+        let Some(addr) = self.sites_mut(space).sites.get(site as usize).map(|s| s.addr) else {
+            return Ok(());
+        };
+        self.write_traps(space, std::iter::once(addr.0), false)?;
+        if let Some(site) = self.sites_mut(space).sites.get_mut(site as usize) {
+            site.armed = false;
+        }
+        Ok(())
+    }
+}
+
+/// Signal numbers that are the same on all architectures of Linux.
+pub(super) mod libc_signal {
+    /// SIGTRAP
+    pub(crate) const TRAP: i32 = 5;
+    /// SIGSEGV
+    pub(crate) const SEGV: i32 = 11;
+    /// SEGV_MAPERR
+    pub(crate) const SEGV_MAPERR: i32 = 1;
+}

@@ -1,0 +1,139 @@
+//! A run: PROBEs into processes, hits out of them.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | `options` | what a run is asked to do |
+//! | `session` | what is traced and counted, and the loop |
+//! | `objects`, `probes` | what is mapped, and what in it is wanted |
+//! | `arm`, `sites`, `slots`, `steal` | from wanted places to armed sites |
+//! | `hit`, `signals` | traps, and signals that find a thread in a slot |
+//! | `returns`, `watch` | return probes; sites that serve xol itself |
+//! | `follow`, `leave` | new processes and programs; the end |
+//! | `events` | arguments read, events told |
+
+mod arm;
+mod consumer;
+mod events;
+mod follow;
+mod hit;
+mod leave;
+mod objects;
+mod options;
+mod probes;
+mod returns;
+mod session;
+mod signals;
+mod sites;
+mod slots;
+mod steal;
+mod watch;
+
+pub use consumer::{Row, RowState};
+pub use events::{HitEvent, Value};
+pub use options::{Options, Subject};
+pub use session::Stage;
+
+use std::{fmt, io};
+use xol_targets::ptrace::sys::Status;
+use xol_targets::ptrace::{AttachError, LaunchError, Pid};
+
+/// Where a run's hits and messages go. It cannot touch the target.
+pub trait Sink {
+    /// A hit, or a return.
+    fn hit(&mut self, event: &HitEvent<'_>);
+    /// The counts so far, every `--interval`.
+    fn interval(&mut self, report: &Report);
+    /// Something the user should know; each is said once.
+    fn note(&mut self, text: &str);
+    /// Long work goes on.
+    fn progress(&mut self, stage: Stage, done: usize, of: usize);
+    /// It is done.
+    fn progress_done(&mut self);
+    /// The error that output ended with, if it did; taken.
+    fn failed(&mut self) -> Option<io::Error>;
+}
+
+/// One row with its counts.
+#[derive(Clone, Debug)]
+pub struct Counted {
+    /// What was probed.
+    pub row: Row,
+    /// Hits.
+    pub hits: u64,
+    /// Hits that could not be told of.
+    pub missed: u64,
+}
+
+/// All counts at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// One for each probe and place.
+    pub rows: Vec<Counted>,
+    /// Numbers of probes that never had a place: neither found nor rejected.
+    pub absent: Vec<usize>,
+    /// How often a slot was taken from one site for another.
+    pub stolen: u64,
+    /// Why there were no slots, where there were none.
+    pub no_slots: Option<String>,
+    /// The objects that were looked into: paths.
+    pub objects: Vec<String>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The counts.
+    pub report: Report,
+    /// How the launched command ended, if it did.
+    pub status: Option<Status>,
+    /// The launched command, if it goes on without us.
+    pub running: Option<Pid>,
+    /// The signal that asked us to end.
+    pub signal: Option<i32>,
+}
+
+/// Why a run failed.
+#[derive(Debug)]
+pub enum TraceError {
+    /// The command did not start.
+    Launch(LaunchError),
+    /// The process cannot be probed.
+    Attach(AttachError),
+    /// No probe is left: each with its reason.
+    AllRejected(Vec<String>),
+    /// Part of a PROBE's form is known, but not what to do with it.
+    NotBuiltYet(&'static str),
+    /// The report could not be written.
+    Output(io::Error),
+    /// A system call failed where that is not expected.
+    Io(io::Error),
+}
+
+impl fmt::Display for TraceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TraceError::Launch(LaunchError::Exec(error)) => error.fmt(f),
+            TraceError::Launch(LaunchError::Io(error)) => {
+                write!(f, "cannot start and trace a process: {error}; `xol doctor` may say why")
+            }
+            TraceError::Attach(error) => error.fmt(f),
+            TraceError::AllRejected(why) => {
+                f.write_str("no probe is left:")?;
+                why.iter().try_for_each(|line| write!(f, "\n  {line}"))
+            }
+            TraceError::NotBuiltYet(what) => write!(f, "{what}: not built yet"),
+            TraceError::Output(error) => write!(f, "cannot write the report: {error}"),
+            TraceError::Io(error) => write!(f, "tracing failed: {error}; the program goes on"),
+        }
+    }
+}
+
+impl std::error::Error for TraceError {}
+
+/// Runs to the end. Whatever the result, the program's text is then as it was found.
+///
+/// # Errors
+/// See [`TraceError`].
+pub fn run(options: &Options, sink: &mut dyn Sink) -> Result<Outcome, TraceError> {
+    session::Session::new(options, sink).run()
+}

@@ -1,0 +1,87 @@
+//! The objects mapped in a target, and what to open for each.
+
+use crate::symbols::{ElfError, Object};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::rc::Rc;
+use xol_arch::Addr;
+use xol_targets::ptrace::Pid;
+use xol_targets::ptrace::procfs::Mapping;
+
+/// One executable mapping of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Loaded {
+    /// First byte.
+    pub(super) start: Addr,
+    /// One past the last.
+    pub(super) end: Addr,
+    /// Offset of `start` in the file.
+    pub(super) offset: u64,
+    pub(super) file: FileId,
+    /// As the target names it.
+    pub(super) path: Rc<str>,
+    /// Writes go to the file: its text cannot be changed for one process.
+    pub(super) shared: bool,
+}
+
+/// Names a file whatever its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct FileId {
+    device: (u32, u32),
+    inode: u64,
+}
+
+impl Loaded {
+    /// The executable file mappings among `maps`.
+    pub(super) fn all(maps: &[Mapping]) -> Vec<Loaded> {
+        maps.iter()
+            .filter(|m| m.perms.exec && m.inode != 0)
+            .map(|m| Loaded {
+                start: m.start,
+                end: m.end,
+                offset: m.offset,
+                file: FileId { device: m.device, inode: m.inode },
+                path: m.name.strip_suffix(" (deleted)").unwrap_or(&m.name).into(),
+                shared: m.perms.shared,
+            })
+            .collect()
+    }
+
+    /// Opens the file that is mapped, even if it was replaced or deleted, or is in another mount
+    /// namespace.
+    pub(super) fn open(&self, pid: Pid) -> Result<Object, ElfError> {
+        let exact = format!("/proc/{pid}/map_files/{:x}-{:x}", self.start.0, self.end.0);
+        if let Ok(file) = File::open(exact) {
+            return Object::from_file(file);
+        }
+        // Without CAP_CHECKPOINT_RESTORE: by path, if it is still the same file.
+        let file = File::open(format!("/proc/{pid}/root{}", self.path)).map_err(ElfError::Io)?;
+        let inode = file.metadata().map_err(ElfError::Io)?.ino();
+        if inode != self.file.inode {
+            let error = io::Error::new(io::ErrorKind::NotFound, "the file was replaced meanwhile");
+            return Err(ElfError::Io(error));
+        }
+        Object::from_file(file)
+    }
+
+    /// What to add to addresses in the file, for the part that is mapped here.
+    pub(super) fn bias(&self, object: &Object) -> Option<u64> {
+        let segment = object.segments().iter().find(|s| {
+            let start = s.offset & !0xfff;
+            s.executable() && start <= self.offset && self.offset < s.offset + s.filesz.max(1)
+        })?;
+        let vaddr = segment.vaddr.wrapping_sub(segment.offset).wrapping_add(self.offset);
+        Some(self.start.0.wrapping_sub(vaddr))
+    }
+
+    /// Whether this is that file.
+    pub(super) fn is_file(&self, file: &std::fs::Metadata) -> bool {
+        file.ino() == self.file.inode
+    }
+
+    /// The file's name without directories.
+    pub(super) fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or(&self.path)
+    }
+}

@@ -1,0 +1,52 @@
+//! What a run is asked to do.
+
+use crate::engine::Wish;
+use crate::spec::Spec;
+use std::time::Duration;
+use xol_arch::Rules;
+use xol_targets::ptrace::{Launch, Pid};
+
+/// What is probed.
+#[derive(Debug)]
+pub enum Subject {
+    /// A command that xol starts.
+    Launch(Launch),
+    /// Running processes.
+    Attach(Vec<Pid>),
+}
+
+/// One run, as asked for. Nothing has been looked up yet.
+#[derive(Debug)]
+pub struct Options {
+    /// What is to be probed.
+    pub probes: Vec<Spec>,
+    /// Whom.
+    pub subject: Subject,
+    /// Follow children that have memory of their own.
+    pub follow: bool,
+    /// How displaced instructions run.
+    pub wish: Wish,
+    /// What is allowed beyond the safe default.
+    pub rules: Rules,
+    /// Slots in each process at most.
+    pub slots: usize,
+    /// Sites in each process at most.
+    pub max_sites: usize,
+    /// A site disarms itself after so many hits.
+    pub hits_per_site: Option<u64>,
+    /// The run ends after so many events.
+    pub max_events: Option<u64>,
+    /// The run ends after this time.
+    pub duration: Option<Duration>,
+    /// Counts are reported this often.
+    pub interval: Option<Duration>,
+    /// Whether each hit is wanted, or only the counts.
+    pub events: bool,
+}
+
+impl Options {
+    /// Slots where the user said nothing: 1 MiB of them.
+    pub const SLOTS: usize = 16384;
+    /// Sites where the user said nothing.
+    pub const MAX_SITES: usize = 1 << 20;
+}

@@ -1,0 +1,346 @@
+//! From PROBEs and what is mapped to rows and wanted sites.
+
+use super::arm::Want;
+use super::consumer::{Consumer, Resolver, Row, RowState};
+use super::objects::{FileId, Loaded};
+use super::session::Session;
+use super::{TraceError, watch};
+use crate::engine::Counter;
+use crate::spec::{ObjectName, Place, PlaceKind, ResolveError, resolve};
+use crate::symbols::{ElfError, Object};
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+use xol_arch::{Addr, Reason, Reject, Strategy};
+use xol_targets::ptrace::{Pid, SpaceId, Tid, procfs};
+
+/// Objects that were read already: a shell's children all map the same ones.
+pub(super) type Cache = HashMap<FileId, Result<Rc<Object>, ElfError>>;
+
+/// How many objects are kept open at most.
+const KEPT: usize = 64;
+
+impl Session<'_> {
+    /// Looks at what is mapped now: forgets what is gone, arms what is new.
+    pub(super) fn refresh(&mut self, space: SpaceId, tid: Option<Tid>) -> io::Result<()> {
+        let Some(pid) = self.target.processes().find(|p| p.space == space).map(|p| p.pid) else {
+            return Ok(());
+        };
+        let now = Loaded::all(&procfs::maps(pid)?);
+        let sites = self.sites_mut(space);
+        let before = std::mem::replace(&mut sites.objects, now.clone());
+        for gone in before.iter().filter(|l| !now.contains(l)) {
+            sites.drop_range(gone.start.0..gone.end.0);
+        }
+        let exe = std::fs::metadata(format!("/proc/{pid}/exe")).ok();
+        let mut wants = Vec::new();
+        for loaded in now.iter().filter(|l| !before.contains(l)) {
+            let program = exe.as_ref().is_some_and(|exe| loaded.is_file(exe));
+            self.collect(space, pid, loaded, program, &mut wants)?;
+        }
+        if wants.is_empty() {
+            return Ok(());
+        }
+        let armed = self.arm(space, tid, &wants)?;
+        for (want, result) in wants.iter().zip(armed) {
+            let state = match result {
+                Ok(site) => {
+                    self.armed_once = true;
+                    let sites = self.sites_mut(space);
+                    RowState::Armed(sites.sites[site as usize].strategy)
+                }
+                Err(reject) => RowState::Rejected(reject),
+            };
+            self.set_state(want.consumer, state);
+        }
+        self.sink.progress_done();
+        Ok(())
+    }
+
+    /// What became of a consumer's site, for its row.
+    pub(super) fn set_state(&mut self, consumer: u32, state: RowState) {
+        let (Consumer::Row(row) | Consumer::Entered(row)) = self.consumers[consumer as usize]
+        else {
+            return;
+        };
+        let row = &mut self.rows[row as usize];
+        // Armed in one process is armed.
+        if !matches!((row.state, state), (RowState::Armed(_), RowState::Rejected(_))) {
+            row.state = state;
+        }
+    }
+
+    fn open(&mut self, pid: Pid, loaded: &Loaded) -> Option<Rc<Object>> {
+        if self.resolved.len() >= KEPT && !self.resolved.contains_key(&loaded.file) {
+            self.resolved.clear();
+        }
+        let entry = self.resolved.entry(loaded.file);
+        let object = entry.or_insert_with(|| loaded.open(pid).map(Rc::new));
+        match object {
+            Ok(object) => Some(object.clone()),
+            Err(error) => {
+                let text = format!("{}: {error}; nothing in it is probed", loaded.path);
+                self.note(text);
+                None
+            }
+        }
+    }
+
+    /// What is wanted in one newly mapped piece of an object.
+    fn collect(
+        &mut self,
+        space: SpaceId,
+        pid: Pid,
+        loaded: &Loaded,
+        program: bool,
+        wants: &mut Vec<Want>,
+    ) -> io::Result<()> {
+        let Some(object) = self.open(pid, loaded) else { return Ok(()) };
+        let Some(bias) = loaded.bias(&object) else { return Ok(()) };
+        self.watch_calls(space, loaded, &object, bias, program, wants)?;
+        for probe in 0..self.options.probes.len() {
+            let spec = &self.options.probes[probe];
+            let name = ObjectName { path: &loaded.path, soname: object.soname(), program };
+            if !spec.may_match(&name) {
+                continue;
+            }
+            match resolve(spec, &object) {
+                Ok(resolved) => {
+                    for (place, reject) in &resolved.rejects {
+                        self.reject(probe, loaded, &object, place, *reject);
+                    }
+                    for place in &resolved.places {
+                        let at = Addr(bias.wrapping_add(place.vaddr));
+                        if (loaded.start..loaded.end).contains(&at) {
+                            self.want(space, probe, loaded, &object, bias, place, wants);
+                        }
+                    }
+                }
+                Err(ResolveError::NotBuiltYet(what)) => {
+                    self.fatal = Some(TraceError::NotBuiltYet(what));
+                }
+                Err(ResolveError::Elf(error)) => {
+                    self.note(format!("{}: {error}; nothing in it is probed", loaded.path));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn reject(
+        &mut self,
+        probe: usize,
+        loaded: &Loaded,
+        object: &Object,
+        place: &Place,
+        why: Reject,
+    ) {
+        let row = self.row(probe, loaded, object, place, false);
+        if let Some(row) = self.rows.get_mut(row as usize)
+            && !matches!(row.state, RowState::Armed(_))
+        {
+            row.state = RowState::Rejected(why);
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one place in one object in one process")]
+    fn want(
+        &mut self,
+        space: SpaceId,
+        probe: usize,
+        loaded: &Loaded,
+        object: &Rc<Object>,
+        bias: u64,
+        place: &Place,
+        wants: &mut Vec<Want>,
+    ) {
+        let when = self.options.probes[probe].when;
+        let entry = place.kind != PlaceKind::Insn;
+        let mut rows = [None, None];
+        if when.entry() {
+            rows[0] = Some(self.row(probe, loaded, object, place, false));
+        }
+        // Only a function's entry has a return address where the ABI puts it.
+        if when.ret() && entry && (self.options.events || !when.entry()) {
+            rows[1] = Some(self.row(probe, loaded, object, place, true));
+        }
+        if loaded.shared {
+            for row in rows.into_iter().flatten() {
+                self.rows[row as usize].state = RowState::Rejected(Reason::SharedText.into());
+            }
+            return;
+        }
+        let Some(template) = watch::want_at(object, bias, place.vaddr) else { return };
+        if place.kind == PlaceKind::Resolver {
+            let rows = rows.into_iter().flatten().collect();
+            let resolver = Rc::new(Resolver { space, rows });
+            let known = self.resolved_target(space, object, bias, place.vaddr);
+            match known {
+                Some(target) => {
+                    for &row in &resolver.rows {
+                        let consumer = self.rows[row as usize].consumer;
+                        if let Some(want) = self.want_in_memory(space, target, consumer) {
+                            wants.push(want);
+                        }
+                    }
+                }
+                None => {
+                    let consumer = self.add_consumer(Consumer::Resolver(resolver));
+                    wants.push(Want { consumer, ..template });
+                }
+            }
+            return;
+        }
+        for row in rows.into_iter().flatten() {
+            let consumer = self.rows[row as usize].consumer;
+            wants.push(Want { consumer, ..template.clone() });
+        }
+    }
+
+    /// The row for a probe at a place, made when first asked for.
+    fn row(
+        &mut self,
+        probe: usize,
+        loaded: &Loaded,
+        object: &Object,
+        place: &Place,
+        is_return: bool,
+    ) -> u32 {
+        let key = (probe as u32, loaded.file, place.vaddr, is_return);
+        if let Some(&row) = self.row_index.get(&key) {
+            return row;
+        }
+        let number = self.rows.len() as u32;
+        let name = place.symbol.and_then(|id| Some(object.symbols().ok()?.get(id).to_string()));
+        let consumer = self.add_consumer(if is_return {
+            Consumer::Entered(number)
+        } else {
+            Consumer::Row(number)
+        });
+        let object = match self.rows.last() {
+            Some(last) if *last.object == *loaded.path => last.object.clone(),
+            _ => loaded.path.clone(),
+        };
+        self.rows.push(Row {
+            probe,
+            object,
+            symbol: name.unwrap_or_default().into(),
+            offset: place.offset,
+            addr: place.vaddr,
+            is_return,
+            state: RowState::Waiting,
+            consumer,
+        });
+        self.row_index.insert(key, number);
+        number
+    }
+
+    pub(super) fn add_consumer(&mut self, consumer: Consumer) -> u32 {
+        self.consumers.push(consumer);
+        self.counters.push(Counter::default());
+        self.consumers.len() as u32 - 1
+    }
+
+    /// A want for code that is only known from memory: an IFUNC's choice, a return address.
+    pub(super) fn want_in_memory(
+        &mut self,
+        space: SpaceId,
+        at: Addr,
+        consumer: u32,
+    ) -> Option<Want> {
+        let pid = self.target.processes().find(|p| p.space == space)?.pid;
+        let loaded =
+            self.sites_mut(space).objects.iter().find(|l| (l.start..l.end).contains(&at)).cloned();
+        if let Some(loaded) = loaded {
+            let object = self.open(pid, &loaded)?;
+            let bias = loaded.bias(&object)?;
+            let want = watch::want_at(&object, bias, at.0.wrapping_sub(bias))?;
+            return Some(Want { consumer, ..want });
+        }
+        // No file: generated code. Only the instruction itself is looked at.
+        let extent = at.0..at.0 + 16;
+        let file = [0; 4];
+        Some(Want {
+            addr: at,
+            consumer,
+            extent,
+            function: None,
+            guarded: false,
+            file,
+            check_file: false,
+        })
+    }
+
+    /// Whether a program can be probed by this build.
+    pub(super) fn check_program(&mut self, pid: Pid) -> Result<(), TraceError> {
+        use xol_targets::ptrace::AttachError;
+        match xol_targets::ptrace::check_program(pid) {
+            Ok(()) => Ok(()),
+            Err(error @ AttachError::Emulator(..)) => {
+                // Launched on purpose: its own code is probed, which may be what is wanted.
+                self.note(format!("{error}"));
+                Ok(())
+            }
+            Err(error) => Err(TraceError::Attach(error)),
+        }
+    }
+
+    /// After attaching: whether anything is left to wait for.
+    pub(super) fn check_anything_armed(&mut self) -> Result<(), TraceError> {
+        if let Some(error) = self.fatal.take() {
+            return Err(error);
+        }
+        self.hopeless().map_or(Ok(()), Err)
+    }
+
+    /// After exec: ends the run if nothing can ever be armed.
+    pub(super) fn fatal_if_hopeless(&mut self, space: SpaceId) -> bool {
+        let dynamic = self.sites_mut(space).objects.len() > 1;
+        if self.fatal.is_none() && !dynamic && !self.armed_once {
+            self.fatal = self.hopeless();
+        }
+        self.fatal.is_some()
+    }
+
+    /// Why no probe will ever be hit, if that is so: all were rejected, or none was found in
+    /// what is mapped.
+    pub(super) fn hopeless(&self) -> Option<TraceError> {
+        let any = |f: &dyn Fn(&Row) -> bool| self.rows.iter().any(f);
+        if any(&|r| !matches!(r.state, RowState::Rejected(_))) {
+            return None;
+        }
+        if !self.rows.is_empty() {
+            return Some(TraceError::AllRejected(self.rejections()));
+        }
+        None
+    }
+
+    /// Every rejected row as a sentence; the first few of a long list.
+    pub(super) fn rejections(&self) -> Vec<String> {
+        let rejected = self.rows.iter().filter_map(|row| match row.state {
+            RowState::Rejected(reject) => Some(format!("{row}: {reject} [{}]", reject.reason.id())),
+            _ => None,
+        });
+        rejected.take(10).collect()
+    }
+}
+
+impl std::fmt::Display for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let object = self.object.rsplit('/').next().unwrap_or(&self.object);
+        match (&*self.symbol, self.offset) {
+            ("", _) => write!(f, "{object}:{:#x}", self.addr),
+            (name, 0) => write!(f, "{object}:{name}"),
+            (name, offset) => write!(f, "{object}:{name}+{offset:#x}"),
+        }
+    }
+}
+
+/// A strategy's name for reports.
+pub(super) fn strategy_name(state: RowState) -> &'static str {
+    match state {
+        RowState::Waiting => "waiting",
+        RowState::Armed(strategy) => Strategy::name(strategy),
+        RowState::Rejected(_) => "reject",
+    }
+}

@@ -1,0 +1,316 @@
+//! One run: what is traced, what is counted, and the loop.
+
+use super::consumer::{Consumer, Row};
+use super::options::{Options, Subject};
+use super::returns::Frames;
+use super::sites::Sites;
+use super::{Outcome, Sink, TraceError};
+use crate::engine::Counter;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::time::{Duration, Instant};
+use xol_arch::Addr;
+use xol_targets::native::Regs;
+use xol_targets::ptrace::sys::Status;
+use xol_targets::ptrace::{Event, Go, Pid, Ptrace, SigInfo, SpaceId, Tid, is_gone};
+
+/// How long a thread may take to answer an interrupt.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What is worth telling a waiting user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Instructions planned, of so many.
+    Planned,
+    /// Traps taken away, of so many.
+    Disarmed,
+}
+
+/// What is remembered of a thread between two of its stops.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Visit {
+    /// The site whose copy it runs, for `xol` and `step`.
+    pub(super) site: Option<u32>,
+    /// Its registers before the copy.
+    pub(super) before: Regs,
+    /// Whether it is single-stepped.
+    pub(super) stepping: bool,
+    /// Signals that came while another was held; sent again when that is delivered.
+    pub(super) waiting: Vec<SigInfo>,
+    /// A signal that we sent it stands for this one.
+    pub(super) redeliver: Option<SigInfo>,
+}
+
+/// One run of xol over its targets.
+pub(super) struct Session<'a> {
+    pub(super) target: Ptrace,
+    pub(super) options: &'a Options,
+    pub(super) sink: &'a mut dyn Sink,
+    pub(super) spaces: HashMap<SpaceId, Sites>,
+    pub(super) consumers: Vec<Consumer>,
+    pub(super) counters: Vec<Counter>,
+    pub(super) rows: Vec<Row>,
+    pub(super) row_index: HashMap<super::consumer::RowKey, u32>,
+    pub(super) frames: Frames,
+    pub(super) visits: HashMap<Tid, Visit>,
+    /// Forked children that are cleaned before they run: what their text had.
+    pub(super) to_clean: BTreeMap<Pid, Vec<Addr>>,
+    /// Notes for the user, each said once.
+    pub(super) notes: HashSet<String>,
+    /// Files that no probe can be in, or that could not be read.
+    pub(super) resolved: super::probes::Cache,
+    pub(super) root: Option<Pid>,
+    pub(super) root_status: Option<Status>,
+    pub(super) events: u64,
+    pub(super) ending: bool,
+    pub(super) started: Instant,
+    /// Spaces with a thread that could not be seen outside of our code.
+    pub(super) stuck: HashSet<SpaceId>,
+    /// Whether any site was ever armed.
+    pub(super) armed_once: bool,
+    /// What ends the run as a failure, found while an event was handled.
+    pub(super) fatal: Option<TraceError>,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(options: &'a Options, sink: &'a mut dyn Sink) -> Session<'a> {
+        Session {
+            target: Ptrace::new(),
+            options,
+            sink,
+            spaces: HashMap::new(),
+            consumers: Vec::new(),
+            counters: Vec::new(),
+            rows: Vec::new(),
+            row_index: HashMap::new(),
+            frames: Frames::default(),
+            visits: HashMap::new(),
+            to_clean: BTreeMap::new(),
+            notes: HashSet::new(),
+            resolved: super::probes::Cache::default(),
+            root: None,
+            root_status: None,
+            events: 0,
+            ending: false,
+            started: Instant::now(),
+            stuck: HashSet::new(),
+            armed_once: false,
+            fatal: None,
+        }
+    }
+
+    /// Starts or attaches, runs until the end, leaves everything as it was found.
+    pub(super) fn run(&mut self) -> Result<Outcome, TraceError> {
+        xol_targets::ptrace::sys::catch_signals().map_err(TraceError::Io)?;
+        let begun = self.begin();
+        let result = begun.and_then(|()| self.main_loop());
+        // Whatever happened: the text is restored before anything is said.
+        let left = self.leave();
+        let outcome = result?;
+        left.map_err(TraceError::Io)?;
+        Ok(outcome)
+    }
+
+    fn begin(&mut self) -> Result<(), TraceError> {
+        match &self.options.subject {
+            Subject::Launch(launch) => {
+                let pid = self.target.launch(launch).map_err(TraceError::Launch)?;
+                self.root = Some(pid);
+                Ok(())
+            }
+            Subject::Attach(pids) => {
+                for &pid in pids {
+                    self.target.attach(pid).map_err(TraceError::Attach)?;
+                }
+                for &pid in pids {
+                    let Some(space) = self.target.process(pid).map(|p| p.space) else { continue };
+                    self.new_space(space);
+                    self.refresh(space, None).map_err(TraceError::Io)?;
+                }
+                self.check_anything_armed()
+            }
+        }
+    }
+
+    fn main_loop(&mut self) -> Result<Outcome, TraceError> {
+        let deadline = self.options.duration.map(|d| self.started + d);
+        let mut next_report = self.options.interval.map(|i| (Instant::now() + i, i));
+        while !self.target.is_empty() {
+            let event = match self.target.wait() {
+                Ok(event) => event,
+                Err(error) if is_gone(&error) => break,
+                Err(error) => return Err(TraceError::Io(error)),
+            };
+            match self.handle(event) {
+                Ok(()) => {}
+                // The thread died under our hands: its end is an event of its own.
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(TraceError::Io(error)),
+            }
+            if let Some(error) = self.sink.failed() {
+                return Err(TraceError::Output(error));
+            }
+            if let Event::Tick = event {
+                if let Some((signal, terminal)) = xol_targets::ptrace::sys::take_caught()
+                    && self.asked_to_end(signal, terminal)
+                {
+                    return Ok(self.outcome(Some(signal)));
+                }
+                if let Some((at, every)) = &mut next_report
+                    && Instant::now() >= *at
+                {
+                    *at += *every;
+                    let report = self.report();
+                    self.sink.interval(&report);
+                }
+                if deadline.is_some_and(|at| Instant::now() >= at) {
+                    return Ok(self.outcome(None));
+                }
+            }
+            if self.options.max_events.is_some_and(|max| self.events >= max) {
+                return Ok(self.outcome(None));
+            }
+            if let Some(error) = self.fatal.take() {
+                return Err(error);
+            }
+        }
+        Ok(self.outcome(None))
+    }
+
+    /// Ctrl-C reaches a launched program too: it ends as it wants to, unless asked twice.
+    fn asked_to_end(&mut self, signal: i32, terminal: bool) -> bool {
+        let wait = terminal && self.root.is_some() && !self.ending;
+        self.ending = true;
+        let _ = signal;
+        !wait
+    }
+
+    /// Deals with one event; the thread goes on.
+    pub(super) fn handle(&mut self, event: Event) -> io::Result<()> {
+        match event {
+            Event::Trap(tid) => self.on_trap(tid),
+            Event::Stepped(tid) => self.on_step(tid),
+            Event::Signal(tid, info) => self.on_signal(tid, info),
+            Event::Forked { parent, child } => self.on_fork(parent, child),
+            Event::Started(tid) => self.on_start(tid),
+            Event::Exec(tid, old) => self.on_exec(tid, old),
+            Event::Gone(tid) => {
+                self.visits.remove(&tid);
+                Ok(())
+            }
+            Event::Ended(pid, status) => {
+                self.visits.remove(&Tid(pid.0));
+                if Some(pid) == self.root {
+                    self.root_status = Some(status);
+                }
+                let space = self.target.process(pid).map(|p| p.space);
+                self.target.forget(pid);
+                self.forget_unused(space);
+                Ok(())
+            }
+            Event::Tick => Ok(()),
+        }
+    }
+
+    pub(super) fn sites_mut(&mut self, space: SpaceId) -> &mut Sites {
+        let slots = self.options.slots;
+        self.spaces.entry(space).or_insert_with(|| Sites::new(slots))
+    }
+
+    pub(super) fn new_space(&mut self, space: SpaceId) {
+        let _ = self.sites_mut(space);
+    }
+
+    pub(super) fn forget_unused(&mut self, space: Option<SpaceId>) {
+        if let Some(space) = space
+            && self.target.space(space).is_none()
+        {
+            self.spaces.remove(&space);
+            self.frames.forget_space(space);
+        }
+    }
+
+    pub(super) fn progress(&mut self, stage: Stage, done: usize, of: usize) {
+        if done % 256 == 0 && of >= 1024 {
+            self.sink.progress(stage, done, of);
+        }
+    }
+
+    /// Says something once.
+    pub(super) fn note(&mut self, text: String) {
+        if self.notes.insert(text.clone()) {
+            self.sink.note(&text);
+        }
+    }
+
+    /// A thread of the space, stopped, that can make a call for us: one that runs rather than
+    /// one that is blocked in a call (RULES A5, B1).
+    pub(super) fn borrow_thread(&mut self, space: SpaceId) -> Option<Tid> {
+        self.borrow(&|session, tid| session.target.space_of(tid) == Some(space))
+    }
+
+    /// The same, of one process.
+    pub(super) fn borrow_thread_of(&mut self, pid: Pid) -> Option<Tid> {
+        self.borrow(&|session, tid| session.target.thread(tid).is_some_and(|t| t.pid == pid))
+    }
+
+    fn borrow(&mut self, whose: &dyn Fn(&Self, Tid) -> bool) -> Option<Tid> {
+        use xol_targets::ptrace::procfs::{Whereabouts, whereabouts};
+        let mut candidates: Vec<(u32, Tid)> = self
+            .target
+            .threads()
+            .filter(|t| whose(self, t.tid))
+            .map(|t| match whereabouts(t.tid) {
+                _ if t.is_stopped() => (0, t.tid),
+                Whereabouts::Running => (1, t.tid),
+                Whereabouts::InCall { number, .. } if restarts(number) => (2, t.tid),
+                _ => (3, t.tid),
+            })
+            .collect();
+        candidates.sort_unstable();
+        let mut why = String::from("there is no thread");
+        for (_, tid) in candidates {
+            // What it stopped for may come first; a few rounds of that are enough.
+            for _ in 0..8 {
+                match self.target.stop(tid, PATIENCE) {
+                    Ok(true) => return Some(tid),
+                    Ok(false) => {
+                        if self.take_event_of(tid).is_err() {
+                            break;
+                        }
+                    }
+                    Err(error) => {
+                        why = format!("thread {tid} does not stop ({error})");
+                        break;
+                    }
+                }
+            }
+        }
+        self.note(format!("no thread could be stopped for a call: {why}"));
+        None
+    }
+
+    /// Deals with what a thread has stopped for on its own.
+    pub(super) fn take_event_of(&mut self, tid: Tid) -> io::Result<()> {
+        if let Some(event) = self.target.poll(tid)? {
+            match self.handle(event) {
+                Err(error) if !is_gone(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets a borrowed thread go on.
+    pub(super) fn give_back(&mut self, tid: Tid) -> io::Result<()> {
+        match self.target.go(tid, Go::On) {
+            Err(error) if !is_gone(&error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Calls that the kernel itself restarts exactly where a stop interrupted them.
+fn restarts(number: i64) -> bool {
+    xol_targets::native::restarts_exactly(number)
+}

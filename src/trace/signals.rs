@@ -1,0 +1,194 @@
+//! Signals that arrive while a thread is in a slot: delivered as if it stood at the original
+//! instruction (RULES A4).
+
+use super::hit::libc_signal;
+use super::session::Session;
+use crate::engine::Site;
+use std::io;
+use xol_arch::{Arch, Machine as _, Regs as _, Strategy};
+use xol_targets::Native;
+use xol_targets::native;
+use xol_targets::ptrace::{Go, SigInfo, SpaceId, Tid};
+
+impl Session<'_> {
+    pub(super) fn on_signal(&mut self, tid: Tid, info: SigInfo) -> io::Result<()> {
+        let redeliver = self.visits.get_mut(&tid).and_then(|v| v.redeliver.take());
+        if let Some(original) = redeliver {
+            if info.signal() == original.signal() {
+                return self.target.go(tid, Go::Deliver(original));
+            }
+            self.visits.entry(tid).or_default().redeliver = Some(original);
+        }
+        let Some(space) = self.target.space_of(tid) else { return Ok(()) };
+        let pc = self.target.regs(tid)?.pc();
+        if !self.target.space(space).is_some_and(|s| s.is_ours(pc)) {
+            if info.signal() == libc_signal::TRAP && !info.is_synchronous() {
+                return self.foreign_trap(tid, info);
+            }
+            return self.target.go(tid, Go::Deliver(info));
+        }
+        let owner = self.sites_mut(space).slots.owner(pc);
+        let site = owner.and_then(|n| self.sites_mut(space).sites.get(n as usize).copied());
+        let Some(site) = site else { return self.target.go(tid, Go::Deliver(info)) };
+        let Some(slot) = site.slot else { return self.target.go(tid, Go::Deliver(info)) };
+        let offset = pc.0 - slot.at.0;
+        if offset == 0 {
+            self.before_copy(tid, space, &site, info)
+        } else if offset >= u64::from(slot.done) || !slot.gate {
+            self.after_copy(tid, &site, info)
+        } else if info.is_synchronous() {
+            self.fault(tid, &site, info)
+        } else {
+            // Inside a copy of several instructions: it runs to its end first.
+            self.hold(tid, space, &site, info)
+        }
+    }
+
+    /// The copy has not run.
+    fn before_copy(
+        &mut self,
+        tid: Tid,
+        space: SpaceId,
+        site: &Site<Native>,
+        info: SigInfo,
+    ) -> io::Result<()> {
+        if info.is_synchronous() {
+            return self.fault(tid, site, info);
+        }
+        let Some(slot) = site.slot else { return self.target.go(tid, Go::Deliver(info)) };
+        let mut code = [0; 16];
+        let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
+        let n = memory.read_some(slot.at, &mut code).unwrap_or(0);
+        if native::is_syscall(&code[..n]) {
+            // It may block: the signal comes first, and the call is made when it has returned.
+            let sp = self.target.regs(tid)?.sp();
+            self.target.stopped(tid)?.set_pc(site.addr);
+            self.target.set_retry(tid, Some((site.addr, sp)));
+            self.target.set_slot(tid, None);
+            return self.target.go(tid, Go::Deliver(info));
+        }
+        if slot.gate {
+            return self.hold(tid, space, site, info);
+        }
+        // What leaves the slot by itself has no place behind it for a trap; it can be computed.
+        let Some(effect) = site.plan.effect else { return self.fault(tid, site, info) };
+        let mut machine = self.target.stopped(tid)?;
+        let before = *machine.seen();
+        machine.regs().set_pc(site.addr);
+        if Native::simulate(effect, site.addr, &mut machine).is_err() {
+            *machine.regs() = before;
+            return self.fault(tid, site, info);
+        }
+        self.target.set_slot(tid, None);
+        self.target.go(tid, Go::Deliver(info))
+    }
+
+    /// The signal waits until the copy has run.
+    fn hold(
+        &mut self,
+        tid: Tid,
+        space: SpaceId,
+        site: &Site<Native>,
+        info: SigInfo,
+    ) -> io::Result<()> {
+        let Some(slot) = site.slot.filter(|s| s.gate) else {
+            return self.target.go(tid, Go::Deliver(info));
+        };
+        if let Some(earlier) = self.target.take_held(tid) {
+            // A second one: it is sent again when the first is delivered.
+            self.target.hold(tid, earlier);
+            self.visits.entry(tid).or_default().waiting.push(info);
+        } else {
+            self.target.hold(tid, info);
+        }
+        let stepping = self.visits.get(&tid).is_some_and(|v| v.stepping);
+        if !matches!(site.strategy, Strategy::Xol | Strategy::Step) {
+            let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
+            memory.write(slot.gate_at(), Native::TRAP)?;
+        }
+        self.target.go(tid, if stepping { Go::Step } else { Go::On })
+    }
+
+    /// Closes the place behind a copy again, unless another thread's signal waits there.
+    pub(super) fn close_gate(&mut self, space: SpaceId, site: &Site<Native>) -> io::Result<()> {
+        let Some(slot) = site.slot else { return Ok(()) };
+        let waits = self.target.threads().any(|t| t.held.is_some() && t.slot == Some(slot.at));
+        if waits {
+            return Ok(());
+        }
+        let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
+        memory.write(slot.gate_at(), Native::NOP)
+    }
+
+    /// The copy has run; what is left is the way back.
+    fn after_copy(&mut self, tid: Tid, site: &Site<Native>, info: SigInfo) -> io::Result<()> {
+        let regs = self.target.regs(tid)?;
+        let before = self.visits.get(&tid).map(|v| v.before).unwrap_or_default();
+        let falls_through = site.plan.copied.is_some_and(|c| c.falls_through);
+        if falls_through {
+            self.finish(tid, site, &before)?;
+            if native::in_syscall(&regs) && native::is_restart(native::result(&regs)) {
+                // Its handler done, the kernel makes the call again: the same execution.
+                self.target.set_retry(tid, Some((site.addr, regs.sp())));
+            }
+        }
+        let visit = self.visits.entry(tid).or_default();
+        (visit.site, visit.stepping) = (None, false);
+        self.target.set_slot(tid, None);
+        self.target.go(tid, Go::Deliver(info))
+    }
+
+    /// The copy faulted: the program sees the fault where its own instruction is.
+    fn fault(&mut self, tid: Tid, site: &Site<Native>, mut info: SigInfo) -> io::Result<()> {
+        let slot = site.slot.map_or(site.addr, |s| s.at);
+        let sp = {
+            let mut machine = self.target.stopped(tid)?;
+            machine.set_pc(site.addr);
+            machine.seen().sp()
+        };
+        if info.address() == slot {
+            info.set_address(site.addr);
+        }
+        self.target.set_retry(tid, Some((site.addr, sp)));
+        let visit = self.visits.entry(tid).or_default();
+        (visit.site, visit.stepping) = (None, false);
+        self.target.set_slot(tid, None);
+        self.target.go(tid, Go::Deliver(info))
+    }
+
+    /// Moves a stopped thread out of any slot it is in, to where it would be without us. `false`
+    /// if its copy has to run first.
+    pub(super) fn move_out(&mut self, tid: Tid) -> io::Result<bool> {
+        let Some(space) = self.target.space_of(tid) else { return Ok(true) };
+        let regs = self.target.regs(tid)?;
+        let pc = regs.pc();
+        if !self.target.space(space).is_some_and(|s| s.is_ours(pc)) {
+            return Ok(true);
+        }
+        let owner = self.sites_mut(space).slots.owner(pc);
+        let site = owner.and_then(|n| self.sites_mut(space).sites.get(n as usize).copied());
+        let Some(site) = site else { return Ok(true) };
+        let Some(slot) = site.slot else { return Ok(true) };
+        let offset = pc.0 - slot.at.0;
+        if offset == 0 {
+            // The hit is counted; the instruction runs in place, or through the trap uncounted.
+            self.target.stopped(tid)?.set_pc(site.addr);
+            if site.armed {
+                self.target.set_retry(tid, Some((site.addr, regs.sp())));
+            }
+        } else if slot.gate && offset >= u64::from(slot.done) {
+            let before = self.visits.get(&tid).map(|v| v.before).unwrap_or_default();
+            self.finish(tid, &site, &before)?;
+            if site.armed && native::in_syscall(&regs) && native::is_restart(native::result(&regs))
+            {
+                self.target.set_retry(tid, Some((site.addr, regs.sp())));
+            }
+        } else {
+            return Ok(false);
+        }
+        let visit = self.visits.entry(tid).or_default();
+        (visit.site, visit.stepping) = (None, false);
+        self.target.set_slot(tid, None);
+        Ok(true)
+    }
+}

@@ -1,0 +1,108 @@
+//! The sites of one address space, in the tables the engine works on.
+
+use super::objects::Loaded;
+use super::slots::Slots;
+use crate::engine::{Counter, Link, NONE, Site, Table, hash_slots, index_insert};
+use std::ops::Range;
+use xol_arch::Addr;
+use xol_targets::Native;
+
+/// One address space as the engine knows it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sites {
+    pub(super) sites: Vec<Site<Native>>,
+    index: Vec<u32>,
+    links: Vec<Link>,
+    clock: u64,
+    pub(super) slots: Slots,
+    /// Objects that were mapped when last looked.
+    pub(super) objects: Vec<Loaded>,
+    /// Whether it was tried to map our head.
+    pub(super) prepared: bool,
+    /// Why there are no slots.
+    pub(super) no_slots: Option<String>,
+    /// Executable ranges that need no more looking for system calls.
+    pub(super) scanned: Vec<(Addr, u64)>,
+}
+
+impl Sites {
+    pub(super) fn new(slots: usize) -> Sites {
+        Sites { slots: Slots::new(slots), index: vec![NONE; hash_slots(0)], ..Sites::default() }
+    }
+
+    /// What a hit looks at.
+    pub(super) fn table<'a>(&'a mut self, counters: &'a mut [Counter]) -> Table<'a, Native> {
+        Table {
+            sites: &mut self.sites,
+            index: &self.index,
+            links: &self.links,
+            counters,
+            clock: &mut self.clock,
+        }
+    }
+
+    pub(super) fn find(&mut self, addr: Addr) -> Option<u32> {
+        self.table(&mut []).find(addr)
+    }
+
+    /// Adds a site; its number.
+    pub(super) fn add(&mut self, site: Site<Native>) -> u32 {
+        let number = self.sites.len() as u32;
+        self.sites.push(site);
+        if self.sites.len() * 2 > self.index.len() {
+            self.rebuild();
+        } else {
+            index_insert(&mut self.index, site.addr, number);
+        }
+        number
+    }
+
+    /// Lets `consumer` know of the hits of `site`, once.
+    pub(super) fn link(&mut self, site: u32, consumer: u32) {
+        if self.consumers(site).any(|c| c == consumer) {
+            return;
+        }
+        let link = Link { consumer, next: self.sites[site as usize].first };
+        self.sites[site as usize].first = self.links.len() as u32;
+        self.links.push(link);
+    }
+
+    /// The consumers of a site.
+    pub(super) fn consumers(&self, site: u32) -> impl Iterator<Item = u32> + '_ {
+        let mut next = self.sites.get(site as usize).map_or(NONE, |s| s.first);
+        std::iter::from_fn(move || {
+            let link = self.links.get(next as usize)?;
+            next = link.next;
+            Some(link.consumer)
+        })
+    }
+
+    /// Forgets the sites in a range of addresses: their mapping is gone.
+    pub(super) fn drop_range(&mut self, range: Range<u64>) {
+        let mut moved = vec![NONE; self.sites.len()];
+        let mut kept = Vec::with_capacity(self.sites.len());
+        for (old, site) in self.sites.iter().enumerate() {
+            if range.contains(&site.addr.0) {
+                if let Some(slot) = site.slot {
+                    self.slots.release(slot.at);
+                }
+            } else {
+                moved[old] = kept.len() as u32;
+                kept.push(*site);
+            }
+        }
+        if kept.len() == self.sites.len() {
+            return;
+        }
+        self.sites = kept;
+        self.slots.renumber(&moved);
+        self.rebuild();
+    }
+
+    fn rebuild(&mut self) {
+        self.index = vec![NONE; hash_slots(self.sites.len())];
+        for (number, site) in self.sites.iter().enumerate() {
+            index_insert(&mut self.index, site.addr, number as u32);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Which slots are free, and whose the others are.
+
+use crate::engine::SLOT_SIZE;
+use xol_arch::Addr;
+
+/// One area of slots in a target.
+#[derive(Clone, Debug)]
+struct Area {
+    start: Addr,
+    /// The site that has each slot, by index.
+    owners: Vec<Option<u32>>,
+    free: Vec<u32>,
+}
+
+/// The slots of one address space, bounded: when all are used, one is stolen.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Slots {
+    areas: Vec<Area>,
+    used: usize,
+    limit: usize,
+    /// Slots taken from one site for another.
+    pub(super) stolen: u64,
+}
+
+impl Slots {
+    pub(super) fn new(limit: usize) -> Slots {
+        Slots { limit: limit.max(1), ..Slots::default() }
+    }
+
+    pub(super) fn add_area(&mut self, start: Addr, len: u64) {
+        let count = (len / SLOT_SIZE) as u32;
+        self.areas.push(Area {
+            start,
+            owners: vec![None; count as usize],
+            free: (0..count).rev().collect(),
+        });
+    }
+
+    /// How many more slots the limit allows.
+    pub(super) fn allowed(&self) -> usize {
+        self.limit.saturating_sub(self.used)
+    }
+
+    /// Free slots that a jump from `near` reaches.
+    pub(super) fn free_near(&self, near: Addr, reach: u64) -> usize {
+        self.areas.iter().filter(|a| near_enough(a, near, reach)).map(|a| a.free.len()).sum()
+    }
+
+    /// A free slot that a jump from `near` reaches, within the limit.
+    pub(super) fn take(&mut self, near: Addr, reach: u64, site: u32) -> Option<Addr> {
+        if self.used >= self.limit {
+            return None;
+        }
+        let area =
+            self.areas.iter_mut().find(|a| !a.free.is_empty() && near_enough(a, near, reach))?;
+        let slot = area.free.pop()?;
+        *area.owners.get_mut(slot as usize)? = Some(site);
+        self.used += 1;
+        Some(area.start.add(u64::from(slot) * SLOT_SIZE))
+    }
+
+    /// Gives a slot back.
+    pub(super) fn release(&mut self, at: Addr) {
+        if let Some((area, slot)) = self.locate(at)
+            && area.owners[slot].take().is_some()
+        {
+            area.free.push(slot as u32);
+            self.used -= 1;
+        }
+    }
+
+    /// The site whose slot `pc` is in.
+    pub(super) fn owner(&self, pc: Addr) -> Option<u32> {
+        let area = self
+            .areas
+            .iter()
+            .find(|a| pc.0.wrapping_sub(a.start.0) < a.owners.len() as u64 * SLOT_SIZE)?;
+        *area.owners.get(((pc.0 - area.start.0) / SLOT_SIZE) as usize)?
+    }
+
+    /// Sites got new numbers, [`crate::engine::NONE`] for those that are gone.
+    pub(super) fn renumber(&mut self, moved: &[u32]) {
+        for owner in self.areas.iter_mut().flat_map(|a| &mut a.owners) {
+            *owner = owner.and_then(|old| moved.get(old as usize).copied());
+        }
+    }
+
+    /// Whether a slot at `at` is reached by a jump from `near`.
+    pub(super) fn reaches(at: Addr, near: Addr, reach: u64) -> bool {
+        at.distance_from(near).unsigned_abs() < reach
+    }
+
+    fn locate(&mut self, at: Addr) -> Option<(&mut Area, usize)> {
+        let area = self
+            .areas
+            .iter_mut()
+            .find(|a| at.0.wrapping_sub(a.start.0) < a.owners.len() as u64 * SLOT_SIZE)?;
+        let slot = ((at.0 - area.start.0) / SLOT_SIZE) as usize;
+        Some((area, slot))
+    }
+}
+
+fn near_enough(area: &Area, near: Addr, reach: u64) -> bool {
+    let end = area.start.add(area.owners.len() as u64 * SLOT_SIZE);
+    Slots::reaches(area.start, near, reach) && Slots::reaches(end, near, reach)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_whose_it_was_given_to_until_it_is_released() {
+        let mut slots = Slots::new(3);
+        slots.add_area(Addr(0x10000), 4 * SLOT_SIZE);
+        let near = Addr(0x20000);
+        let a = slots.take(near, 1 << 20, 7).unwrap();
+        let b = slots.take(near, 1 << 20, 8).unwrap();
+        assert_ne!(a, b);
+        assert_eq!(slots.owner(b.add(SLOT_SIZE - 1)), Some(8));
+        assert_eq!(slots.owner(Addr(0x10000 + 4 * SLOT_SIZE)), None);
+        assert!(slots.take(near, 1 << 20, 9).is_some());
+        assert!(slots.take(near, 1 << 20, 10).is_none(), "the limit is three");
+        slots.release(a);
+        assert_eq!(slots.owner(a), None);
+        assert!(slots.take(near, 0x100, 11).is_none(), "out of reach");
+        assert_eq!(slots.take(near, 1 << 20, 12), Some(a));
+    }
+}

@@ -1,0 +1,198 @@
+//! Sites that serve xol itself: what the loader maps, what the program does with SIGTRAP, what
+//! IFUNC resolvers choose.
+
+use super::arm::Want;
+use super::consumer::{Consumer, Resolver};
+use super::objects::Loaded;
+use super::session::Session;
+use crate::symbols::{Object, RelocValue};
+use std::io;
+use std::rc::Rc;
+use xol_arch::{Addr, Arch, Memory as _, Text};
+use xol_targets::Native;
+use xol_targets::native::{self, SYSCALL_LEN};
+use xol_targets::ptrace::{Action, SpaceId, Tid};
+
+impl Session<'_> {
+    /// Wants the instructions behind the calls that matter: mmap in the loader, rt_sigaction
+    /// anywhere.
+    pub(super) fn watch_calls(
+        &mut self,
+        space: SpaceId,
+        loaded: &Loaded,
+        object: &Object,
+        bias: u64,
+        program: bool,
+        wants: &mut Vec<Want>,
+    ) -> io::Result<()> {
+        if loaded.shared {
+            return Ok(());
+        }
+        let maps = is_loader(loaded) || program && object.is_static();
+        let mut code = vec![0; (loaded.end.0 - loaded.start.0) as usize];
+        let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
+        let got = memory.read_some(loaded.start, &mut code).unwrap_or(0);
+        let text = Text::new(loaded.start, &code[..got]);
+        let mut found = Vec::new();
+        Native::syscalls(&text, &mut |at, number| {
+            let consumer = match number as i64 {
+                native::SYS_MMAP if maps => Consumer::Mapped,
+                native::SYS_RT_SIGACTION => Consumer::ActionSet,
+                _ => return,
+            };
+            found.push((at.add(SYSCALL_LEN), consumer));
+        });
+        for (at, consumer) in found {
+            let consumer = self.internal(consumer);
+            if let Some(want) = want_at(object, bias, at.0.wrapping_sub(bias)) {
+                wants.push(Want { consumer, ..want });
+            }
+        }
+        Ok(())
+    }
+
+    /// The one consumer of a kind that needs no more than one.
+    pub(super) fn internal(&mut self, kind: Consumer) -> u32 {
+        let same = |c: &Consumer| std::mem::discriminant(c) == std::mem::discriminant(&kind);
+        match self.consumers.iter().position(same) {
+            Some(i) => i as u32,
+            None => self.add_consumer(kind),
+        }
+    }
+
+    /// Behind the loader's mmap. Code is armed before any of it runs.
+    pub(super) fn mapped(&mut self, tid: Tid, space: SpaceId, at: Addr) -> io::Result<()> {
+        let regs = self.target.regs(tid)?;
+        let executable = native::syscall_arg(&regs, 2) & native::PROT_EXEC != 0;
+        let failed = (-4095..0).contains(&native::result(&regs));
+        if executable && !failed {
+            // Should we die in a call made here, the thread comes to the trap once more.
+            self.target.stopped(tid)?.rewind(at);
+            self.refresh(space, Some(tid))?;
+        }
+        Ok(())
+    }
+
+    /// Behind rt_sigaction: the program sees its own SIGTRAP action, and ours stays in place.
+    pub(super) fn action_set(&mut self, tid: Tid, at: Addr) -> io::Result<()> {
+        let regs = self.target.regs(tid)?;
+        let [signal, new, old] = [0, 1, 2].map(|n| native::syscall_arg(&regs, n));
+        if signal != native::SIGTRAP || native::result(&regs) != 0 {
+            return Ok(());
+        }
+        let pid = self.target.thread(tid).map(|t| t.pid);
+        let Some(process) = pid.and_then(|pid| self.target.process(pid)).cloned() else {
+            return Ok(());
+        };
+        let mut machine = self.target.stopped(tid)?;
+        let mut bytes = [0; 32];
+        let set = new != 0 && machine.read(Addr(new), &mut bytes).is_ok();
+        if old != 0 && process.protected {
+            let mut was = [0; 32];
+            for (to, word) in was.chunks_exact_mut(8).zip(process.action.words()) {
+                to.copy_from_slice(&word.to_ne_bytes());
+            }
+            // It was writable for the kernel a moment ago.
+            let _ = machine.write(Addr(old), &was);
+        }
+        if set {
+            machine.rewind(at);
+            let action = Action::from_bytes(&bytes);
+            if let Action::Handler(_) = action {
+                self.note(format!(
+                    "process {} handles SIGTRAP itself: it does not survive xol being killed",
+                    process.pid
+                ));
+            }
+            if let Err(error) = self.target.set_program_action(tid, action) {
+                self.note(format!("process {}: {error}", process.pid));
+            }
+        }
+        Ok(())
+    }
+
+    /// An IFUNC resolver was entered: its return value is of interest.
+    pub(super) fn resolver_entered(
+        &mut self,
+        tid: Tid,
+        space: SpaceId,
+        resolver: &Rc<Resolver>,
+        at: Addr,
+    ) -> io::Result<()> {
+        self.expect_return(tid, space, at, super::returns::Expect::Resolver(resolver.clone()))
+    }
+
+    /// A resolver has chosen: the probe goes there.
+    pub(super) fn resolver_returned(
+        &mut self,
+        tid: Tid,
+        space: SpaceId,
+        resolver: &Resolver,
+        target: Addr,
+    ) -> io::Result<()> {
+        let mut wants = Vec::new();
+        for &row in &resolver.rows {
+            let consumer = self.rows[row as usize].consumer;
+            wants.extend(self.want_in_memory(space, target, consumer));
+        }
+        let armed = self.arm(space, Some(tid), &wants)?;
+        self.note_states(space, &wants, &armed);
+        Ok(())
+    }
+
+    /// What an IFUNC's resolver has chosen already, from the slots the loader filled.
+    pub(super) fn resolved_target(
+        &mut self,
+        space: SpaceId,
+        object: &Object,
+        bias: u64,
+        resolver: u64,
+    ) -> Option<Addr> {
+        let mut slots = Vec::new();
+        object
+            .relocs(&mut |reloc| match reloc.value {
+                RelocValue::Resolver(at) if at == resolver => slots.push(reloc.slot),
+                _ => {}
+            })
+            .ok()?;
+        let memory = self.target.space(space)?;
+        let in_code = |at: u64, sites: &super::sites::Sites| {
+            sites.objects.iter().any(|l| (l.start.0..l.end.0).contains(&at))
+        };
+        let sites = self.spaces.get(&space)?;
+        slots.into_iter().find_map(|slot| {
+            let mut word = [0; 8];
+            memory.read(Addr(bias.wrapping_add(slot)), &mut word).ok()?;
+            let value = u64::from_ne_bytes(word);
+            let chosen = value != bias.wrapping_add(resolver) && value != resolver;
+            (chosen && in_code(value, sites)).then_some(Addr(value))
+        })
+    }
+}
+
+/// The program interpreter, by the names it goes by.
+fn is_loader(loaded: &Loaded) -> bool {
+    let name = loaded.name();
+    name.starts_with("ld-")
+        || name.starts_with("ld.so")
+        || name.contains("ld-musl")
+        || name.starts_with("libc.musl")
+}
+
+/// What to look at for the instruction at `vaddr`; `None` outside code.
+pub(super) fn want_at(object: &Object, bias: u64, vaddr: u64) -> Option<Want> {
+    let extent = object.extent(vaddr).ok()??;
+    let function = object.function_at(vaddr).ok()?;
+    let mut file = [0; 4];
+    let check_file = object.read_code(vaddr, &mut file).is_ok();
+    let move_up = |at: u64| at.wrapping_add(bias);
+    Some(Want {
+        addr: Addr(move_up(vaddr)),
+        consumer: u32::MAX,
+        extent: move_up(extent.start)..move_up(extent.end),
+        function: function.map(|f| (Addr(move_up(f.start)), Addr(move_up(f.end)))),
+        guarded: object.guarded(),
+        file,
+        check_file,
+    })
+}
