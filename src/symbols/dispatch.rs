@@ -6,6 +6,11 @@
 macro_rules! for_machine {
     ($machine:expr, $A:ident => $body:expr) => {
         match $machine {
+            #[cfg(feature = "arm64")]
+            $crate::symbols::Machine::Arm64 => {
+                type $A = ::xol_arch::arm64::Arm64;
+                Ok($body)
+            }
             #[cfg(feature = "x86_64")]
             $crate::symbols::Machine::X86_64 => {
                 type $A = ::xol_arch::x86_64::X86_64;
