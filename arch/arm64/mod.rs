@@ -56,6 +56,12 @@ impl Arch for Arm64 {
     type Effect = Effect;
     type Fixup = Fixup;
 
+    fn is_trap(code: &[u8]) -> bool {
+        // BRK  1101 0100  001i iiii  iiii iiii  iii0 0000
+        code.first_chunk()
+            .is_some_and(|&word| u32::from_le_bytes(word) & 0xffe0_001f == 0xd420_0000)
+    }
+
     fn length(text: &Text<'_>, at: Addr) -> Result<usize, Reject> {
         match decode::decode(decode::fetch(text, at)?) {
             decode::Insn::Refused(reason @ crate::Reason::Undecodable) => Err(reason.into()),
