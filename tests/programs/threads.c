@@ -1,0 +1,65 @@
+// Threads that call, allocate, wait for each other and end, over and over.
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PROBED __attribute__((noinline, noclone, used))
+
+enum { THREADS = 8, ROUNDS = 200 };
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t turn = PTHREAD_COND_INITIALIZER;
+static long total, done;
+static __thread long mine;
+
+PROBED long work(long n)
+{
+	char text[32];
+	char *copy;
+	long value;
+
+	snprintf(text, sizeof text, "%ld", n);
+	copy = strdup(text);
+	value = strtol(copy, NULL, 10);
+	free(copy);
+	mine += value;
+	return value;
+}
+
+static void *thread(void *arg)
+{
+	long id = (long)arg;
+
+	for (long i = 0; i < ROUNDS; i++)
+		work(id * ROUNDS + i);
+	pthread_mutex_lock(&lock);
+	total += mine;
+	done++;
+	pthread_cond_broadcast(&turn);
+	pthread_mutex_unlock(&lock);
+	return (void *)mine;
+}
+
+int main(void)
+{
+	pthread_t threads[THREADS];
+	long joined = 0;
+
+	for (int again = 0; again < 5; again++) {
+		for (long i = 0; i < THREADS; i++)
+			if (pthread_create(&threads[i], NULL, thread, (void *)i))
+				return 1;
+		pthread_mutex_lock(&lock);
+		while (done < THREADS * (again + 1))
+			pthread_cond_wait(&turn, &lock);
+		pthread_mutex_unlock(&lock);
+		for (int i = 0; i < THREADS; i++) {
+			void *value;
+			pthread_join(threads[i], &value);
+			joined += (long)value;
+		}
+	}
+	printf("total %ld joined %ld\n", total, joined);
+	return total == joined ? 3 : 1;
+}
