@@ -1,13 +1,21 @@
 //! End-to-end tests of xol: each compares a probed run with something independent.
 //!
+//! - [`killing`]: the death of a tracer.
+//! - [`target`]: a program to attach to.
+//! - [`returns`]: the same for returns and their values.
 //! - [`run`]: one command, run to its end under a limit, and everything that is known about it.
 //! - [`xol`]: the command under test.
 //! - [`programs`]: the small programs that are probed, built by the compiler at hand.
+//! - [`compare`]: xol and the kernel, site by site.
 //! - [`elf`]: an object's functions and instruction boundaries, as binutils sees them.
 //! - [`uprobes`]: the yardstick, the kernel's own counts.
 
+pub mod compare;
 pub mod elf;
+pub mod killing;
 pub mod programs;
+pub mod returns;
 pub mod run;
+pub mod target;
 pub mod uprobes;
 pub mod xol;

@@ -47,3 +47,19 @@ fn names_the_sites_that_the_kernel_refuses() {
     let hits: Vec<_> = counts.sites.iter().map(|s| s.hits).collect();
     assert!(matches!(hits[..], [Ok(3), Err(_), Ok(2), Err(_)]), "{hits:?}\n{}", counts.finished);
 }
+
+#[test]
+fn agrees_with_itself_on_every_function_of_libc() {
+    let libc = Object::libc();
+    let mut addrs: Vec<u64> = libc.functions().iter().map(|f| f.addr).collect();
+    addrs.dedup();
+    let offsets: Vec<u64> = addrs.iter().filter_map(|&a| libc.offset(a)).collect();
+    let command = run("ls").arg("/usr/bin");
+    let [one, two] = [(), ()].map(|()| count(&libc.path, &offsets, Moment::Entry, &command).sites);
+    let differ: Vec<_> = one.iter().zip(&two).filter(|(one, two)| one != two).collect();
+    assert!(differ.is_empty(), "{differ:?}");
+    let hit = one.iter().filter(|s| s.hits.is_ok_and(|n| n > 0)).count();
+    let refused = one.iter().filter(|s| s.hits.is_err()).count();
+    println!("{} sites, {hit} hit, {refused} refused", one.len());
+    assert!(hit > 30 && refused < one.len() / 20);
+}

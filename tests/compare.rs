@@ -1,0 +1,171 @@
+//! xol's counts beside the kernel's, site by site.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::elf::{Insn, Object, kernel_blind_spot, sample};
+use crate::run::Run;
+use crate::uprobes::{self, Moment, Refused};
+use crate::xol;
+
+/// Which places of an object are compared.
+#[derive(Clone, Debug)]
+pub enum Choice {
+    /// Function entries: all, or some.
+    Entries {
+        /// How many, if not all.
+        some: Option<usize>,
+        /// Which.
+        seed: u64,
+    },
+    /// Instruction boundaries.
+    Instructions {
+        /// How many.
+        some: usize,
+        /// Which.
+        seed: u64,
+    },
+}
+
+/// One place and what both say about it.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The instruction there.
+    pub insn: Insn,
+    /// The function it is in, with the distance from its start.
+    pub place: String,
+    /// The kernel's count, or why it has none.
+    pub kernel: Result<u64, Refused>,
+    /// xol's count; `None` where it rejected the site.
+    pub xol: Option<u64>,
+    /// The strategy, or the reason of the reject.
+    pub how: String,
+}
+
+impl Row {
+    /// Whether what the two say can both be true.
+    #[must_use]
+    pub fn equal(&self) -> bool {
+        match (self.kernel, self.xol) {
+            (Ok(kernel), Some(xol)) => {
+                kernel == xol || (kernel == 0 && kernel_blind_spot(&self.insn).is_some())
+            }
+            // Nothing to compare with: listed, not judged.
+            (Err(_), _) | (_, None) => true,
+        }
+    }
+}
+
+/// A comparison of one object in one command.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    command: String,
+    /// One for each place.
+    pub rows: Vec<Row>,
+    /// Places where two runs under uprobes differed: the program is not deterministic there.
+    pub unsteady: Vec<String>,
+}
+
+/// Counts with uprobes twice, and with xol once.
+///
+/// # Panics
+/// If a run fails.
+#[must_use]
+pub fn compare(object: &Object, choice: &Choice, command: &Run) -> Comparison {
+    let functions = object.functions();
+    let instructions = object.instructions();
+    let at: BTreeMap<u64, &Insn> = instructions.iter().map(|i| (i.addr, i)).collect();
+    let chosen: Vec<Insn> = match *choice {
+        Choice::Entries { some, seed } => {
+            let mut addrs: Vec<u64> = functions.iter().map(|f| f.addr).collect();
+            addrs.dedup();
+            let addrs = some.map_or_else(|| addrs.clone(), |n| sample(&addrs, n, seed));
+            addrs.iter().filter_map(|a| at.get(a).map(|&i| i.clone())).collect()
+        }
+        Choice::Instructions { some, seed } => {
+            let inside = |i: &&Insn| {
+                let next = functions.partition_point(|f| f.addr <= i.addr);
+                functions[..next].last().is_some_and(|f| i.addr < f.addr + f.size)
+            };
+            let all: Vec<Insn> = instructions.iter().filter(inside).cloned().collect();
+            sample(&all, some, seed)
+        }
+    };
+    let offsets: Vec<u64> = chosen.iter().filter_map(|i| object.offset(i.addr)).collect();
+    assert_eq!(offsets.len(), chosen.len(), "an instruction outside of the segments");
+    let kernel = uprobes::count(&object.path, &offsets, Moment::Entry, command);
+    let again = uprobes::count(&object.path, &offsets, Moment::Entry, command);
+    let path = object.path.display();
+    let probes: Vec<String> = chosen.iter().map(|i| format!("{path}:{:#x}", i.addr)).collect();
+    let counted = xol::count(&[], &probes, command);
+    kernel.finished.assert_same(&counted.finished);
+    let lines: BTreeMap<u64, &xol::Line> = counted.lines.iter().map(|l| (l.addr, l)).collect();
+    let mut rows = Vec::new();
+    let mut unsteady = Vec::new();
+    for ((insn, first), second) in chosen.into_iter().zip(kernel.sites).zip(again.sites) {
+        let name = functions.iter().rev().find(|f| f.addr <= insn.addr);
+        let place =
+            name.map_or_else(String::new, |f| format!("{}+{:#x}", f.name, insn.addr - f.addr));
+        if first.hits != second.hits {
+            unsteady.push(format!("{place}: {:?} then {:?}", first.hits, second.hits));
+            continue;
+        }
+        let line = lines.get(&insn.addr);
+        let line =
+            line.unwrap_or_else(|| panic!("no line for {:#x} in\n{}", insn.addr, counted.text));
+        let how = line.reason.clone().unwrap_or_else(|| line.strategy.clone());
+        let xol = line.reason.is_none().then_some(line.hits);
+        rows.push(Row { insn, place, kernel: first.hits, xol, how });
+    }
+    Comparison { command: command.to_string(), rows, unsteady }
+}
+
+impl Comparison {
+    /// That nothing differs, and that there was something to compare.
+    ///
+    /// # Panics
+    /// If something differs, with the table of what does.
+    pub fn assert_equal(&self) {
+        println!("{self}");
+        let hit = self.rows.iter().filter(|r| r.xol.is_some_and(|n| n > 0)).count();
+        assert!(self.rows.iter().all(Row::equal), "{self}");
+        assert!(hit > 0, "nothing was hit: {self}");
+        assert!(self.unsteady.len() * 100 <= self.rows.len(), "not deterministic: {self}");
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is = |what: fn(&Row) -> bool| self.rows.iter().filter(|r| what(r)).count();
+        writeln!(f, "{}: {} sites", self.command, self.rows.len())?;
+        let equal = is(|r| matches!((r.kernel, r.xol), (Ok(k), Some(x)) if k == x));
+        let hit = is(|r| matches!((r.kernel, r.xol), (Ok(k), Some(x)) if k == x && k > 0));
+        writeln!(f, "  equal: {equal}, of these {hit} above zero")?;
+        writeln!(f, "  not deterministic: {}", self.unsteady.len())?;
+        let list = |f: &mut fmt::Formatter<'_>, title: &str, what: fn(&Row) -> bool| {
+            let rows: Vec<&Row> = self.rows.iter().filter(|r| what(r)).collect();
+            writeln!(f, "  {title}: {}", rows.len())?;
+            rows.iter().take(60).try_for_each(|r| writeln!(f, "    {r}"))
+        };
+        list(f, "DIFFERENT", |r| !r.equal())?;
+        list(f, "hit by xol, refused by the kernel", |r| r.kernel.is_err() && r.xol.is_some())?;
+        list(
+            f,
+            "hit by xol, accepted but never hit by the kernel",
+            |r| matches!((r.kernel, r.xol), (Ok(0), Some(x)) if x > 0),
+        )?;
+        list(f, "rejected by xol", |r| r.xol.is_none())
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kernel = match self.kernel {
+            Ok(hits) => hits.to_string(),
+            Err(errno) => format!("refused ({errno})"),
+        };
+        let xol = self.xol.map_or_else(|| "-".to_owned(), |n| n.to_string());
+        let Insn { addr, text, .. } = &self.insn;
+        write!(f, "{addr:#x} {} `{text}`: kernel {kernel}, xol {xol} ({})", self.place, self.how)
+    }
+}

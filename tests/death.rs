@@ -1,0 +1,79 @@
+//! The target outlives its tracer, whenever that is killed.
+#![cfg(target_arch = "x86_64")]
+
+use std::time::{Duration, Instant};
+
+use xol_tests::killing::{Death, dies, syscalls};
+use xol_tests::target::Target;
+
+/// What xol does before it is killed: attaches, arms more sites than it has slots, hits, steals,
+/// follows returns, detaches.
+fn words(strategy: &str, target: &Target) -> Vec<String> {
+    let pid = target.pid().to_string();
+    let name = target.name();
+    let mut words: Vec<String> =
+        ["count", "--strategy", strategy, "--slots", "3", "--duration", "0.03"]
+            .map(str::to_owned)
+            .into();
+    words.extend(["-o".to_owned(), "/dev/null".to_owned(), "-p".to_owned(), pid]);
+    words.push(format!("{name}:probed_*"));
+    words.push(format!("return:{name}:returns_*"));
+    words
+}
+
+/// Kills xol once, and lets the target come to its end.
+fn survives(strategy: &str, death: Death) {
+    let target = Target::start("loops");
+    let end = dies(&words(strategy, &target), death);
+    // Long enough that every site is reached by somebody.
+    std::thread::sleep(Duration::from_millis(3));
+    let finished = target.end();
+    let out = finished.out();
+    assert!(
+        finished.code() == 5 && out == "ready\nran: 1, ticked: 1, wrong: 0\n",
+        "{strategy}, {death:?}, xol ended with {end:?}:\n{finished}"
+    );
+}
+
+/// Every system call of a run, a share of which is tested in one go: `XOL_EVERY_CALL=1` for all.
+fn at_every_call(strategy: &str) {
+    let target = Target::start("loops");
+    let calls = syscalls(&words(strategy, &target));
+    assert_eq!(target.end().code(), 5);
+    let step = if std::env::var_os("XOL_EVERY_CALL").is_some() { 1 } else { (calls / 150).max(1) };
+    println!("{strategy}: {calls} calls, every {step}.");
+    assert!(calls > 100, "xol made only {calls} calls");
+    let begun = Instant::now();
+    let tried = (1..=calls).step_by(usize::try_from(step).expect("small")).map(|n| {
+        survives(strategy, Death::AtCall(n));
+    });
+    println!("{strategy}: killed {} times in {:?}", tried.count(), begun.elapsed());
+}
+
+#[test]
+fn at_every_call_with_boost() {
+    at_every_call("boost");
+}
+
+#[test]
+fn at_every_call_with_simulate() {
+    at_every_call("simulate");
+}
+
+#[test]
+fn at_every_call_with_xol() {
+    at_every_call("xol");
+}
+
+#[test]
+fn at_random_moments() {
+    // Any seed will do; the moments differ with the machine's load anyway.
+    let mut state = 88_172_645_463_325_252u64;
+    for n in 0..300 {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let strategy = ["boost", "simulate", "xol"][n % 3];
+        survives(strategy, Death::After(Duration::from_micros(state % 45_000)));
+    }
+}

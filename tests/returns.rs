@@ -1,0 +1,190 @@
+//! xol's returns beside the kernel's uretprobes: how many, and with what values.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use crate::elf::Object;
+use crate::run::Run;
+use crate::uprobes::{self, Moment, VALUES};
+use crate::xol;
+
+/// Functions of libc that `ls`, `sort` and `gzip` call, among them ones that tail-call and ones
+/// that have parts elsewhere.
+pub const FUNCTIONS: &[&str] = &[
+    "malloc",
+    "calloc",
+    "realloc",
+    "free",
+    "strdup",
+    "setlocale",
+    "bindtextdomain",
+    "textdomain",
+    "fwrite_unlocked",
+    "fputs_unlocked",
+    "fflush_unlocked",
+    "fclose",
+    "__overflow",
+    "__errno_location",
+    "opendir",
+    "readdir",
+    "closedir",
+    "qsort",
+    "strcoll",
+    "mbstowcs",
+    "iswprint",
+    "getenv",
+    "isatty",
+    "ioctl",
+    "open",
+    "close",
+    "read",
+    "write",
+    "fstat",
+    "lseek",
+    "sigaction",
+    "signal",
+    "strtol",
+    "strtoul",
+    "localtime_r",
+    "getpwuid",
+    "getgrgid",
+    "snmalloc",
+    "memcpy",
+    "strlen",
+    "strcmp",
+    "__cxa_atexit",
+    "exit",
+    "fileno",
+    "ferror_unlocked",
+    "posix_fadvise",
+    "fopen",
+    "fread_unlocked",
+    "getrlimit",
+    "sysconf",
+    "sched_getaffinity",
+    "pthread_mutex_lock",
+    "pthread_mutex_unlock",
+    "__fpending",
+    "nl_langinfo",
+    "strftime",
+    "mktime",
+    "time",
+    "error",
+    "fprintf",
+    "__fprintf_chk",
+    "__sprintf_chk",
+    "__snprintf_chk",
+    "tzset",
+    "utimensat",
+    "unlink",
+    "raise",
+    "sigprocmask",
+];
+
+/// One function.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Its name.
+    pub name: String,
+    /// Returns as the kernel counts them, with their values.
+    pub kernel: (u64, Vec<u64>),
+    /// As xol does.
+    pub xol: (u64, Vec<u64>),
+}
+
+/// All functions that were called.
+#[derive(Clone, Debug)]
+pub struct Returns {
+    command: String,
+    /// One for each function.
+    pub rows: Vec<Row>,
+}
+
+/// Compares the returns of `names` of `object` in `command`.
+///
+/// # Panics
+/// If a run fails.
+#[must_use]
+pub fn compare(object: &Object, names: &[&str], command: &Run) -> Returns {
+    let functions = object.functions();
+    let found: Vec<(&str, u64)> = names
+        .iter()
+        .filter_map(|&name| {
+            let function = functions.iter().find(|f| f.name == name && !f.ifunc)?;
+            Some((name, object.offset(function.addr)?))
+        })
+        .collect();
+    let offsets: Vec<u64> = found.iter().map(|f| f.1).collect();
+    let kernel = uprobes::count(&object.path, &offsets, Moment::Return, command);
+    let report = xol::scratch("trace");
+    let path = object.path.display();
+    let before = [xol::xol().as_os_str().to_owned(), "trace".into(), "--format".into()];
+    let before = before.into_iter().chain(["json".into(), "-o".into(), report.clone().into()]);
+    let probes = found.iter().map(|(name, _)| format!("return:{path}:={name}").into());
+    let finished = command.clone().under(before.chain(probes).chain(["--".into()])).finish();
+    kernel.finished.assert_same(&finished);
+    let mut seen = events(&report);
+    let rows = found
+        .iter()
+        .zip(&kernel.sites)
+        .filter(|(_, site)| site.hits.is_ok_and(|n| n > 0))
+        .map(|((name, _), site)| {
+            let values = seen.remove(*name).unwrap_or_default();
+            let kept = values.iter().copied().take(VALUES).collect();
+            Row {
+                name: (*name).to_owned(),
+                kernel: (site.hits.unwrap_or(0), site.values.clone()),
+                xol: (values.len() as u64, kept),
+            }
+        })
+        .collect();
+    Returns { command: command.to_string(), rows }
+}
+
+/// The values in a trace, by function.
+fn events(report: &Path) -> BTreeMap<String, Vec<u64>> {
+    let text = std::fs::read_to_string(report).unwrap_or_default();
+    let mut seen: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for line in text.lines() {
+        let event: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        let probe = event["probe"].as_str().unwrap_or_default();
+        let name = probe.rsplit([':', '=']).next().unwrap_or(probe);
+        let ret = &event["ret"];
+        let value = ret.as_u64().or_else(|| ret.as_i64().map(i64::cast_unsigned));
+        let value = value.or_else(|| {
+            let digits = ret.as_str()?.strip_prefix("0x")?;
+            u64::from_str_radix(digits, 16).ok()
+        });
+        if let Some(value) = value {
+            seen.entry(name.to_owned()).or_default().push(value);
+        }
+    }
+    // Left where it is after a failure.
+    _ = std::fs::remove_file(report);
+    seen
+}
+
+impl Returns {
+    /// The functions about which the two do not agree.
+    pub fn differences(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(|row| row.kernel != row.xol)
+    }
+}
+
+impl fmt::Display for Returns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: returns of {} functions", self.command, self.rows.len())?;
+        for row in &self.rows {
+            let (kernel, xol) = (&row.kernel, &row.xol);
+            let verdict = if kernel == xol { "equal" } else { "DIFFERENT" };
+            writeln!(f, "  {}: kernel {}, xol {}: {verdict}", row.name, kernel.0, xol.0)?;
+            let first = kernel.1.iter().zip(&xol.1).enumerate().find(|(_, (k, x))| k != x);
+            if let Some((n, (k, x))) = first {
+                writeln!(f, "    return {n}: kernel {k:#x}, xol {x:#x}")?;
+            }
+        }
+        Ok(())
+    }
+}

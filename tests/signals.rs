@@ -1,0 +1,40 @@
+//! Waiting threads under attach and detach: results, durations, masks, actions, text.
+#![cfg(target_arch = "x86_64")]
+
+use std::time::{Duration, Instant};
+
+use xol_tests::programs::{Build, program};
+use xol_tests::target::Target;
+use xol_tests::xol::command;
+
+/// How often xol comes and goes.
+const TIMES: usize = 1000;
+
+#[test]
+fn a_thousand_visits_disturb_no_wait() {
+    // A stop takes a few milliseconds on two busy cores; a wait that began again at each visit
+    // would never end.
+    let target = Target::start_with(program("waits", Build::Pie), &["150"]);
+    let pid = target.pid().to_string();
+    let begun = Instant::now();
+    let mut hits = 0;
+    for n in 0..TIMES {
+        let name = target.name();
+        let visit = command(["count", "--format", "json", "-o", "-", "--duration", "0.004"])
+            .args(["--strategy", ["auto", "boost", "xol"][n % 3], "-p", &pid])
+            .arg(format!("{name}:work"))
+            .args(["libc:poll", "libc:nanosleep", "libc:clock_nanosleep", "libc:epoll_wait"])
+            .limit(Duration::from_secs(20))
+            .finish();
+        assert_eq!(visit.code(), 0, "visit {n}:\n{visit}");
+        hits += xol_tests::xol::parse(&visit.out()).iter().map(|l| l.hits).sum::<u64>();
+    }
+    println!("{TIMES} visits in {:?}, {hits} hits", begun.elapsed());
+    let finished = target.end();
+    print!("{finished}");
+    let out = finished.out();
+    assert!(finished.code() == 0 && !out.contains("BAD") && !out.contains("never"), "{finished}");
+    assert!(out.contains("action: own 10000000\n"), "{finished}");
+    assert!(out.contains("text changed: 0\n"), "{finished}");
+    assert!(hits > 1000, "{hits} hits");
+}

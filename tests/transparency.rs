@@ -1,0 +1,271 @@
+//! Programs run with every function of libc probed as they run without: output, errors, status.
+#![cfg(target_arch = "x86_64")]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use xol_tests::programs::{Build, folder, program};
+use xol_tests::run::{Run, run};
+use xol_tests::xol::{Counted, count};
+
+/// Runs `command` alone and under `xol count -f OPTIONS PROBES`, and compares.
+fn same(options: &[&str], probes: &[&str], command: &Run) -> Counted {
+    let alone = command.finish();
+    let again = command.finish();
+    alone.assert_same(&again);
+    let probes: Vec<String> = probes.iter().map(|&p| p.to_owned()).collect();
+    let options: Vec<&str> = ["-f"].iter().chain(options).copied().collect();
+    let probed = count(&options, &probes, &command.clone().limit(Duration::from_secs(300)));
+    alone.assert_same(&probed.finished);
+    probed
+}
+
+/// As above with every function of libc, nearly all of which must have been armed.
+fn libc_everywhere(command: &Run) {
+    let probed = same(&[], &["libc:*"], command);
+    let libc: Vec<_> = probed.lines.iter().filter(|l| l.object.contains("libc.so")).collect();
+    let armed = libc.iter().filter(|l| l.reason.is_none()).count();
+    let hit = libc.iter().filter(|l| l.hits > 0).count();
+    let hits: u64 = libc.iter().map(|l| l.hits).sum();
+    let mut strategies: BTreeMap<&str, usize> = BTreeMap::new();
+    for line in &libc {
+        *strategies.entry(&line.strategy).or_default() += 1;
+    }
+    println!("{command}: {armed} of {} armed, {hit} hit, {hits} hits, {strategies:?}", libc.len());
+    for (reason, lines) in probed.rejects() {
+        let names: Vec<_> = lines.iter().take(12).map(|l| l.symbol.as_str()).collect();
+        println!("  {reason}: {} ({})", lines.len(), names.join(" "));
+    }
+    assert!(armed * 100 >= libc.len() * 99, "{armed} of {} armed", libc.len());
+    assert!(libc.len() > 2000, "libc has more functions than {}", libc.len());
+    assert!(hits > 0, "{}", probed.text);
+    assert_eq!(libc.iter().map(|l| l.missed).sum::<u64>(), 0, "missed hits");
+}
+
+fn words() -> Vec<u8> {
+    let mut text = Vec::new();
+    for n in 0..3000u32 {
+        text.extend_from_slice(
+            format!("line {} {n}\n", n.wrapping_mul(2_654_435_761) % 9973).as_bytes(),
+        );
+    }
+    text
+}
+
+/// A folder of ours with a few files in it.
+fn files() -> PathBuf {
+    let files = folder().join("files");
+    std::fs::create_dir_all(&files).expect("the target folder is writable");
+    for n in 0..20 {
+        std::fs::write(files.join(format!("file-{n}")), words()).expect("it is writable");
+    }
+    files
+}
+
+#[test]
+fn ls() {
+    libc_everywhere(&run("ls").args(["-l", "/usr/bin"]));
+}
+
+#[test]
+fn sort() {
+    libc_everywhere(&run("sort").args(["-k2", "-n"]).stdin(words()));
+}
+
+#[test]
+fn gzip() {
+    libc_everywhere(&run("gzip").args(["-9", "-c"]).stdin(words()));
+}
+
+#[test]
+fn coreutils_that_fail() {
+    libc_everywhere(&run("cat").args(["/etc/passwd", "/nonexistent", "/"]));
+}
+
+#[test]
+fn sha256sum_and_find() {
+    let files = files();
+    libc_everywhere(&run("find").arg(&files).args([
+        "-name",
+        "file-1*",
+        "-exec",
+        "sha256sum",
+        "{}",
+        "+",
+    ]));
+}
+
+#[test]
+fn perl() {
+    let script = r#"my %c; while (<STDIN>) { $c{length $_}++ while /\d/g } print map { "$_ $c{$_}\n" } sort keys %c;
+        my @p = map { sqrt } 1..500; printf "%.6f\n", $p[499]; print `echo from the shell`; exit 3"#;
+    libc_everywhere(&run("perl").args(["-e", script]).stdin(words()));
+}
+
+#[test]
+fn python3() {
+    let script = "import sys, json, re, threading, subprocess\n\
+        out = []\n\
+        ts = [threading.Thread(target=lambda n=n: out.append(n * n)) for n in range(8)]\n\
+        [t.start() for t in ts]; [t.join() for t in ts]\n\
+        print(json.dumps(sorted(out)), len(re.findall(r'\\d+', sys.stdin.read())))\n\
+        print(subprocess.run(['echo', 'child'], capture_output=True).stdout)\n\
+        sys.exit(9)";
+    libc_everywhere(&run("/usr/bin/python3").args(["-S", "-c", script]).stdin(words()));
+}
+
+#[test]
+fn git() {
+    let bare = folder().join("repository");
+    // A repository that each run finds in the same state: what it does is read.
+    if !bare.join(".git").exists() {
+        let git = |words: &[&str]| run("git").args(words.iter().copied()).finish().ok();
+        let at = bare.to_string_lossy().into_owned();
+        _ = git(&["init", "-q", &at]);
+        std::fs::write(bare.join("file"), words()).expect("it is writable");
+        _ = git(&["-C", &at, "add", "file"]);
+        _ = git(&[
+            "-C",
+            &at,
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@b",
+            "commit",
+            "-q",
+            "-m",
+            "one",
+        ]);
+    }
+    libc_everywhere(&run("git").arg("-C").arg(&bare).args(["--no-pager", "log", "--stat", "-p"]));
+}
+
+#[test]
+fn sqlite3() {
+    let script = "create table t(a, b); with recursive n(i) as (select 1 union all select i + 1 from n \
+        where i < 2000) insert into t select i, i * i % 97 from n; select b, count(*), sum(a) from t \
+        group by b order by 2, 1 limit 10;";
+    libc_everywhere(&run("sqlite3").args([":memory:", script]));
+}
+
+#[test]
+fn shell_pipeline() {
+    let script = "for i in 1 2 3; do echo $i; done | sort -r | tr 1-3 a-c; (exit 4) || echo $?; kill -TERM $$";
+    libc_everywhere(&run("sh").args(["-c", script]));
+}
+
+#[test]
+fn tar_and_awk() {
+    let script = "tar cf - -C \"$1\" --sort=name --mtime=@0 --owner=0 --group=0 . | md5sum; \
+        awk '{ n += $2 } END { print n, NR }' \"$1\"/file-*";
+    libc_everywhere(&run("bash").args(["-c", script, "bash"]).arg(files()));
+}
+
+#[test]
+fn threads() {
+    libc_everywhere(&run(program("threads", Build::Pie)));
+}
+
+#[test]
+fn forks_spawns_and_shells() {
+    libc_everywhere(&run(program("forks", Build::Pie)));
+}
+
+#[test]
+fn exceptions() {
+    libc_everywhere(&run(program("throws", Build::Pie)));
+}
+
+/// A small program that prints what it found out about itself, probed in all its own functions and
+/// in libc's, with the cheapest strategies and with each one alone.
+fn every_way(command: &Run, object: &str) {
+    let own = format!("{object}:*");
+    for strategy in ["auto", "xol", "boost"] {
+        println!("{command} with {strategy}");
+        let probed = same(&["--strategy", strategy], &[&own, "libc:*"], command);
+        assert!(probed.lines.iter().any(|l| l.hits > 0), "{}", probed.text);
+    }
+}
+
+#[test]
+fn masks_and_actions_stay_the_programs() {
+    every_way(&run(program("masks", Build::Pie)), "masks-pie");
+}
+
+#[test]
+fn own_traps_stay_the_programs() {
+    every_way(&run(program("traps", Build::Pie)), "traps-pie");
+}
+
+#[test]
+fn long_jumps_and_coroutines() {
+    every_way(&run(program("jumps", Build::Pie)), "jumps-pie");
+}
+
+#[test]
+fn faults_have_the_original_address() {
+    every_way(&run(program("faults", Build::Pie)), "faults-pie");
+}
+
+#[test]
+fn stops_and_restarts() {
+    every_way(&run(program("stops", Build::Pie)), "stops-pie");
+}
+
+#[test]
+fn exec_by_any_thread() {
+    every_way(&run(program("execs", Build::Pie)), "execs-pie");
+}
+
+#[test]
+fn filters_that_kill() {
+    for how in ["kill", "errno", "after"] {
+        every_way(&run(program("filters", Build::Pie)).arg(how), "filters-pie");
+    }
+}
+
+#[test]
+fn objects_that_come_and_go() {
+    let plugin = program("plugin", Build::Shared);
+    let command = run(program("loads", Build::Pie)).arg(&plugin);
+    every_way(&command, "plugin-shared");
+    let probed = same(&[], &["plugin-shared:plugin_work"], &command);
+    // A constructor, two calls, and a destructor each time.
+    assert_eq!(probed.lines.iter().map(|l| l.hits).sum::<u64>(), 40, "{}", probed.text);
+}
+
+#[test]
+fn every_kind_of_entry() {
+    let path = program("entries", Build::Pie);
+    let object = "entries-pie";
+    for strategy in ["auto", "xol", "boost", "simulate", "step"] {
+        println!("{strategy}");
+        let probe = format!("{object}:e_*+*");
+        let probed = same(&["--strategy", strategy], &[&probe], &run(&path));
+        for (reason, lines) in probed.rejects() {
+            let names: Vec<_> = lines.iter().map(|l| l.probe.as_str()).collect();
+            println!("  {reason}: {}", names.join(" "));
+        }
+        let entries = probed.lines.iter().filter(|l| l.reason.is_none() && l.probe.contains("e_"));
+        if strategy == "auto" {
+            let quiet: Vec<_> = entries.filter(|l| l.hits == 0).map(|l| l.probe.clone()).collect();
+            println!("  never run: {}", quiet.join(" "));
+        }
+    }
+}
+
+#[test]
+fn every_link() {
+    for build in [Build::NoPie, Build::Static, Build::StaticPie, Build::Musl] {
+        let path = program("calls", build);
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let probe = format!("{name}:*");
+        let probed = same(&[], &[&probe], &run(&path).args(["12", "5"]));
+        let leaf = probed.lines.iter().find(|l| l.symbol == "leaf");
+        let leaf = leaf.unwrap_or_else(|| panic!("no leaf: {}", probed.text));
+        assert_eq!(leaf.hits, 12, "{}", probed.text);
+        let recurse = probed.lines.iter().find(|l| l.symbol == "recurse").expect("there too");
+        assert_eq!(recurse.hits, 6, "{}", probed.text);
+    }
+}
