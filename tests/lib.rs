@@ -6,10 +6,12 @@
 //! - [`run`]: one command, run to its end under a limit, and everything that is known about it.
 //! - [`xol`]: the command under test.
 //! - [`programs`]: the small programs that are probed, built by the compiler at hand.
+//! - [`bench`]: what measurements share.
 //! - [`compare`]: xol and the kernel, site by site.
 //! - [`elf`]: an object's functions and instruction boundaries, as binutils sees them.
 //! - [`uprobes`]: the yardstick, the kernel's own counts.
 
+pub mod bench;
 pub mod compare;
 pub mod elf;
 pub mod killing;

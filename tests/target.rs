@@ -1,6 +1,7 @@
 //! A program that runs until it is told to end, for attaching to.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
@@ -73,14 +74,37 @@ impl Target {
         line
     }
 
+    /// Writes to its stdin.
+    ///
+    /// # Panics
+    /// If it does not read.
+    pub fn tell(&mut self, words: &str) {
+        let stdin = self.stdin.as_mut().expect("not ended");
+        stdin.write_all(words.as_bytes()).expect("its stdin");
+    }
+
     /// Asks something, and returns the line that answers.
     ///
     /// # Panics
     /// If it does not read.
     pub fn ask(&mut self, question: &str) -> String {
-        let stdin = self.stdin.as_mut().expect("not ended");
-        stdin.write_all(question.as_bytes()).expect("its stdin");
+        self.tell(question);
         self.line()
+    }
+
+    /// The byte at an address in the file of its program.
+    ///
+    /// # Panics
+    /// If its memory cannot be read.
+    #[must_use]
+    pub fn byte(&self, addr: u64) -> u8 {
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.pid())).expect("it runs");
+        let line = maps.lines().find(|l| l.ends_with(&self.name())).expect("it is mapped");
+        let base = u64::from_str_radix(line.split('-').next().unwrap_or(""), 16).expect("hex");
+        let memory = std::fs::File::open(format!("/proc/{}/mem", self.pid())).expect("it is ours");
+        let mut byte = [0];
+        memory.read_exact_at(&mut byte, base + addr).expect("it is mapped");
+        byte[0]
     }
 
     /// Ends its stdin, and waits until it has ended.

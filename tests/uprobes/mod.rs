@@ -78,6 +78,19 @@ pub fn count(object: &Path, offsets: &[u64], moment: Moment, command: &Run) -> C
     Counts { finished, sites }
 }
 
+/// Arms `offsets` of `object` in a running process, all or none, for as long as the result lives.
+///
+/// # Panics
+/// If the kernel refuses.
+#[must_use]
+pub fn arm(pid: u32, object: &Path, offsets: &[u64]) -> impl Sized + use<> {
+    let probe = bpf::Probe::new(pid, offsets.len(), false);
+    let probe = probe.unwrap_or_else(|e| panic!("the kernel's uprobes through BPF: {e}"));
+    let sites: Vec<(u64, u64)> = offsets.iter().copied().zip(0..).collect();
+    let link = probe.attach(object, &sites);
+    (link.unwrap_or_else(|errno| panic!("uprobe_multi: errno {errno}")), probe)
+}
+
 /// A counted run.
 #[derive(Clone, Debug)]
 pub struct Counts {

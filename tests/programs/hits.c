@@ -1,0 +1,50 @@
+// Runs what it is asked to, so often as it is asked to, and says how long one took in picoseconds.
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define ASM(name, body) \
+	long name(long); \
+	__asm__(".text\n.balign 64\n.globl " #name "\n.type " #name ", @function\n" #name ":\n" body \
+		"\n.size " #name ", .-" #name)
+
+ASM(push_probed, "push %rbp\nmov %rdi, %rax\npop %rbp\nret");
+ASM(push_twin, "push %rbp\nmov %rdi, %rax\npop %rbp\nret");
+ASM(mov_probed, "mov %rdi, %rax\nret");
+ASM(mov_twin, "mov %rdi, %rax\nret");
+ASM(jmp_probed, "jmp 1f\n1: mov %rdi, %rax\nret");
+ASM(jmp_twin, "jmp 1f\n1: mov %rdi, %rax\nret");
+ASM(trap, "int3\nmov %rdi, %rax\nret");
+
+static const struct {
+	const char *name;
+	long (*call)(long);
+} functions[] = {
+	{ "push_probed", push_probed }, { "push_twin", push_twin }, { "mov_probed", mov_probed },
+	{ "mov_twin", mov_twin }, { "jmp_probed", jmp_probed }, { "jmp_twin", jmp_twin },
+	{ "trap", trap },
+};
+
+int main(void)
+{
+	char name[32];
+	long times;
+
+	printf("ready\n");
+	fflush(stdout);
+	while (scanf("%31s %ld", name, &times) == 2)
+		for (unsigned i = 0; i < sizeof functions / sizeof *functions; i++)
+			if (!strcmp(name, functions[i].name)) {
+				struct timespec from, to;
+				double ns;
+
+				clock_gettime(CLOCK_MONOTONIC, &from);
+				for (long n = 0; n < times; n++)
+					functions[i].call(n);
+				clock_gettime(CLOCK_MONOTONIC, &to);
+				ns = (to.tv_sec - from.tv_sec) * 1e9 + (to.tv_nsec - from.tv_nsec);
+				printf("%.0f\n", ns * 1000 / times);
+				fflush(stdout);
+			}
+	return 0;
+}
