@@ -17,6 +17,10 @@ use xol_arch::{Rules, Strategy};
 
 /// What the command line asks for.
 #[derive(Debug)]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "count and trace are wired to it with the tracer")
+)]
 pub(crate) enum Command {
     Count(Run),
     Trace(Run),
@@ -27,6 +31,10 @@ pub(crate) enum Command {
 
 /// `count` and `trace`.
 #[derive(Debug)]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "count and trace are wired to it with the tracer")
+)]
 pub(crate) struct Run {
     pub(crate) probes: Vec<Spec>,
     pub(crate) subject: Subject,
@@ -166,6 +174,11 @@ fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
         probes.push(Spec::parse(&text).map_err(|e| Failure::usage(e.to_string()))?);
     }
     let (command, pids) = (many::<OsString>(args, "command"), many::<i32>(args, "pid"));
+    if command.is_empty() && pids.is_empty() {
+        return Err(Failure::usage(
+            "nothing to probe: give a program to start behind --, or a running one with -p PID",
+        ));
+    }
     let subject = if command.is_empty() { Subject::Attach(pids) } else { Subject::Launch(command) };
     let wish = match one::<String>(args, "strategy").as_deref() {
         Some("jump") => return Err(Failure::not_built_yet("--strategy jump")),
@@ -216,13 +229,14 @@ fn plan(args: &ArgMatches, report: Report) -> Result<Plan, Failure> {
 }
 
 fn table() -> clap::Command {
-    let probing = |name, about, examples: &'static str| {
+    let probing = |name: &'static str, about: &'static str, examples: &'static str| {
         clap::Command::new(name)
             .about(about)
             .after_help(format!("{}\n\n{examples}\n\n{}", help::PROBES, help::STATUS))
             .args(run_options())
             .args(report_options(true))
-            .group(clap::ArgGroup::new("subject").args(["pid", "gdb", "command"]).required(true))
+            .override_usage(format!("xol {name} [OPTIONS] PROBE… [-p PID | -- CMD ARG…]"))
+            .group(clap::ArgGroup::new("subject").args(["pid", "gdb", "command"]))
     };
     clap::Command::new("xol")
         .version(env!("CARGO_PKG_VERSION"))
@@ -239,16 +253,23 @@ fn table() -> clap::Command {
             clap::Command::new("list")
                 .about("What can be probed in an object: its functions")
                 .after_help(help::LIST)
-                .args([object(), Arg::new("pattern").help("Only functions of this name")])
+                .args([
+                    object(),
+                    Arg::new("pattern").value_name("PATTERN").help("Only functions of this name"),
+                ])
                 .args(report_options(false)),
             clap::Command::new("plan")
                 .about("Each instruction's plan, or why it is rejected")
                 .after_help(help::PLAN)
                 .args([
                     object(),
-                    Arg::new("location").num_args(1..).help("Only these places"),
+                    Arg::new("location")
+                        .value_name("LOCATION")
+                        .num_args(1..)
+                        .help("Only these places"),
                     switch("raw").help("The file is flat code without an ELF around it"),
-                    option("arch", "ARCH", "What the code is for, with --raw")
+                    option("arch", "ARCH", "What the code is for, with --raw: arm64, x86_64")
+                        .hide_possible_values(true)
                         .value_parser(PossibleValuesParser::new(["arm64", "x86_64"])),
                     option("base", "ADDR", "Where the code would be loaded, with --raw")
                         .value_parser(address)
@@ -271,6 +292,7 @@ fn table() -> clap::Command {
 fn object() -> Arg {
     Arg::new("object")
         .required(true)
+        .value_name("OBJECT")
         .value_parser(clap::value_parser!(PathBuf))
         .help("A program or library, of arm64 or x86-64")
 }
@@ -306,7 +328,8 @@ fn report_options(stderr: bool) -> [Arg; 2] {
             .value_name("FILE")
             .value_parser(clap::value_parser!(PathBuf))
             .help(format!("Where the report goes; - is stdout [default: {to}]")),
-        option("format", "FORMAT", "How the report is written [default: text]")
+        option("format", "FORMAT", "text, json, chrome [default: text]")
+            .hide_possible_values(true)
             .value_parser(PossibleValuesParser::new(["text", "json", "chrome"])),
     ]
 }
@@ -324,7 +347,8 @@ fn run_options() -> Vec<Arg> {
         pid(),
         Arg::new("gdb").short('g').value_name("HOST:PORT").help("A gdb server (not built yet)"),
         switch("follow").short('f').long("follow").help("Follow children too"),
-        option("strategy", "STRATEGY", "How displaced instructions run [default: auto]")
+        option("strategy", "STRATEGY", "auto, step, xol, boost, simulate, jump [default: auto]")
+            .hide_possible_values(true)
             .value_parser(PossibleValuesParser::new(strategies)),
         option("where", "FILTER", "Only hits whose arguments match (not built yet)"),
         option("max-events", "N", "End after so many hits").value_parser(positive),

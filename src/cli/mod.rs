@@ -13,12 +13,15 @@
 //! | `list`, `plan`, `doctor` | one command each |
 
 mod args;
+mod doctor;
 mod failure;
 mod help;
 mod list;
 mod objects;
 mod output;
 mod plan;
+#[cfg(test)]
+mod tests;
 
 use args::Command;
 use failure::Failure;
@@ -42,6 +45,6 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Trace(_) => Err(Failure::not_built_yet("trace")),
         Command::List(list) => list::run(&list),
         Command::Plan(plan) => plan::run(&plan),
-        Command::Doctor(_) => Err(Failure::not_built_yet("doctor")),
+        Command::Doctor(doctor) => doctor::run(&doctor),
     }
 }

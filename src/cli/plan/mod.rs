@@ -15,7 +15,7 @@ use super::args::Plan;
 use super::failure::Failure;
 use super::objects;
 use super::output::{Format, Output, Progress};
-use line::{Insn, Verdict};
+use line::Insn;
 use std::fs::File;
 use std::io::Read;
 use sums::Sums;

@@ -1,0 +1,121 @@
+//! The contract: forms of the command line, statuses, and what is said when it is wrong.
+
+use super::args::{Command, Outcome, Run, Subject, parse};
+use super::output::Format;
+use std::path::Path;
+use std::time::Duration;
+use xol::engine::Wish;
+use xol::symbols::Machine;
+use xol_arch::Strategy;
+
+fn words(line: &str) -> Result<Command, Outcome> {
+    parse(line.split_whitespace().map(Into::into))
+}
+
+fn wrong(line: &str) -> String {
+    match words(line) {
+        Err(Outcome::Wrong(failure)) => format!("{failure:?}"),
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn run(line: &str) -> Run {
+    match words(line) {
+        Ok(Command::Count(run) | Command::Trace(run)) => run,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn a_run_is_read_whole() {
+    let run = run("xol count libc:malloc free -f -o out --format json --strategy xol --slots 64 \
+         --max-sites 1000 --hits-per-site 1 --max-events 10 --duration 1.5 --interval 2 \
+         --allow-exclusive-head -- ls -l --color=never");
+    assert_eq!(
+        run.probes.iter().map(|p| p.text.as_str()).collect::<Vec<_>>(),
+        ["libc:malloc", "free"]
+    );
+    let command = ["ls", "-l", "--color=never"].map(Into::into).to_vec();
+    assert_eq!(run.subject, Subject::Launch(command));
+    assert!(run.follow && run.rules.exclusive_head);
+    assert_eq!(run.report.to.as_deref(), Some(Path::new("out")));
+    assert_eq!(run.report.format, Format::Json);
+    assert_eq!(run.wish, Wish::Only(Strategy::Xol));
+    assert_eq!((run.slots, run.max_sites, run.hits_per_site), (Some(64), Some(1000), Some(1)));
+    assert_eq!(run.max_events, Some(10));
+    assert_eq!(run.duration, Some(Duration::from_millis(1500)));
+    assert_eq!(run.interval, Some(Duration::from_secs(2)));
+}
+
+#[test]
+fn defaults_are_plain() {
+    let run = run("xol trace malloc -p 12 -p 13,14");
+    assert_eq!(run.subject, Subject::Attach(vec![12, 13, 14]));
+    assert_eq!((run.wish, run.report.format), (Wish::Auto, Format::Text));
+    assert!(!run.follow && run.report.to.is_none() && run.duration.is_none());
+}
+
+#[test]
+fn a_wrong_command_line_is_status_2_and_says_what_is_wrong() {
+    for (line, said) in [
+        ("xol", "requires a subcommand"),
+        ("xol cuont malloc -- ls", "a similar subcommand exists: 'count'"),
+        ("xol count malloc", "nothing to probe: give a program"),
+        ("xol count -- ls", "required arguments were not provided"),
+        ("xol count malloc -p 0", "0 is not in 1.."),
+        ("xol count malloc -p 1 -- ls", "cannot be used with"),
+        ("xol count malloc --sltos 1 -- ls", "a similar argument exists: '--slots'"),
+        ("xol count malloc --slots 0 -- ls", "a number from 1 on"),
+        ("xol count malloc --duration soon -- ls", "seconds are needed"),
+        ("xol count malloc --strategy fast -- ls", "possible values: auto, step"),
+        ("xol count foo(int) -- ls", "cannot read the probe"),
+        ("xol count malloc -g localhost:1", "-g: not built yet"),
+        ("xol count malloc --where x -- ls", "--where: not built yet"),
+        ("xol count malloc --strategy jump -- ls", "--strategy jump: not built yet"),
+        ("xol count malloc --format chrome -- ls", "--format chrome: not built yet"),
+        ("xol latency malloc -- ls", "latency: not built yet"),
+        ("xol stacks malloc -p 1", "stacks: not built yet"),
+        ("xol compare --svg x", "compare: not built yet"),
+        ("xol plan --raw x", "--raw needs --arch"),
+        ("xol plan --raw --arch arm64 x main", "--raw takes no LOCATION"),
+        ("xol plan --raw --arch mips x", "possible values: arm64, x86_64"),
+        ("xol plan x --base 1", "required arguments were not provided"),
+        ("xol plan --raw --arch arm64 --base 0xzz x", "an address is needed"),
+    ] {
+        let message = wrong(line);
+        assert!(message.contains(said), "{line}: {message}");
+        assert!(message.contains("status: 2"), "{line}: {message}");
+        assert!(!message.contains("\"error:"), "{line}: {message}");
+    }
+}
+
+#[test]
+fn objects_are_planned_by_location_or_flat() {
+    let Ok(Command::Plan(plan)) = words("xol plan --raw --arch arm64 --base 0x8000 fw.bin") else {
+        panic!()
+    };
+    assert_eq!(plan.raw, Some((Machine::Arm64, 0x8000)));
+    let Ok(Command::Plan(plan)) = words("xol plan ls main 0x10 --summary") else { panic!() };
+    assert_eq!((plan.locations, plan.summary), (vec!["main".into(), "0x10".into()], true));
+}
+
+#[test]
+fn help_names_every_command_and_gives_examples() {
+    let help = |line: &str| match words(line) {
+        Err(Outcome::Help(text)) => text,
+        other => panic!("{line}: {other:?}"),
+    };
+    let all = help("xol --help");
+    let commands = ["trace", "count", "latency", "stacks", "list", "plan", "compare", "doctor"];
+    for command in commands {
+        assert!(all.contains(&format!("\n  {command} ")), "{command}: {all}");
+        let one = help(&format!("xol {command} --help"));
+        let built = !one.contains("(not built yet)\n\nUsage");
+        assert!(!built || one.contains("EXAMPLES:\n  xol "), "{command}: {one}");
+        // What is read on a terminal of 100 columns.
+        assert!(one.lines().all(|l| l.chars().count() <= 110), "{command}: {one}");
+    }
+    for option in ["-o", "--format", "-f", "--slots", "--max-sites", "--hits-per-site"] {
+        assert!(help("xol count --help").contains(option), "{option}");
+    }
+}

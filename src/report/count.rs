@@ -1,0 +1,218 @@
+//! `xol count`: hits for each place, and what became of the others.
+
+use super::json::Object;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use xol_arch::{Reason, Reject, Strategy};
+
+/// One probe at one place.
+#[derive(Clone, Copy, Debug)]
+pub struct CountRow<'a> {
+    /// The PROBE as the user wrote it.
+    pub probe: &'a str,
+    /// The object's path.
+    pub object: &'a str,
+    /// The function's name; empty where there is none.
+    pub symbol: &'a str,
+    /// Bytes behind the function's start.
+    pub offset: u64,
+    /// The address in the file.
+    pub addr: u64,
+    /// Whether returns are counted.
+    pub is_return: bool,
+    /// Hits.
+    pub hits: u64,
+    /// Hits that could not be told of.
+    pub missed: u64,
+    /// What became of the place.
+    pub became: Became,
+}
+
+/// What became of a place.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Became {
+    /// It waits for something that did not come.
+    Waiting,
+    /// It was armed, in this way.
+    Armed(Strategy),
+    /// It cannot be probed.
+    Rejected(Reject),
+}
+
+impl CountRow<'_> {
+    fn strategy(&self) -> Option<&'static str> {
+        match self.became {
+            Became::Armed(strategy) => Some(strategy.name()),
+            _ => None,
+        }
+    }
+
+    /// `libc.so.6:malloc`, `app:main+0x10`, `return:app:0x1139`.
+    fn place(&self) -> String {
+        let mut place = String::new();
+        if self.is_return {
+            place.push_str("return:");
+        }
+        place.push_str(self.object.rsplit('/').next().unwrap_or(self.object));
+        let _ = match (self.symbol, self.offset) {
+            ("", _) => write!(place, ":{:#x}", self.addr),
+            (symbol, 0) => write!(place, ":{symbol}"),
+            (symbol, offset) => write!(place, ":{symbol}+{offset:#x}"),
+        };
+        place
+    }
+}
+
+/// More rows of one kind than this are a number, not a list.
+const LISTED: usize = 20;
+
+/// Appends the table for people: what was hit, most often first; what was not; the sums.
+pub fn count_text(out: &mut String, rows: &[CountRow<'_>]) {
+    let rejected = |row: &&CountRow<'_>| matches!(row.became, Became::Rejected(_));
+    let mut shown: Vec<&CountRow<'_>> = rows.iter().filter(|r| !rejected(r)).collect();
+    shown.sort_by_key(|row| (Reverse(row.hits), row.object, row.addr));
+    let quiet = shown.iter().filter(|r| r.hits == 0 && r.missed == 0).count();
+    if quiet > LISTED {
+        shown.retain(|r| r.hits != 0 || r.missed != 0);
+    }
+    let missed = shown.iter().any(|r| r.missed != 0);
+    if !shown.is_empty() {
+        let head = if missed { "    MISSED" } else { "" };
+        let _ = writeln!(out, "{:>12}{head}  STRATEGY  PLACE", "HITS");
+    }
+    for row in &shown {
+        let _ = write!(out, "{:>12}", row.hits);
+        if missed {
+            let _ = write!(out, "{:>10}", row.missed);
+        }
+        let _ = writeln!(out, "  {:<8}  {}", row.strategy().unwrap_or("-"), row.place());
+    }
+    if quiet > LISTED {
+        let _ = writeln!(out, "{quiet:>12} places more were never hit");
+    }
+    let rejects: Vec<&CountRow<'_>> = rows.iter().filter(rejected).collect();
+    if rejects.len() <= LISTED {
+        for row in &rejects {
+            if let Became::Rejected(reject) = row.became {
+                let _ = writeln!(out, "rejected {}: {reject}", row.place());
+            }
+        }
+    }
+    if rows.len() > LISTED {
+        sums(out, rows);
+    }
+}
+
+fn sums(out: &mut String, rows: &[CountRow<'_>]) {
+    let mut strategies: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut reasons: BTreeMap<Reason, usize> = BTreeMap::new();
+    for row in rows {
+        match row.became {
+            Became::Waiting => *strategies.entry("waiting").or_default() += 1,
+            Became::Armed(strategy) => *strategies.entry(strategy.name()).or_default() += 1,
+            Became::Rejected(reject) => *reasons.entry(reject.reason).or_default() += 1,
+        }
+    }
+    let _ = write!(out, "{:>12} places:", rows.len());
+    let rejects: usize = reasons.values().sum();
+    let mut parts: Vec<String> =
+        strategies.iter().map(|(name, n)| format!(" {n} {name}")).collect();
+    if rejects > 0 {
+        parts.push(format!(" {rejects} rejected"));
+    }
+    let _ = writeln!(out, "{}", parts.join(","));
+    let mut reasons: Vec<_> = reasons.into_iter().collect();
+    reasons.sort_by_key(|(_, n)| Reverse(*n));
+    for (reason, n) in reasons {
+        let _ = writeln!(out, "{n:>12} rejected: {}: {}", reason.id(), reason.sentence());
+    }
+}
+
+/// Appends the row as one JSON object and a line feed. `reason` and `detail` stand behind the
+/// fields of the contract where a place was rejected.
+pub fn count_json(out: &mut String, row: &CountRow<'_>) {
+    let mut object = Object::new(out);
+    object.text("probe", row.probe);
+    object.text("object", row.object);
+    object.text_or_null("symbol", Some(row.symbol).filter(|s| !s.is_empty()));
+    object.number("offset", row.offset);
+    object.number("addr", row.addr);
+    object.flag("return", row.is_return);
+    object.number("hits", row.hits);
+    object.number("missed", row.missed);
+    object.text_or_null("strategy", row.strategy());
+    if let Became::Rejected(reject) = row.became {
+        object.text("reason", reject.reason.id());
+        object.text("detail", &reject.to_string());
+    }
+    object.end();
+    out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row<'a>(symbol: &'a str, hits: u64, became: Became) -> CountRow<'a> {
+        CountRow {
+            probe: "libc:mem*",
+            object: "/lib/libc.so.6",
+            symbol,
+            offset: 0,
+            addr: 0x1000,
+            is_return: false,
+            hits,
+            missed: 0,
+            became,
+        }
+    }
+
+    #[test]
+    fn what_was_hit_comes_first() {
+        let boost = Became::Armed(Strategy::Boost);
+        let reject = Became::Rejected(Reason::Breakpoint.into());
+        let mut rows =
+            vec![row("memset", 3, boost), row("memcpy", 12, boost), row("memchr", 0, reject)];
+        rows[0].missed = 1;
+        rows[0].offset = 16;
+        rows[1].is_return = true;
+        let mut out = String::new();
+        count_text(&mut out, &rows);
+        assert_eq!(
+            out,
+            "        HITS    MISSED  STRATEGY  PLACE
+          12         0  boost     return:libc.so.6:memcpy
+           3         1  boost     libc.so.6:memset+0x10
+rejected libc.so.6:memchr: a breakpoint of the program or of another tool is there
+"
+        );
+        out.clear();
+        count_json(&mut out, &rows[1]);
+        assert_eq!(
+            out,
+            "{\"probe\":\"libc:mem*\",\"object\":\"/lib/libc.so.6\",\"symbol\":\"memcpy\",\
+             \"offset\":0,\"addr\":4096,\"return\":true,\"hits\":12,\"missed\":0,\
+             \"strategy\":\"boost\"}\n"
+        );
+    }
+
+    #[test]
+    fn thousands_become_sums() {
+        let mut rows = vec![row("f", 0, Became::Armed(Strategy::Boost)); 50];
+        rows.extend(vec![row("g", 1, Became::Armed(Strategy::Simulate)); 2]);
+        rows.extend(vec![row("h", 0, Became::Rejected(Reason::Privileged.into())); 30]);
+        let mut out = String::new();
+        count_text(&mut out, &rows);
+        assert_eq!(
+            out,
+            "        HITS  STRATEGY  PLACE
+           1  simulate  libc.so.6:g
+           1  simulate  libc.so.6:g
+          50 places more were never hit
+          82 places: 50 boost, 2 simulate, 30 rejected
+          30 rejected: privileged: the instruction belongs to the kernel
+"
+        );
+    }
+}
