@@ -1,7 +1,6 @@
 //! From places to armed sites: read, plan, slot, orphan, trap; in batches.
 
 use super::session::{Session, Stage};
-use super::sites::Sites;
 use crate::engine::{NONE, SLOT_SIZE, Site, choose, write_slot};
 use std::collections::BTreeMap;
 use std::io;
@@ -419,9 +418,4 @@ fn changed(want: &Want, here: &[u8]) -> Option<Reject> {
 /// The bytes a trap replaced, as the handler in the target stores them.
 pub(super) fn word(original: [u8; 4]) -> u64 {
     u64::from(u32::from_le_bytes(original))
-}
-
-/// Whether the sites of a space have any trap in the text.
-pub(super) fn any_armed(sites: &Sites) -> bool {
-    sites.sites.iter().any(|s| s.armed)
 }

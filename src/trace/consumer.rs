@@ -2,8 +2,7 @@
 
 use super::objects::FileId;
 use std::rc::Rc;
-use xol_arch::{Addr, Reject, Strategy};
-use xol_targets::ptrace::SpaceId;
+use xol_arch::{Reject, Strategy};
 
 /// What a hit of a site means.
 #[derive(Clone, Debug)]
@@ -25,8 +24,6 @@ pub(super) enum Consumer {
 /// What is to be armed when a resolver has returned.
 #[derive(Debug)]
 pub(super) struct Resolver {
-    /// The space that it was found in.
-    pub(super) space: SpaceId,
     /// The rows whose function it chooses.
     pub(super) rows: Vec<u32>,
 }
@@ -64,11 +61,4 @@ pub enum RowState {
     Armed(Strategy),
     /// Rejected.
     Rejected(Reject),
-}
-
-/// Where a row is in one process.
-#[derive(Clone, Copy, Debug)]
-pub struct Located {
-    /// The address in memory.
-    pub addr: Addr,
 }

@@ -147,18 +147,13 @@ impl Session<'_> {
             Counted { row: row.clone(), hits: counter.hits, missed: counter.missed }
         });
         let found: BTreeSet<usize> = self.rows.iter().map(|r| r.probe).collect();
-        let absent = (0..self.options.probes.len()).filter(|p| !found.contains(p)).collect();
-        let objects: BTreeSet<String> = self
-            .spaces
-            .values()
-            .flat_map(|s| s.objects.iter().map(|o| o.path.to_string()))
-            .collect();
+        let absent = (0..self.options.probes.len()).filter(|p| !found.contains(p));
+        let absent = absent.map(|probe| self.unknown(probe)).collect();
         Report {
             rows: rows.collect(),
             absent,
-            stolen: self.spaces.values().map(|s| s.slots.stolen).sum(),
+            stolen: self.stolen,
             no_slots: self.spaces.values().find_map(|s| s.no_slots.clone()),
-            objects: objects.into_iter().collect(),
         }
     }
 

@@ -108,7 +108,7 @@ impl Session<'_> {
             }
         }
         self.refresh(space, Some(tid))?;
-        if !self.fatal_if_hopeless(space) {
+        if self.fatal.is_none() {
             self.target.go(tid, Go::On)?;
         }
         Ok(())

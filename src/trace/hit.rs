@@ -330,6 +330,8 @@ impl Session<'_> {
 
 /// Signal numbers that are the same on all architectures of Linux.
 pub(super) mod libc_signal {
+    /// SIGKILL
+    pub(crate) const KILL: i32 = 9;
     /// SIGTRAP
     pub(crate) const TRAP: i32 = 5;
     /// SIGSEGV

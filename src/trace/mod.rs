@@ -69,14 +69,12 @@ pub struct Counted {
 pub struct Report {
     /// One for each probe and place.
     pub rows: Vec<Counted>,
-    /// Numbers of probes that never had a place: neither found nor rejected.
-    pub absent: Vec<usize>,
+    /// Probes that never had a place, neither found nor rejected: a sentence for each.
+    pub absent: Vec<String>,
     /// How often a slot was taken from one site for another.
     pub stolen: u64,
     /// Why there were no slots, where there were none.
     pub no_slots: Option<String>,
-    /// The objects that were looked into: paths.
-    pub objects: Vec<String>,
 }
 
 /// How a run ended.
@@ -100,7 +98,7 @@ pub enum TraceError {
     /// The process cannot be probed.
     Attach(AttachError),
     /// No probe is left: each with its reason.
-    AllRejected(Vec<String>),
+    NoneLeft(Vec<String>),
     /// Part of a PROBE's form is known, but not what to do with it.
     NotBuiltYet(&'static str),
     /// The report could not be written.
@@ -117,7 +115,7 @@ impl fmt::Display for TraceError {
                 write!(f, "cannot start and trace a process: {error}; `xol doctor` may say why")
             }
             TraceError::Attach(error) => error.fmt(f),
-            TraceError::AllRejected(why) => {
+            TraceError::NoneLeft(why) => {
                 f.write_str("no probe is left:")?;
                 why.iter().try_for_each(|line| write!(f, "\n  {line}"))
             }

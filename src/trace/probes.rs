@@ -6,16 +6,32 @@ use super::objects::{FileId, Loaded};
 use super::session::Session;
 use super::{TraceError, watch};
 use crate::engine::Counter;
-use crate::spec::{ObjectName, Place, PlaceKind, ResolveError, resolve};
+use crate::spec::{Candidate, ObjectName, Place, PlaceKind, ResolveError, Spec, resolve, unknown};
 use crate::symbols::{ElfError, Object};
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
-use xol_arch::{Addr, Reason, Reject, Strategy};
+use xol_arch::{Addr, Reason, Reject};
 use xol_targets::ptrace::{Pid, SpaceId, Tid, procfs};
 
 /// Objects that were read already: a shell's children all map the same ones.
 pub(super) type Cache = HashMap<FileId, Result<Rc<Object>, ElfError>>;
+
+/// An object that was looked through.
+#[derive(Debug)]
+pub(super) struct Looked {
+    file: FileId,
+    path: Rc<str>,
+    soname: Option<Rc<str>>,
+    program: bool,
+}
+
+impl Looked {
+    fn may_match(&self, spec: &Spec) -> bool {
+        let soname = self.soname.as_deref();
+        spec.may_match(&ObjectName { path: &self.path, soname, program: self.program })
+    }
+}
 
 /// How many objects are kept open at most.
 const KEPT: usize = 64;
@@ -39,21 +55,13 @@ impl Session<'_> {
             self.collect(space, pid, loaded, program, &mut wants)?;
         }
         if wants.is_empty() {
+            self.check_hope();
             return Ok(());
         }
         let armed = self.arm(space, tid, &wants)?;
-        for (want, result) in wants.iter().zip(armed) {
-            let state = match result {
-                Ok(site) => {
-                    self.armed_once = true;
-                    let sites = self.sites_mut(space);
-                    RowState::Armed(sites.sites[site as usize].strategy)
-                }
-                Err(reject) => RowState::Rejected(reject),
-            };
-            self.set_state(want.consumer, state);
-        }
+        self.note_states(space, &wants, &armed);
         self.sink.progress_done();
+        self.check_hope();
         Ok(())
     }
 
@@ -63,6 +71,7 @@ impl Session<'_> {
         else {
             return;
         };
+        self.armed_once |= matches!(state, RowState::Armed(_));
         let row = &mut self.rows[row as usize];
         // Armed in one process is armed.
         if !matches!((row.state, state), (RowState::Armed(_), RowState::Rejected(_))) {
@@ -98,6 +107,11 @@ impl Session<'_> {
         let Some(object) = self.open(pid, loaded) else { return Ok(()) };
         let Some(bias) = loaded.bias(&object) else { return Ok(()) };
         self.watch_calls(space, loaded, &object, bias, program, wants)?;
+        if !self.looked.iter().any(|l| l.file == loaded.file) {
+            let soname = object.soname().map(Into::into);
+            let path = loaded.path.clone();
+            self.looked.push(Looked { file: loaded.file, path, soname, program });
+        }
         for probe in 0..self.options.probes.len() {
             let spec = &self.options.probes[probe];
             let name = ObjectName { path: &loaded.path, soname: object.soname(), program };
@@ -173,7 +187,7 @@ impl Session<'_> {
         let Some(template) = watch::want_at(object, bias, place.vaddr) else { return };
         if place.kind == PlaceKind::Resolver {
             let rows = rows.into_iter().flatten().collect();
-            let resolver = Rc::new(Resolver { space, rows });
+            let resolver = Rc::new(Resolver { rows });
             let known = self.resolved_target(space, object, bias, place.vaddr);
             match known {
                 Some(target) => {
@@ -285,34 +299,51 @@ impl Session<'_> {
         }
     }
 
-    /// After attaching: whether anything is left to wait for.
-    pub(super) fn check_anything_armed(&mut self) -> Result<(), TraceError> {
-        if let Some(error) = self.fatal.take() {
-            return Err(error);
-        }
-        self.hopeless().map_or(Ok(()), Err)
-    }
-
-    /// After exec: ends the run if nothing can ever be armed.
-    pub(super) fn fatal_if_hopeless(&mut self, space: SpaceId) -> bool {
-        let dynamic = self.sites_mut(space).objects.len() > 1;
-        if self.fatal.is_none() && !dynamic && !self.armed_once {
+    /// Ends the run if no probe can be hit any more: every one rejected, or looked for in vain
+    /// in the object that it names.
+    pub(super) fn check_hope(&mut self) {
+        if self.fatal.is_none() && !self.armed_once {
             self.fatal = self.hopeless();
         }
-        self.fatal.is_some()
     }
 
-    /// Why no probe will ever be hit, if that is so: all were rejected, or none was found in
-    /// what is mapped.
-    pub(super) fn hopeless(&self) -> Option<TraceError> {
-        let any = |f: &dyn Fn(&Row) -> bool| self.rows.iter().any(f);
-        if any(&|r| !matches!(r.state, RowState::Rejected(_))) {
+    fn hopeless(&self) -> Option<TraceError> {
+        if self.rows.iter().any(|r| !matches!(r.state, RowState::Rejected(_))) {
             return None;
         }
-        if !self.rows.is_empty() {
-            return Some(TraceError::AllRejected(self.rejections()));
+        let attached = self.root.is_none();
+        let mut unknown = Vec::new();
+        for (number, spec) in self.options.probes.iter().enumerate() {
+            if self.rows.iter().any(|r| r.probe == number) {
+                continue;
+            }
+            let looked = self.looked.iter().any(|l| l.may_match(spec));
+            // An object that is not mapped may still come; so may, in a program that goes on to
+            // run others, a name without an object.
+            if !looked || spec.object.is_none() && !attached {
+                return None;
+            }
+            unknown.push(self.unknown(number));
         }
-        None
+        let mut why = self.rejections();
+        why.extend(unknown);
+        Some(TraceError::NoneLeft(why))
+    }
+
+    /// A sentence for a probe that was found nowhere.
+    pub(super) fn unknown(&self, probe: usize) -> String {
+        let spec = &self.options.probes[probe];
+        let opened: Vec<_> = self
+            .looked
+            .iter()
+            .filter_map(|l| {
+                let object = self.resolved.get(&l.file)?.as_ref().ok()?;
+                Some((ObjectName { path: &l.path, soname: object.soname(), program: l.program }, object))
+            })
+            .collect();
+        let candidates: Vec<Candidate<'_>> =
+            opened.iter().map(|(name, object)| Candidate { name: *name, object }).collect();
+        format!("{}: {}", spec.text, unknown(spec, &candidates))
     }
 
     /// Every rejected row as a sentence; the first few of a long list.
@@ -333,14 +364,5 @@ impl std::fmt::Display for Row {
             (name, 0) => write!(f, "{object}:{name}"),
             (name, offset) => write!(f, "{object}:{name}+{offset:#x}"),
         }
-    }
-}
-
-/// A strategy's name for reports.
-pub(super) fn strategy_name(state: RowState) -> &'static str {
-    match state {
-        RowState::Waiting => "waiting",
-        RowState::Armed(strategy) => Strategy::name(strategy),
-        RowState::Rejected(_) => "reject",
     }
 }

@@ -66,6 +66,10 @@ pub(super) struct Session<'a> {
     pub(super) started: Instant,
     /// Spaces with a thread that could not be seen outside of our code.
     pub(super) stuck: HashSet<SpaceId>,
+    /// Objects that were looked through.
+    pub(super) looked: Vec<super::probes::Looked>,
+    /// Slots taken from one site for another.
+    pub(super) stolen: u64,
     /// Whether any site was ever armed.
     pub(super) armed_once: bool,
     /// What ends the run as a failure, found while an event was handled.
@@ -94,6 +98,8 @@ impl<'a> Session<'a> {
             ending: false,
             started: Instant::now(),
             stuck: HashSet::new(),
+            looked: Vec::new(),
+            stolen: 0,
             armed_once: false,
             fatal: None,
         }
@@ -104,6 +110,13 @@ impl<'a> Session<'a> {
         xol_targets::ptrace::sys::catch_signals().map_err(TraceError::Io)?;
         let begun = self.begin();
         let result = begun.and_then(|()| self.main_loop());
+        if matches!(result, Err(TraceError::NoneLeft(_) | TraceError::NotBuiltYet(_) | TraceError::Attach(_)))
+            && let Some(root) = self.root.filter(|_| self.root_status.is_none())
+        {
+            // It has not begun yet: the command was for the probes' sake.
+            let _ = xol_targets::ptrace::sys::tgkill(root, Tid(root.0), super::hit::libc_signal::KILL);
+            return Err(result.err().unwrap_or(TraceError::Io(io::ErrorKind::Other.into())));
+        }
         // Whatever happened: the text is restored before anything is said.
         let left = self.leave();
         let outcome = result?;
@@ -127,7 +140,7 @@ impl<'a> Session<'a> {
                     self.new_space(space);
                     self.refresh(space, None).map_err(TraceError::Io)?;
                 }
-                self.check_anything_armed()
+                self.fatal.take().map_or(Ok(()), Err)
             }
         }
     }

@@ -21,8 +21,6 @@ pub(super) struct Sites {
     pub(super) prepared: bool,
     /// Why there are no slots.
     pub(super) no_slots: Option<String>,
-    /// Executable ranges that need no more looking for system calls.
-    pub(super) scanned: Vec<(Addr, u64)>,
 }
 
 impl Sites {

@@ -18,8 +18,6 @@ pub(super) struct Slots {
     areas: Vec<Area>,
     used: usize,
     limit: usize,
-    /// Slots taken from one site for another.
-    pub(super) stolen: u64,
 }
 
 impl Slots {

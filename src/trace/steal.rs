@@ -78,7 +78,7 @@ impl Session<'_> {
             let sites = self.sites_mut(space);
             sites.sites[victim as usize].slot = None;
             sites.slots.release(at);
-            sites.slots.stolen += 1;
+            self.stolen += 1;
             return Ok(());
         }
         Ok(())
