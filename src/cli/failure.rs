@@ -22,6 +22,11 @@ impl Failure {
         Failure { status: FAILED, message: Some(message.into()) }
     }
 
+    /// For another reason that has a status of its own.
+    pub(crate) fn with_status(status: u8, message: impl Into<String>) -> Failure {
+        Failure { status, message: Some(message.into()) }
+    }
+
     /// The command line is wrong: 2.
     pub(crate) fn usage(message: impl Into<String>) -> Failure {
         Failure { status: USAGE, message: Some(message.into()) }

@@ -11,6 +11,7 @@
 //! | `output` | where reports go, and what a closed pipe means |
 //! | `objects` | finding the OBJECT a user names |
 //! | `list`, `plan`, `doctor` | one command each |
+//! | `run` | `count` and `trace` |
 
 mod args;
 mod doctor;
@@ -20,6 +21,7 @@ mod list;
 mod objects;
 mod output;
 mod plan;
+mod run;
 #[cfg(test)]
 mod tests;
 
@@ -33,18 +35,16 @@ pub(crate) fn main() -> ExitCode {
         Ok(command) => command,
         Err(outcome) => return outcome.exit(),
     };
-    match run(command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.exit(),
-    }
+    run(command).unwrap_or_else(Failure::exit)
 }
 
-fn run(command: Command) -> Result<(), Failure> {
+fn run(command: Command) -> Result<ExitCode, Failure> {
+    let done = |()| ExitCode::SUCCESS;
     match command {
-        Command::Count(_) => Err(Failure::not_built_yet("count")),
-        Command::Trace(_) => Err(Failure::not_built_yet("trace")),
-        Command::List(list) => list::run(&list),
-        Command::Plan(plan) => plan::run(&plan),
-        Command::Doctor(doctor) => doctor::run(&doctor),
+        Command::Count(count) => run::run(count, false),
+        Command::Trace(trace) => run::run(trace, true),
+        Command::List(list) => list::run(&list).map(done),
+        Command::Plan(plan) => plan::run(&plan).map(done),
+        Command::Doctor(doctor) => doctor::run(&doctor).map(done),
     }
 }

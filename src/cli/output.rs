@@ -32,14 +32,24 @@ pub(crate) struct Output {
 impl Output {
     /// For commands that start no program: stdout unless `-o` says otherwise.
     pub(crate) fn stdout(report: &Report) -> Result<Output, Failure> {
+        Output::open(report, (Box::new(io::stdout()), "stdout".to_owned()))
+    }
+
+    /// For commands that start one, whose stdout stays its own: stderr unless `-o` says otherwise.
+    pub(crate) fn stderr(report: &Report) -> Result<Output, Failure> {
+        Output::open(report, (Box::new(io::stderr()), "stderr".to_owned()))
+    }
+
+    fn open(report: &Report, default: (Box<dyn Write>, String)) -> Result<Output, Failure> {
         let (writer, name): (Box<dyn Write>, String) = match &report.to {
-            Some(path) if path.as_os_str() != "-" => {
+            Some(path) if path.as_os_str() == "-" => (Box::new(io::stdout()), "stdout".to_owned()),
+            Some(path) => {
                 let shown = path.display().to_string();
                 let file = File::create(path)
                     .map_err(|e| Failure::new(format!("cannot write to {shown}: {e}")))?;
                 (Box::new(file), shown)
             }
-            _ => (Box::new(io::stdout()), "stdout".to_owned()),
+            None => default,
         };
         Ok(Output { writer: BufWriter::with_capacity(64 << 10, writer), name })
     }
@@ -47,6 +57,11 @@ impl Output {
     /// Writes a piece.
     pub(crate) fn write(&mut self, text: &str) -> Result<(), Failure> {
         self.writer.write_all(text.as_bytes()).map_err(|e| Failure::writing(&self.name, &e))
+    }
+
+    /// Writes what is buffered.
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        self.writer.flush().map_err(|e| Failure::writing(&self.name, &e))
     }
 
     /// Writes what is left. A report is only good when this has succeeded.

@@ -49,8 +49,10 @@ pub trait Sink {
     fn progress(&mut self, stage: Stage, done: usize, of: usize);
     /// It is done.
     fn progress_done(&mut self);
-    /// The error that output ended with, if it did; taken.
-    fn failed(&mut self) -> Option<io::Error>;
+    /// Nothing happened for a moment: what is buffered can be shown.
+    fn tick(&mut self);
+    /// Whether nothing more can be written: the run ends.
+    fn failed(&self) -> bool;
 }
 
 /// One row with its counts.
@@ -101,8 +103,6 @@ pub enum TraceError {
     NoneLeft(Vec<String>),
     /// Part of a PROBE's form is known, but not what to do with it.
     NotBuiltYet(&'static str),
-    /// The report could not be written.
-    Output(io::Error),
     /// A system call failed where that is not expected.
     Io(io::Error),
 }
@@ -120,7 +120,6 @@ impl fmt::Display for TraceError {
                 why.iter().try_for_each(|line| write!(f, "\n  {line}"))
             }
             TraceError::NotBuiltYet(what) => write!(f, "{what}: not built yet"),
-            TraceError::Output(error) => write!(f, "cannot write the report: {error}"),
             TraceError::Io(error) => write!(f, "tracing failed: {error}; the program goes on"),
         }
     }

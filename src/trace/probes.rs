@@ -338,7 +338,10 @@ impl Session<'_> {
             .iter()
             .filter_map(|l| {
                 let object = self.resolved.get(&l.file)?.as_ref().ok()?;
-                Some((ObjectName { path: &l.path, soname: object.soname(), program: l.program }, object))
+                Some((
+                    ObjectName { path: &l.path, soname: object.soname(), program: l.program },
+                    object,
+                ))
             })
             .collect();
         let candidates: Vec<Candidate<'_>> =

@@ -110,11 +110,14 @@ impl<'a> Session<'a> {
         xol_targets::ptrace::sys::catch_signals().map_err(TraceError::Io)?;
         let begun = self.begin();
         let result = begun.and_then(|()| self.main_loop());
-        if matches!(result, Err(TraceError::NoneLeft(_) | TraceError::NotBuiltYet(_) | TraceError::Attach(_)))
-            && let Some(root) = self.root.filter(|_| self.root_status.is_none())
+        if matches!(
+            result,
+            Err(TraceError::NoneLeft(_) | TraceError::NotBuiltYet(_) | TraceError::Attach(_))
+        ) && let Some(root) = self.root.filter(|_| self.root_status.is_none())
         {
             // It has not begun yet: the command was for the probes' sake.
-            let _ = xol_targets::ptrace::sys::tgkill(root, Tid(root.0), super::hit::libc_signal::KILL);
+            let _ =
+                xol_targets::ptrace::sys::tgkill(root, Tid(root.0), super::hit::libc_signal::KILL);
             return Err(result.err().unwrap_or(TraceError::Io(io::ErrorKind::Other.into())));
         }
         // Whatever happened: the text is restored before anything is said.
@@ -160,10 +163,11 @@ impl<'a> Session<'a> {
                 Err(error) if is_gone(&error) => {}
                 Err(error) => return Err(TraceError::Io(error)),
             }
-            if let Some(error) = self.sink.failed() {
-                return Err(TraceError::Output(error));
+            if self.sink.failed() {
+                return Ok(self.outcome(None));
             }
             if let Event::Tick = event {
+                self.sink.tick();
                 if let Some((signal, terminal)) = xol_targets::ptrace::sys::take_caught()
                     && self.asked_to_end(signal, terminal)
                 {

@@ -1,0 +1,268 @@
+//! `xol count` and `xol trace`: from the command line to a run, and from its end to a status.
+
+use super::args::{Run, Subject};
+use super::failure::Failure;
+use super::output::{Format, Output, Progress};
+use std::ffi::CString;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::process::ExitCode;
+use xol::report::{Became, CountRow, Event, Read, count_json, count_text, event_json, event_text};
+use xol::trace::{self, HitEvent, Options, Outcome, RowState, Sink, Stage, TraceError, Value};
+use xol_targets::ptrace::sys::{self, Status};
+use xol_targets::ptrace::{Launch, LaunchError, Pid};
+
+/// Runs to the end of the program, or until asked to end.
+pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
+    let output = Output::stderr(&run.report)?;
+    let name = match &run.subject {
+        Subject::Launch(command) => command[0].to_string_lossy().into_owned(),
+        Subject::Attach(_) => String::new(),
+    };
+    let options = Options {
+        subject: subject(&run.subject)?,
+        follow: run.follow,
+        wish: run.wish,
+        rules: run.rules,
+        slots: run.slots.unwrap_or(Options::SLOTS),
+        max_sites: run.max_sites.unwrap_or(Options::MAX_SITES),
+        hits_per_site: run.hits_per_site,
+        max_events: run.max_events,
+        duration: run.duration,
+        interval: run.interval,
+        probes: run.probes,
+        events,
+    };
+    let probes: Vec<String> = options.probes.iter().map(|p| p.text.clone()).collect();
+    let mut reporter = Reporter {
+        output: Some(output),
+        format: run.report.format,
+        probes: &probes,
+        line: String::new(),
+        start_ns: sys::now_ns(),
+        failed: None,
+        progress: None,
+        events,
+    };
+    let outcome = trace::run(&options, &mut reporter);
+    drop(reporter.progress.take());
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(TraceError::Launch(LaunchError::Exec(error))) => {
+            return Err(not_started(&name, &error));
+        }
+        Err(TraceError::NotBuiltYet(what)) => return Err(Failure::not_built_yet(what)),
+        Err(error) => return Err(Failure::new(error.to_string())),
+    };
+    if !events || !outcome.report.rows.iter().any(|r| matches!(r.row.state, RowState::Armed(_))) {
+        reporter.counts(&outcome.report);
+    }
+    reporter.finish()?;
+    ended(&outcome)
+}
+
+fn subject(subject: &Subject) -> Result<trace::Subject, Failure> {
+    match subject {
+        Subject::Attach(pids) => Ok(trace::Subject::Attach(pids.iter().map(|&p| Pid(p)).collect())),
+        Subject::Launch(command) => {
+            let args: Result<Vec<CString>, _> =
+                command.iter().map(|word| CString::new(word.as_bytes())).collect();
+            let args = args.map_err(|_| Failure::usage("an argument has a NUL byte"))?;
+            Ok(trace::Subject::Launch(Launch { program: args[0].clone(), args }))
+        }
+    }
+}
+
+/// 127 where there is no such program, 126 where it cannot be run: as shells do.
+fn not_started(name: &str, error: &io::Error) -> Failure {
+    let (status, advice) = match error.kind() {
+        io::ErrorKind::NotFound => (127, "is it in $PATH?"),
+        io::ErrorKind::PermissionDenied => (126, "is it executable?"),
+        _ => (126, "is it a program for this machine?"),
+    };
+    Failure::with_status(status, format!("cannot start '{name}': {error}; {advice}"))
+}
+
+/// The status xol ends with.
+fn ended(outcome: &Outcome) -> Result<ExitCode, Failure> {
+    for sentence in &outcome.report.absent {
+        say(sentence);
+    }
+    if let Some(pid) = outcome.running {
+        say(&format!("detached; process {pid} goes on"));
+    }
+    let armed = |state| matches!(state, RowState::Armed(_));
+    let any = outcome.report.rows.iter().any(|r| armed(r.row.state));
+    let status = match outcome.status {
+        Some(Status::Exited(status)) => status as u8,
+        Some(Status::Killed(signal)) => {
+            say(&format!("the program was killed by signal {signal}"));
+            128 + signal as u8
+        }
+        _ => outcome.signal.filter(|_| outcome.running.is_some()).map_or(0, |s| 128 + s as u8),
+    };
+    if !any && status == 0 {
+        return Err(Failure::new("no probe was ever armed"));
+    }
+    Ok(ExitCode::from(status))
+}
+
+fn say(text: &str) {
+    // Not eprintln!, which panics when stderr is closed.
+    let _ = io::Write::write_all(&mut io::stderr(), format!("xol: {text}\n").as_bytes());
+}
+
+/// Writes what a run tells.
+struct Reporter<'a> {
+    output: Option<Output>,
+    format: Format,
+    probes: &'a [String],
+    line: String,
+    start_ns: u64,
+    failed: Option<Failure>,
+    progress: Option<(Stage, Progress)>,
+    events: bool,
+}
+
+impl Reporter<'_> {
+    fn counts(&mut self, report: &trace::Report) {
+        let rows: Vec<CountRow<'_>> = report
+            .rows
+            .iter()
+            .map(|counted| CountRow {
+                probe: self.probes.get(counted.row.probe).map_or("", |p| p),
+                object: &counted.row.object,
+                symbol: &counted.row.symbol,
+                offset: counted.row.offset,
+                addr: counted.row.addr,
+                is_return: counted.row.is_return,
+                hits: counted.hits,
+                missed: counted.missed,
+                became: match counted.row.state {
+                    RowState::Waiting => Became::Waiting,
+                    RowState::Armed(strategy) => Became::Armed(strategy),
+                    RowState::Rejected(reject) => Became::Rejected(reject),
+                },
+            })
+            .collect();
+        self.line.clear();
+        match self.format {
+            Format::Text => count_text(&mut self.line, &rows),
+            Format::Json => rows.iter().for_each(|row| count_json(&mut self.line, row)),
+        }
+        if let Some(why) = &report.no_slots
+            && self.format == Format::Text
+        {
+            self.line.push_str(&format!("no room for slots: {why}\n"));
+        }
+        if report.stolen > 0 && self.format == Format::Text {
+            self.line.push_str(&format!(
+                "{} slots were taken from one site for another; --slots N allows more\n",
+                report.stolen
+            ));
+        }
+        self.send(true);
+    }
+
+    /// Passes the line on.
+    fn send(&mut self, flush: bool) {
+        if self.failed.is_none()
+            && let Some(output) = &mut self.output
+        {
+            let result = output.write(&self.line);
+            let result = result.and_then(|()| if flush { output.flush() } else { Ok(()) });
+            self.failed = result.err();
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), Failure> {
+        if let Some(failure) = self.failed.take() {
+            return Err(failure);
+        }
+        self.output.take().map_or(Ok(()), Output::finish)
+    }
+}
+
+impl Sink for Reporter<'_> {
+    fn hit(&mut self, event: &HitEvent<'_>) {
+        self.line.clear();
+        let none = Vec::new();
+        let args: Vec<_> = event
+            .signature
+            .map_or(&none, |s| &s.args)
+            .iter()
+            .zip(event.args)
+            .map(|(arg, value)| (arg.name.as_str(), arg.ty, read(value)))
+            .collect();
+        let ty = event.signature.and_then(|s| s.ret).unwrap_or(xol::spec::Type::Hex);
+        let place = match (&*event.row.symbol, event.row.offset) {
+            ("", _) => format!("{:#x}", event.row.addr),
+            (symbol, 0) => symbol.to_owned(),
+            (symbol, offset) => format!("{symbol}+{offset:#x}"),
+        };
+        let event = Event {
+            ts_ns: event.ts_ns,
+            pid: event.pid.0,
+            tid: event.tid.0,
+            probe: self.probes.get(event.row.probe).map_or("", |p| p),
+            place: &place,
+            addr: event.addr.0,
+            args: &args,
+            ret: event.ret.as_ref().map(|value| (ty, read(value))),
+            duration_ns: event.duration_ns,
+        };
+        match self.format {
+            Format::Text => event_text(&mut self.line, &event, self.start_ns),
+            Format::Json => event_json(&mut self.line, &event),
+        }
+        self.send(false);
+    }
+
+    fn interval(&mut self, report: &trace::Report) {
+        if self.events {
+            // Lines are shown at least that often.
+            self.line.clear();
+            self.send(true);
+        } else {
+            self.counts(report);
+        }
+    }
+
+    fn tick(&mut self) {
+        self.line.clear();
+        self.send(true);
+    }
+
+    fn note(&mut self, text: &str) {
+        say(text);
+    }
+
+    fn progress(&mut self, stage: Stage, done: usize, of: usize) {
+        let what = match stage {
+            Stage::Planned => "planning",
+            Stage::Disarmed => "disarming",
+        };
+        if self.progress.as_ref().is_none_or(|(s, _)| *s != stage) {
+            self.progress = Some((stage, Progress::new(what, of as u64)));
+        }
+        if let Some((_, progress)) = &mut self.progress {
+            progress.at(done as u64);
+        }
+    }
+
+    fn progress_done(&mut self) {
+        self.progress = None;
+    }
+
+    fn failed(&self) -> bool {
+        self.failed.is_some()
+    }
+}
+
+fn read(value: &Value) -> Read<'_> {
+    match value {
+        Value::Bits(bits) => Read::Bits(*bits),
+        Value::Text(text, more) => Read::Text(text, *more),
+        Value::Bad(at) => Read::Bad(*at),
+    }
+}
