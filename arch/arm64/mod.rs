@@ -25,6 +25,10 @@ mod regs;
 mod relocate;
 mod simulate;
 mod syscalls;
+#[cfg(test)]
+mod tables;
+#[cfg(test)]
+mod tests;
 
 pub use regs::{Btype, Registers};
 pub use relocate::Fixup;

@@ -71,7 +71,7 @@ pub(super) struct Mops {
 }
 
 /// The bits of `word` from `low`, `width` of them.
-const fn field(word: u32, low: u32, width: u32) -> u32 {
+pub(super) const fn field(word: u32, low: u32, width: u32) -> u32 {
     word >> low & ((1 << width) - 1)
 }
 
@@ -81,7 +81,7 @@ const fn signed(word: u32, low: u32, width: u32) -> i32 {
 }
 
 /// The register number in the five bits from `low`.
-const fn register(word: u32, low: u32) -> u8 {
+pub(super) const fn register(word: u32, low: u32) -> u8 {
     field(word, low, 5) as u8
 }
 

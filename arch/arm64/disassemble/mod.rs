@@ -3,10 +3,12 @@
 //! What depends on its address is written here, with the address it means; the rest is
 //! `yaxpeax-arm`'s. What that does not know, SVE and SME above all, is written as data.
 
+mod system;
+
 use super::decode::{self, Insn};
 use super::simulate::{Compare, Condition, Effect, Literal, Relation, Test, Width};
 use crate::{Addr, Text};
-use core::fmt::{Result, Write};
+use core::fmt::{self, Result, Write};
 use yaxpeax_arch::{Decoder, U8Reader};
 use yaxpeax_arm::armv8::a64::InstDecoder;
 
@@ -25,8 +27,20 @@ pub(super) fn disassemble(text: &Text<'_>, at: Addr, out: &mut dyn Write) -> Res
         Insn::Refused(crate::Reason::Undecodable) => return data(word, out),
         _ => {}
     }
-    if let Some(name) = hint(word) {
-        return out.write_str(name);
+    // AUTIxSPPC  1111 0011  10ki iiii  iiii iiii  iii1 1111    words back from here
+    // RETAxSPPC  0101 0101  00ki iiii  iiii iiii  iii1 1111
+    let name = match word & 0xffe0_001f {
+        0xf380_001f => "autiasppc",
+        0xf3a0_001f => "autibsppc",
+        0x5500_001f => "retaasppc",
+        0x5520_001f => "retabsppc",
+        _ => "",
+    };
+    if !name.is_empty() {
+        return write!(out, "{name} {}", at.offset(-4 * i64::from(decode::field(word, 5, 16))));
+    }
+    if let Some(written) = system::write(word, out) {
+        return written;
     }
     match InstDecoder::default().decode(&mut U8Reader::new(&word.to_le_bytes())) {
         Ok(insn) => write!(out, "{insn}"),
@@ -36,22 +50,6 @@ pub(super) fn disassemble(text: &Text<'_>, at: Addr, out: &mut dyn Write) -> Res
 
 fn data(word: u32, out: &mut dyn Write) -> Result {
     write!(out, ".inst {word:#010x}")
-}
-
-/// Hints that have a name since the disassembler was written.
-fn hint(word: u32) -> Option<&'static str> {
-    Some(match word {
-        0xd503_20df => "dgh",
-        0xd503_227f => "gcsb dsync",
-        0xd503_22df => "clrbhb",
-        0xd503_241f => "bti",
-        0xd503_245f => "bti c",
-        0xd503_249f => "bti j",
-        0xd503_24df => "bti jc",
-        0xd503_24ff => "pacm",
-        0xd503_251f => "chkfeat x16",
-        _ => return None,
-    })
 }
 
 fn simulated(effect: Effect, word: u32, at: Addr, out: &mut dyn Write) -> Result {
@@ -96,7 +94,7 @@ fn simulated(effect: Effect, word: u32, at: Addr, out: &mut dyn Write) -> Result
         Effect::Prefetch => {
             // The offset is at bit 5, signed and in words.
             let target = at.offset(i64::from((word << 8) as i32 >> 13) << 2);
-            write!(out, "prfm #{:#x}, {target}", word & 0x1f)
+            write!(out, "prfm {}, {target}", Operation((word & 0x1f) as u8))
         }
     }
 }
@@ -154,6 +152,22 @@ const fn relation_name(relation: Relation) -> &'static str {
         Relation::Hi => "hi",
         Relation::Hs => "hs",
         Relation::Lo => "lo",
+    }
+}
+
+/// What a prefetch is for: PLD, PLI or PST, the cache level, KEEP or STRM.
+struct Operation(u8);
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> Result {
+        let (kind, level) = (self.0 >> 3, self.0 >> 1 & 3);
+        match (["pld", "pli", "pst"].get(usize::from(kind)), level) {
+            (Some(kind), 0..=2) => {
+                let policy = if self.0 & 1 == 0 { "keep" } else { "strm" };
+                write!(f, "{kind}l{}{policy}", level + 1)
+            }
+            _ => write!(f, "#{:#x}", self.0),
+        }
     }
 }
 
