@@ -1,27 +1,118 @@
 //! `xol` for a board: one static file, one architecture, as small as it gets.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::str::FromStr;
 
-use crate::Guest;
+use crate::{Error, Guest, elf, host, toolchain};
+
+/// What a board's binary is built with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Toolchain {
+    /// The compiler at hand, musl and its own linker: nothing else is needed, and the smallest
+    /// result.
+    Rustup,
+    /// Debian's compiler and cross toolchain with the GNU C library, for machines that have
+    /// packages and nothing else. Twice the size.
+    Debian,
+}
+
+impl FromStr for Toolchain {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Toolchain, String> {
+        match text {
+            "rustup" => Ok(Toolchain::Rustup),
+            "debian" => Ok(Toolchain::Debian),
+            _ => Err(format!("no toolchain is called {text}: there are rustup and debian")),
+        }
+    }
+}
+
+/// A binary that was built.
+#[derive(Clone, Debug)]
+pub struct Binary {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub size: u64,
+    /// What it was built for.
+    pub triple: String,
+}
+
+/// Builds `xol` for a board of `guest`'s kind. Without a wish, rustup's musl is used where it can
+/// be had and Debian's toolchain elsewhere.
+pub fn build(guest: Guest, wish: Option<Toolchain>) -> Result<Binary, Error> {
+    let workspace = workspace()
+        .ok_or_else(|| Error::other("cannot find xol's workspace; run this inside it"))?;
+    let target =
+        target_dir().ok_or_else(|| Error::other("cannot find cargo's target directory"))?;
+    let kit = match wish {
+        Some(Toolchain::Rustup) => toolchain::rustup(guest)?,
+        Some(Toolchain::Debian) => toolchain::debian(guest)?,
+        None => toolchain::rustup(guest).or_else(|error| {
+            eprintln!("cargo vm: {error}; using Debian's toolchain instead");
+            toolchain::debian(guest)
+        })?,
+    };
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(&workspace)
+        .args(["build", "--quiet", "--profile", "board", "--package", "xol", "--bin", "xol"])
+        .args([
+            "--no-default-features",
+            "--features",
+            &format!("cli,{guest}"),
+            "--target",
+            &kit.triple,
+        ])
+        .arg("--target-dir")
+        .arg(target.join(kit.name))
+        .envs(kit.environment);
+    let status = cargo.status().map_err(|e| Error::other(format!("cannot start cargo: {e}")))?;
+    if !status.success() {
+        return Err(Error::other(format!(
+            "cargo could not build xol for {} ({status}); see above",
+            kit.triple
+        )));
+    }
+    let from = target.join(kit.name).join(&kit.triple).join("board/xol");
+    let to = place(&target, guest);
+    to.parent().map_or(Ok(()), host::make)?;
+    let bytes = fs::read(&from).map_err(|e| Error::io("read", &from, &e))?;
+    if !elf::is_static(&bytes) {
+        return Err(Error::other(format!(
+            "{} is not static and will not start on a board",
+            from.display()
+        )));
+    }
+    // Not over the old one, which may be running.
+    let _ = fs::remove_file(&to);
+    fs::copy(&from, &to).map_err(|e| Error::io("write", &to, &e))?;
+    Ok(Binary { path: to, size: bytes.len() as u64, triple: kit.triple })
+}
 
 /// The board's `xol` for `guest`, if it has been built.
 pub fn built(guest: Guest) -> Option<PathBuf> {
-    let file = target_dir()?.join("board").join(guest.name()).join("xol");
-    file.exists().then_some(file)
+    Some(place(&target_dir()?, guest)).filter(|file| file.exists())
+}
+
+fn place(target: &Path, guest: Guest) -> PathBuf {
+    target.join("board").join(guest.name()).join("xol")
 }
 
 /// Where cargo builds: `CARGO_TARGET_DIR`, else `target` in the workspace around us.
 fn target_dir() -> Option<PathBuf> {
-    if let Some(dir) = std::env::var_os("CARGO_TARGET_DIR") {
-        return Some(dir.into());
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => std::path::absolute(PathBuf::from(dir)).ok(),
+        None => Some(workspace()?.join("target")),
     }
-    Some(workspace()?.join("target"))
 }
 
 /// The workspace: from what `cargo run` and `cargo test` set, else from the current directory up.
 fn workspace() -> Option<PathBuf> {
-    let from = std::env::var_os("CARGO_MANIFEST_DIR")
-        .map(PathBuf::from)
-        .or_else(|| std::env::current_dir().ok())?;
+    let set = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let from = set.or_else(|| std::env::current_dir().ok())?;
     from.ancestors().find(|dir| dir.join("qemu/Cargo.toml").exists()).map(PathBuf::from)
 }

@@ -32,6 +32,18 @@ pub(crate) fn check(file: &Path, guest: Guest) -> Result<(), Error> {
     }
 }
 
+/// Whether a 64-bit little-endian program names no dynamic linker (it has no PT_INTERP).
+pub(crate) fn is_static(elf: &[u8]) -> bool {
+    let word = |at: usize, size: usize| {
+        let bytes = elf.get(at..at + size)?;
+        Some(bytes.iter().rev().fold(0usize, |value, &byte| value << 8 | usize::from(byte)))
+    };
+    let headers = || Some((word(0x20, 8)?, word(0x36, 2)?, word(0x38, 2)?));
+    let Some((at, size, count)) = headers() else { return false };
+    const PT_INTERP: usize = 3;
+    (0..count).all(|n| word(at + n * size, 4).is_some_and(|kind| kind != PT_INTERP))
+}
+
 /// `e_machine`, if this is the beginning of an ELF file.
 fn machine(header: &[u8; 20]) -> Option<u16> {
     let bytes = [header[18], header[19]];

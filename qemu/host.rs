@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::Error;
+use crate::{Error, Guest};
 
 /// The program `tool`, from the Debian package `package`: found, or installed by root. Everybody
 /// else is told the command.
@@ -55,6 +55,16 @@ pub(crate) fn is_executable(file: &Path) -> bool {
 pub(crate) fn is_root() -> bool {
     // The owner of /proc/self is our effective user.
     fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
+}
+
+/// This machine, as a guest would be called.
+pub(crate) fn guest() -> Result<Guest, Error> {
+    std::env::consts::ARCH.parse().map_err(|_| {
+        Error::other(format!(
+            "this machine is {}, and guests need arm64 or x86_64",
+            std::env::consts::ARCH
+        ))
+    })
 }
 
 /// Runs a program to its end and gives its standard output.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{Error, Guest, Vm, host, packages};
+use crate::{Error, Vm, host, packages};
 
 /// Everything an emulator needs to know.
 pub(crate) struct Launch {
@@ -43,27 +43,13 @@ pub(crate) fn emulator(vm: &Vm) -> Result<Emulator, Error> {
 
 /// A program of another Debian release, run by that release's own loader with its own libraries.
 fn fetched(suite: &str, program: &str, package: &str) -> Result<Emulator, Error> {
-    let here: Guest = std::env::consts::ARCH.parse().map_err(Error::Other)?;
+    let here = host::guest()?;
     let root = packages::sysroot(here, suite, &[package.to_owned()])?;
-    let (loader, triple) = match here {
-        Guest::Arm64 => ("lib/ld-linux-aarch64.so.1", "aarch64-linux-gnu"),
-        Guest::X86_64 => ("lib64/ld-linux-x86-64.so.2", "x86_64-linux-gnu"),
-    };
-    let lib = root.join("usr/lib").join(triple);
-    // A few libraries keep themselves in a directory that the alternatives system would link to.
-    let library_path: Vec<PathBuf> = std::iter::once(lib.clone())
-        .chain(["blas", "lapack", "pulseaudio"].map(|d| lib.join(d)))
-        .collect();
-    let library_path =
-        std::env::join_paths(library_path).map_err(|e| Error::other(e.to_string()))?;
-    Ok(Emulator(vec![
-        root.join(loader).into(),
-        "--library-path".into(),
-        library_path,
-        root.join("usr/bin").join(program).into(),
-        "-L".into(),
-        root.join("usr/share/qemu").into(),
-    ]))
+    let mut words = packages::loader(here, &root)?;
+    words.push(root.join("usr/bin").join(program).into());
+    words.push("-L".into());
+    words.push(root.join("usr/share/qemu").into());
+    Ok(Emulator(words))
 }
 
 /// How the host and the guest's first process talk.

@@ -18,6 +18,7 @@ mod initramfs;
 mod kernel;
 mod launch;
 mod session;
+mod toolchain;
 mod vm;
 
 pub use error::Error;

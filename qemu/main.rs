@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use xol_qemu::apt::{Apt, DEFAULT_SUITE};
+use xol_qemu::board::Toolchain;
 use xol_qemu::user::User;
-use xol_qemu::{Error, Guest, Stream, Vm, shell};
+use xol_qemu::{Error, Guest, Stream, Vm, board, shell};
 
 /// Boots arm64 and x86-64 virtual machines from Debian packages and runs things in them.
 #[derive(Parser)]
@@ -54,6 +55,17 @@ enum What {
         /// The program and its arguments
         #[arg(last = true, required = true, value_name = "CMD")]
         command: Vec<OsString>,
+    },
+    /// Build xol for a board: static, stripped, one architecture
+    Build {
+        /// arm64 or x86_64
+        guest: Guest,
+        /// rustup or debian [default: rustup's musl where it can be had]
+        #[arg(long, value_name = "NAME")]
+        toolchain: Option<Toolchain>,
+        /// Where to put a copy
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
     },
     /// Fetch the package lists anew
     Update {
@@ -147,6 +159,16 @@ fn act(what: What) -> Result<u8, Error> {
         What::Shell { guest, machine } => shell(&machine.vm(guest)).map(|()| 0),
         What::User { guest, package, suite, command } => {
             User { guest, suite, packages: package }.run(&command)
+        }
+        What::Build { guest, toolchain, output } => {
+            let binary = board::build(guest, toolchain)?;
+            let path = output.as_ref().unwrap_or(&binary.path);
+            if let Some(to) = &output {
+                std::fs::copy(&binary.path, to)
+                    .map_err(|e| Error::Other(format!("cannot write {}: {e}", to.display())))?;
+            }
+            println!("{}: {} bytes, static, {}", path.display(), binary.size, binary.triple);
+            Ok(0)
         }
         What::Update { guest, suite } => Apt::new(guest, &suite)?.update().map(|()| 0),
     }

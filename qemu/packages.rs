@@ -1,5 +1,6 @@
 //! Packages unpacked: as archives for a guest's initramfs, or as a directory for qemu-user.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::os::unix::ffi::OsStrExt;
@@ -59,14 +60,33 @@ pub(crate) fn archive(package: &Package, file: &Path) -> Result<PathBuf, Error> 
 
 /// A directory with the base and `wanted` unpacked into it: what qemu-user takes for the root.
 pub fn sysroot(guest: Guest, suite: &str, wanted: &[String]) -> Result<PathBuf, Error> {
+    let (packages, files) = fetch(&Apt::new(guest, suite)?, wanted)?;
+    root(&packages, &files)
+}
+
+/// The same, and one package of another architecture on top, without its dependencies.
+pub(crate) fn sysroot_with(
+    guest: Guest,
+    suite: &str,
+    wanted: &[String],
+    (other, package): (Guest, &str),
+) -> Result<PathBuf, Error> {
+    let (mut packages, mut files) = fetch(&Apt::new(guest, suite)?, wanted)?;
+    let apt = Apt::new(other, suite)?;
+    let package = apt.one(package)?;
+    files.extend(apt.download(std::slice::from_ref(&package))?);
+    packages.push(package);
+    root(&packages, &files)
+}
+
+/// `files` unpacked into one directory, which is kept.
+fn root(packages: &[Package], files: &[PathBuf]) -> Result<PathBuf, Error> {
     use std::hash::{DefaultHasher, Hash, Hasher};
-    let apt = Apt::new(guest, suite)?;
-    let (packages, files) = fetch(&apt, wanted)?;
     let mut hasher = DefaultHasher::new();
     packages.hash(&mut hasher);
     let dir = host::cache()?.join("sysroot");
     let _lock = Lock::of(&dir)?;
-    let done = dir.join(format!("{guest}-{:016x}", hasher.finish()));
+    let done = dir.join(format!("{:016x}", hasher.finish()));
     if done.exists() {
         return Ok(done);
     }
@@ -78,11 +98,25 @@ pub fn sysroot(guest: Guest, suite: &str, wanted: &[String]) -> Result<PathBuf, 
         std::os::unix::fs::symlink(format!("usr/{name}"), &link)
             .map_err(|e| Error::io("link", &link, &e))?;
     }
-    for file in &files {
+    for file in files {
         unpack(file, &root)?;
     }
     fs::rename(&root, &done).map_err(|e| Error::io("make", &done, &e))?;
     Ok(done)
+}
+
+/// The beginning of a command line that runs a program of `root` on this machine whatever libraries
+/// this machine has: the root's own loader, and where it finds the root's own libraries.
+pub(crate) fn loader(here: Guest, root: &Path) -> Result<Vec<OsString>, Error> {
+    let (loader, triple) = match here {
+        Guest::Arm64 => ("lib/ld-linux-aarch64.so.1", "aarch64-linux-gnu"),
+        Guest::X86_64 => ("lib64/ld-linux-x86-64.so.2", "x86_64-linux-gnu"),
+    };
+    let lib = root.join("usr/lib").join(triple);
+    // Some keep themselves in a directory that an installation script would link to.
+    let dirs = ["", "blas", "lapack", "pulseaudio"].map(|dir| lib.join(dir));
+    let path = std::env::join_paths(dirs).map_err(|e| Error::other(e.to_string()))?;
+    Ok(vec![root.join(loader).into(), "--library-path".into(), path])
 }
 
 /// Unpacks a package below `to`. Through tar and not `dpkg-deb -x`, which replaces a symbolic link

@@ -1,6 +1,6 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -235,6 +235,11 @@ impl Drop for Session {
 
 /// Boots `vm` with its console on this terminal and returns when it has powered off.
 pub fn shell(vm: &Vm) -> Result<(), Error> {
+    if !io::stdin().is_terminal() {
+        return Err(Error::other(
+            "a shell needs a terminal; without one use `cargo vm run … -- sh -c SCRIPT`",
+        ));
+    }
     let scratch = Scratch::new(&std::env::temp_dir(), "xol-vm")?;
     let vm = vm.clone().package("bash");
     let launch = vm.prepare(scratch.path())?;

@@ -1,0 +1,111 @@
+//! The two ways to a static binary for another machine.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::apt::DEFAULT_SUITE;
+use crate::{Error, Guest, host, packages};
+
+/// A compiler as cargo is told of it.
+pub(crate) struct Kit {
+    /// A directory of its own for what it builds.
+    pub(crate) name: &'static str,
+    pub(crate) triple: String,
+    pub(crate) environment: Vec<(String, OsString)>,
+}
+
+/// musl from rustup, linked by the linker that comes with rustc: no C toolchain takes part.
+pub(crate) fn rustup(guest: Guest) -> Result<Kit, Error> {
+    let triple = format!("{}-unknown-linux-musl", guest.cpu());
+    let sysroot = host::output(Command::new("rustc").args(["--print", "sysroot"]))?;
+    let std = Path::new(sysroot.trim()).join("lib/rustlib").join(&triple);
+    if !std.exists() {
+        let missing = || Error::MissingTool {
+            tool: format!("Rust's standard library for {triple}"),
+            install: format!("rustup target add {triple}"),
+        };
+        let rustup = host::find("rustup").ok_or_else(missing)?;
+        host::output(Command::new(rustup).args(["target", "add", &triple]))
+            .map_err(|_| missing())?;
+    }
+    let environment = vec![linker(&triple, "rust-lld")];
+    Ok(Kit { name: "board-rustup", triple, environment })
+}
+
+/// Debian's compiler, its standard library for `guest` and its cross linker. The compiler is
+/// unpacked into the cache and installed nowhere, so it cannot take another one's place.
+pub(crate) fn debian(guest: Guest) -> Result<Kit, Error> {
+    let here = host::guest()?;
+    let triple = format!("{}-unknown-linux-gnu", guest.cpu());
+    let package = format!("gcc-{}-linux-gnu", guest.cpu().replace('_', "-"));
+    let gcc = host::tool(&format!("{}-linux-gnu-gcc", guest.cpu()), &package)?;
+    static_libc(guest, &gcc)?;
+    let std = (guest, "libstd-rust-web-dev");
+    let root = packages::sysroot_with(here, DEFAULT_SUITE, &["rustc-web".to_owned()], std)?;
+    let environment = vec![
+        linker(&triple, gcc),
+        ("RUSTC".to_owned(), compiler(here, &root)?.into()),
+        // A wrapper would be asked to run a compiler it does not know.
+        ("RUSTC_WRAPPER".to_owned(), OsString::new()),
+        (
+            format!("CARGO_TARGET_{}_RUSTFLAGS", upper(&triple)),
+            "-Ctarget-feature=+crt-static".into(),
+        ),
+    ];
+    Ok(Kit { name: "board-debian", triple, environment })
+}
+
+/// Checks that there is a C library to link with, which the compiler only recommends.
+fn static_libc(guest: Guest, gcc: &Path) -> Result<(), Error> {
+    let package = match host::guest()? == guest {
+        true => "libc6-dev".to_owned(),
+        false => format!("libc6-dev-{}-cross", guest.debian()),
+    };
+    let found = || -> Result<bool, Error> {
+        // It answers with the bare name when it has no such file.
+        let path = host::output(Command::new(gcc).arg("-print-file-name=libc.a"))?;
+        Ok(Path::new(path.trim()).is_absolute())
+    };
+    if found()? || (host::is_root() && host::install(&[&package]) && found()?) {
+        return Ok(());
+    }
+    let install = format!("sudo apt-get install -y {package}");
+    Err(Error::MissingTool { tool: format!("the static C library for {guest}"), install })
+}
+
+/// A program that is `root`'s rustc, with `root`'s libraries.
+fn compiler(here: Guest, root: &Path) -> Result<PathBuf, Error> {
+    let path = root.join("rustc");
+    let mut words = packages::loader(here, root)?;
+    words.push(root.join("usr/bin/rustc").into());
+    words.push("--sysroot".into());
+    words.push(root.join("usr").into());
+    let words: Vec<String> = words
+        .iter()
+        .map(|word| format!("'{}'", word.to_string_lossy().replace('\'', "'\\''")))
+        .collect();
+    let script = format!("#!/bin/sh\nexec {} \"$@\"\n", words.join(" "));
+    let write = || {
+        // Under another name first: it may be running.
+        let partial = root.join(format!("rustc.{}", std::process::id()));
+        fs::write(&partial, &script)?;
+        fs::set_permissions(&partial, fs::Permissions::from_mode(0o755))?;
+        fs::rename(&partial, &path)
+    };
+    if fs::read(&path).is_ok_and(|old| old == script.as_bytes()) {
+        return Ok(path);
+    }
+    write().map_err(|e| Error::io("write", &path, &e))?;
+    Ok(path)
+}
+
+fn linker(triple: &str, program: impl Into<OsString>) -> (String, OsString) {
+    (format!("CARGO_TARGET_{}_LINKER", upper(triple)), program.into())
+}
+
+fn upper(triple: &str) -> String {
+    triple.to_uppercase().replace('-', "_")
+}
