@@ -20,6 +20,7 @@ ln -s /proc/self/fd /dev/fd
 ln -s /proc/self/fd/0 /dev/stdin
 ln -s /proc/self/fd/1 /dev/stdout
 ln -s /proc/self/fd/2 /dev/stderr
+hostname -F /etc/hostname
 ifconfig lo 127.0.0.1 up
 # Applets where the packages brought no program of the name.
 $busybox --install -s /usr/bin 2>/dev/null

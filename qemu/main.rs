@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -33,6 +33,19 @@ enum What {
         timeout: u64,
         /// The command and its arguments
         #[arg(last = true, required = true, value_name = "CMD")]
+        command: Vec<OsString>,
+    },
+    /// Boot, send a program of this machine in, and run it: what cargo calls a runner
+    Exec {
+        /// arm64 or x86_64
+        guest: Guest,
+        #[command(flatten)]
+        machine: Machine,
+        /// End the guest when the program takes longer than this many seconds
+        #[arg(long, value_name = "SECS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
+        timeout: u64,
+        /// The program's path and its arguments
+        #[arg(last = true, required = true, value_name = "FILE")]
         command: Vec<OsString>,
     },
     /// Boot and open a shell on the console
@@ -143,18 +156,12 @@ fn main() -> ExitCode {
 
 fn act(what: What) -> Result<u8, Error> {
     match what {
-        What::Run { guest, machine, timeout, command } => {
-            let verbose = machine.verbose;
-            let vm = machine.vm(guest).timeout(Duration::from_secs(timeout));
-            let mut session = vm.boot()?;
-            let (status, out_of_memory) = session.stream(&command, &mut pass_on)?;
-            if verbose {
-                eprint!("{}", session.console());
-            }
-            if let Some(sentence) = out_of_memory {
-                eprintln!("cargo vm: {sentence}");
-            }
-            Ok(status)
+        What::Run { guest, machine, timeout, command } => run(guest, machine, timeout, &command),
+        What::Exec { guest, mut machine, timeout, mut command } => {
+            let file = PathBuf::from(&command[0]);
+            command[0] = Path::new("/tmp").join(file.file_name().unwrap_or_default()).into();
+            machine.with.push(file);
+            run(guest, machine, timeout, &command)
         }
         What::Shell { guest, machine } => shell(&machine.vm(guest)).map(|()| 0),
         What::User { guest, package, suite, command } => {
@@ -172,6 +179,20 @@ fn act(what: What) -> Result<u8, Error> {
         }
         What::Update { guest, suite } => Apt::new(guest, &suite)?.update().map(|()| 0),
     }
+}
+
+fn run(guest: Guest, machine: Machine, timeout: u64, command: &[OsString]) -> Result<u8, Error> {
+    let verbose = machine.verbose;
+    let vm = machine.vm(guest).timeout(Duration::from_secs(timeout));
+    let mut session = vm.boot()?;
+    let (status, out_of_memory) = session.stream(command, &mut pass_on)?;
+    if verbose {
+        eprint!("{}", session.console());
+    }
+    if let Some(sentence) = out_of_memory {
+        eprintln!("cargo vm: {sentence}");
+    }
+    Ok(status)
 }
 
 /// What the guest's command says, said here. A reader that has gone away is no error of ours.

@@ -1,4 +1,5 @@
 use std::ffi::OsStr;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ pub struct Vm {
 }
 
 /// What a command left behind.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Output {
     /// Its exit status; 128+N if signal N ended it, 126 and 127 if it could not be started.
     pub status: u8,
@@ -44,6 +45,18 @@ pub struct Output {
     pub stderr: Vec<u8>,
     /// A sentence if the guest's kernel killed something for want of memory meanwhile.
     pub out_of_memory: Option<String>,
+}
+
+/// The streams as text: this is what a failing test shows.
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Output")
+            .field("status", &self.status)
+            .field("stdout", &String::from_utf8_lossy(&self.stdout))
+            .field("stderr", &String::from_utf8_lossy(&self.stderr))
+            .field("out_of_memory", &self.out_of_memory)
+            .finish()
+    }
 }
 
 impl Vm {

@@ -1,5 +1,6 @@
 //! `cargo vm` as its user sees it: streams, status, and errors of one sentence.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -76,26 +77,16 @@ fn an_emulator_that_refuses_is_quoted() {
 #[test]
 fn what_is_missing_on_the_host_is_told_with_the_command_that_installs_it() {
     // As somebody else than root nothing can be installed; as root nothing should be, in a test.
-    if !Path::new("/usr/bin/setpriv").exists() {
-        panic!("setpriv (util-linux) is needed to become nobody");
-    }
     let here = env!("CARGO_BIN_EXE_xol-qemu");
-    let empty = Path::new(env!("CARGO_TARGET_TMPDIR")).join("empty");
-    std::fs::create_dir_all(&empty).unwrap();
-    let out = Command::new("/usr/bin/setpriv")
-        .args([
-            "--reuid=65534",
-            "--regid=65534",
-            "--clear-groups",
-            here,
-            "run",
-            "arm64",
-            "--",
-            "true",
-        ])
-        .env("PATH", &empty)
-        .output()
-        .unwrap();
+    let mut command = match std::fs::metadata("/proc/self").unwrap().uid() {
+        0 => Command::new("/usr/bin/setpriv"),
+        _ => Command::new(here),
+    };
+    if command.get_program() != here {
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", here]);
+    }
+    let out =
+        command.args(["run", "arm64", "--", "true"]).env("PATH", "/var/empty").output().unwrap();
     let said = sentence(&out);
     assert!(said.contains("sudo apt-get install -y qemu-system-arm"), "{said}");
 }
@@ -118,5 +109,14 @@ fn qemu_user_runs_a_program_of_the_packages() {
         );
         let out = vm(&["user", guest, "--", "dash", "-c", "kill -TERM $$"]);
         assert_eq!(out.status.code(), Some(128 + 15), "{machine}");
+    }
+}
+
+#[test]
+fn a_program_of_this_machine_is_sent_in_and_run() {
+    let out = vm(&["exec", "x86_64", "--", env!("CARGO_BIN_EXE_xol-qemu"), "--help"]);
+    let here = vm(&["--help"]);
+    if std::env::consts::ARCH == "x86_64" {
+        assert_eq!(out, here);
     }
 }

@@ -1,0 +1,21 @@
+//! A board's `xol`: both toolchains make one that is static, small, and starts where it belongs.
+
+use xol_qemu::board::{self, Toolchain};
+use xol_qemu::{Guest, Vm};
+
+/// Builds and boots; `limit` is in bytes.
+fn a_board_runs_it(guest: Guest, toolchain: Toolchain, limit: u64) {
+    let binary = board::build(guest, Some(toolchain)).unwrap();
+    eprintln!("{guest}, {toolchain:?}: {} bytes", binary.size);
+    assert!(binary.size <= limit, "{} bytes", binary.size);
+    let vm = Vm::new(guest).xol(&binary.path).memory(160);
+    let out = vm.run(["xol", "--help"]).unwrap();
+    assert_eq!(out.status, 0, "{out:?}");
+    assert!(String::from_utf8_lossy(&out.stdout).contains("Usage: xol"), "{out:?}");
+}
+
+#[test]
+fn both_toolchains_make_one() {
+    a_board_runs_it(Guest::X86_64, Toolchain::Rustup, 2 << 20);
+    a_board_runs_it(Guest::X86_64, Toolchain::Debian, 3 << 20);
+}
