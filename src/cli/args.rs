@@ -17,10 +17,6 @@ use xol_arch::{Rules, Strategy};
 
 /// What the command line asks for.
 #[derive(Debug)]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "count and trace are wired to it with the tracer")
-)]
 pub(crate) enum Command {
     Count(Run),
     Trace(Run),
@@ -31,10 +27,6 @@ pub(crate) enum Command {
 
 /// `count` and `trace`.
 #[derive(Debug)]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "count and trace are wired to it with the tracer")
-)]
 pub(crate) struct Run {
     pub(crate) probes: Vec<Spec>,
     pub(crate) subject: Subject,

@@ -226,7 +226,7 @@ impl Session<'_> {
             let near = Area { start: Addr(start), len: end - start + 16 };
             let sites = self.sites_mut(space);
             let count = count.min(sites.slots.allowed());
-            if sites.slots.free_near(near.start, SLOT_REACH + (1 << 26)) >= count || count == 0 {
+            if sites.slots.free_near(near.start, Native::JUMP_REACH) >= count || count == 0 {
                 continue;
             }
             // Room to grow: unused pages cost nothing.
@@ -290,7 +290,7 @@ impl Session<'_> {
         };
         let mut to = None;
         let sites = self.sites_mut(space);
-        match sites.slots.take(want.addr, SLOT_REACH + (1 << 26), number) {
+        match sites.slots.take(want.addr, Native::JUMP_REACH, number) {
             Some(at) => match write_slot(&text, want.addr, &p.plan, strategy, at) {
                 Ok(slot) => {
                     code.insert(at.0, slot.code.to_vec());

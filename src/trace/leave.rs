@@ -71,7 +71,7 @@ impl Session<'_> {
         if !stopped {
             // Blocked in a call, with no signal on its way: not disturbed, unless it is to
             // return into a slot.
-            if let Whereabouts::InCall { number, pc } = whereabouts(tid)
+            if let Whereabouts::InCall { number, pc, .. } = whereabouts(tid)
                 && number >= 0
                 && !self.target.space(space).is_some_and(|s| s.is_ours(pc))
                 && self.target.poll_is_quiet(tid)

@@ -6,7 +6,6 @@ use crate::engine::write_slot;
 use std::io;
 use xol_arch::{Addr, Arch, Text};
 use xol_targets::Native;
-use xol_targets::native::SLOT_REACH;
 use xol_targets::ptrace::procfs::{Whereabouts, whereabouts};
 use xol_targets::ptrace::{Orphan, SpaceId, Tid};
 
@@ -20,7 +19,7 @@ impl Session<'_> {
         tid: Tid,
     ) -> io::Result<Option<Addr>> {
         let addr = self.sites_mut(space).sites[site as usize].addr;
-        let reach = SLOT_REACH + (1 << 26);
+        let reach = Native::JUMP_REACH;
         let mut to = self.sites_mut(space).slots.take(addr, reach, site);
         if to.is_none() {
             self.evict(space, addr, tid)?;
@@ -53,7 +52,7 @@ impl Session<'_> {
 
     /// Takes the slot of the least recently hit site that no thread is inside.
     fn evict(&mut self, space: SpaceId, near: Addr, asking: Tid) -> io::Result<()> {
-        let reach = SLOT_REACH + (1 << 26);
+        let reach = Native::JUMP_REACH;
         // Busy slots last: whoever was sent there may still be inside.
         let sites = self.sites_mut(space);
         let mut victims: Vec<(u64, u32, Addr)> = sites

@@ -30,6 +30,9 @@ impl Ptrace {
         let slots = Area { start: slots_at, len: area.start.0 + area.len - slots_at.0 };
         let memory = self.spaces.get_mut(&space).ok_or_else(gone)?;
         memory.write(area.start, head::head())?;
+        if let Some(offset) = head::PAGE_SIZE {
+            memory.write(area.start.add(offset), &super::sys::page_size().to_ne_bytes())?;
+        }
         write_range(memory, area, 0, slots)?;
         let table = Area { start: area.start.add(native::PAGE), len: table_size };
         let table = Table::new(table, sites);

@@ -93,6 +93,9 @@ impl Ptrace {
         // No signal finds the thread at the stub; the frame has the old mask, should we die.
         sys::set_sigmask(tid, !0)?;
         let value = self.run_stub(tid, stub)?;
+        native::set_fpstate(tid, &fpstate)?;
+        let mut regs = regs;
+        native::resume_sleep(&mut regs, self.known(tid)?.entered.map(|e| e.call()));
         sys::set_sigmask(tid, mask)?;
         sys::set_regs(tid, &regs)?;
         sys::vm_read(pid, Addr(buffer_at), buffer)?;

@@ -151,6 +151,8 @@ pub enum Whereabouts {
     InCall {
         /// The number, -1 for none (a page fault, a stop).
         number: i64,
+        /// Its arguments.
+        args: [u64; 6],
         /// User PC.
         pc: Addr,
     },
@@ -169,9 +171,15 @@ pub fn whereabouts(tid: Tid) -> Whereabouts {
         return Whereabouts::Running;
     }
     let number = text.split(' ').next().and_then(|v| v.parse().ok());
-    let pc = text.rsplit(' ').next().and_then(|v| v.strip_prefix("0x"));
-    match (number, pc.and_then(|v| u64::from_str_radix(v, 16).ok())) {
-        (Some(number), Some(pc)) => Whereabouts::InCall { number, pc: Addr(pc) },
+    let hex = |word: &str| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok();
+    // The number, six arguments where there is one, SP, PC.
+    let words: Vec<u64> = text.split(' ').skip(1).filter_map(hex).collect();
+    let mut args = [0; 6];
+    if let Some(six) = words.first_chunk::<6>() {
+        args = *six;
+    }
+    match (number, words.last()) {
+        (Some(number), Some(&pc)) => Whereabouts::InCall { number, args, pc: Addr(pc) },
         _ => Whereabouts::Unknown,
     }
 }

@@ -12,8 +12,6 @@ use crate::native::{self, Regs, head};
 use std::io;
 use xol_arch::{Addr, Machine as _, Memory as _, Regs as _};
 
-const EINTR: i64 = -(libc::EINTR as i64);
-
 /// How a call names its time limit.
 enum Limit {
     /// Argument `0`: milliseconds, negative for none.
@@ -33,38 +31,60 @@ fn limit_of(number: i64) -> Option<Limit> {
     }
 }
 
+/// A call that a thread was blocked in before it was stopped.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entered {
+    number: i64,
+    args: [u64; 6],
+    /// Behind the instruction that made it.
+    pc: Addr,
+    since_ns: Option<u64>,
+}
+
+impl Entered {
+    pub(super) fn call(&self) -> (i64, [u64; 6], Addr) {
+        (self.number, self.args, self.pc)
+    }
+}
+
+/// When a thread that is blocked in a call with a time limit began to wait, on CLOCK_MONOTONIC
+/// in nanoseconds, as far as the scheduler's accounts tell.
+fn when_entered(tid: Tid, number: i64) -> Option<u64> {
+    limit_of(number)?;
+    // The scheduler's clock is per CPU: read ours where the thread went to sleep.
+    let (cpu, _) = procfs::cpu_and_policy(tid)?;
+    let home = sys::get_affinity().ok()?;
+    if home.has(cpu) {
+        sys::set_affinity(&sys::CpuSet::only(cpu)).ok()?;
+    }
+    std::thread::yield_now();
+    let slept = procfs::last_ran_ns(tid);
+    let ours = procfs::last_ran_ns(Tid(std::process::id() as i32));
+    let now = sys::now_ns();
+    // Failing to widen it again would only cost speed.
+    let _ = sys::set_affinity(&home);
+    Some(now.saturating_sub(ours?.saturating_sub(slept?)))
+}
+
 impl Ptrace {
-    /// When a thread that is blocked in a call with a time limit began to wait, on
-    /// CLOCK_MONOTONIC in nanoseconds, as far as the scheduler's accounts tell.
-    pub(super) fn when_entered(&self, tid: Tid) -> Option<u64> {
-        let Whereabouts::InCall { number, .. } = procfs::whereabouts(tid) else { return None };
-        limit_of(number)?;
-        // The scheduler's clock is per CPU: read ours where the thread went to sleep.
-        let (cpu, _) = procfs::cpu_and_policy(tid)?;
-        let home = sys::get_affinity().ok()?;
-        if home.has(cpu) {
-            sys::set_affinity(&sys::CpuSet::only(cpu)).ok()?;
-        }
-        std::thread::yield_now();
-        let slept = procfs::last_ran_ns(tid);
-        let ours = procfs::last_ran_ns(Tid(std::process::id() as i32));
-        let now = sys::now_ns();
-        // Failing to widen it again would only cost speed.
-        let _ = sys::set_affinity(&home);
-        Some(now.saturating_sub(ours?.saturating_sub(slept?)))
+    /// The call that a thread is blocked in, if it is.
+    pub(super) fn entered(&self, tid: Tid) -> Option<Entered> {
+        let Whereabouts::InCall { number: number @ 0.., args, pc } = procfs::whereabouts(tid)
+        else {
+            return None;
+        };
+        Some(Entered { number, args, pc, since_ns: when_entered(tid, number) })
     }
 
     /// If our stop alone ended the thread's call with EINTR, has it issued again.
     pub(super) fn restart_if_interrupted(
         &mut self,
         tid: Tid,
-        entered: Option<u64>,
+        entered: Option<Entered>,
     ) -> io::Result<()> {
         let regs = self.regs(tid)?;
-        if !native::in_syscall(&regs) || native::result(&regs) != EINTR {
-            return Ok(());
-        }
-        let number = native::syscall_number(&regs) as i64;
+        let call = native::interrupted(&regs, entered.map(|e| e.call()));
+        let Some((number, args)) = call else { return Ok(()) };
         // Not to be repeated: the descriptor is closed, the connection on its way.
         if matches!(number, libc::SYS_close | libc::SYS_connect) {
             return Ok(());
@@ -73,9 +93,10 @@ impl Ptrace {
         if status.pending & !status.blocked & !status.ignored != 0 {
             return Ok(());
         }
-        let give_back = self.shorten(tid, &regs, number, entered);
+        let since = entered.and_then(|e| e.since_ns);
+        let give_back = self.shorten(tid, &regs, number, &args, since);
         let mut machine = self.stopped(tid)?;
-        native::rewind_syscall(machine.regs());
+        native::rewind_syscall(machine.regs(), number, &args);
         if let Some((give_back, shortened)) = give_back {
             native::set_syscall_arg(machine.regs(), give_back.arg, shortened);
             self.known(tid)?.give_back = Some(give_back);
@@ -89,12 +110,13 @@ impl Ptrace {
         tid: Tid,
         regs: &Regs,
         number: i64,
-        entered: Option<u64>,
+        args: &[u64; 6],
+        since: Option<u64>,
     ) -> Option<(GiveBack, u64)> {
-        let waited = sys::now_ns().saturating_sub(entered?);
+        let waited = sys::now_ns().saturating_sub(since?);
         let limit = limit_of(number)?;
         let (Limit::Millis(arg) | Limit::Timespec(arg)) = limit;
-        let value = native::syscall_arg(regs, arg);
+        let value = args[arg];
         let give_back = GiveBack { arg, value, entered: false };
         match limit {
             Limit::Millis(_) => {

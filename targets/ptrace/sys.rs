@@ -495,3 +495,10 @@ pub fn vm_write(pid: Pid, at: Addr, from: &[u8]) -> io::Result<()> {
         Err(io::ErrorKind::WriteZero.into())
     }
 }
+
+/// The size of a page in bytes.
+#[must_use]
+pub fn page_size() -> u64 {
+    // SAFETY: a name, a number.
+    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 }
+}

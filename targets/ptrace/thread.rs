@@ -41,6 +41,8 @@ pub struct Thread {
     pub(super) give_back: Option<GiveBack>,
     /// Where the program will execute again an instruction whose hit was counted: PC and SP.
     pub retry: Option<(Addr, Addr)>,
+    /// The call it was blocked in when it was stopped.
+    pub(super) entered: Option<super::restart::Entered>,
     /// Whether it must go back into the group stop it was taken out of.
     pub(super) rejoin: bool,
     /// Whether its SIGTRAP may have been forced by a trap of another thread's time.
@@ -77,6 +79,7 @@ impl Thread {
             held: None,
             give_back: None,
             retry: None,
+            entered: None,
             rejoin: false,
             doubt: false,
             slot: None,

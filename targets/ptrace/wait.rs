@@ -322,6 +322,7 @@ impl Ptrace {
             _ => 0,
         };
         thread.state = State::Running;
+        thread.entered = None;
         thread.regs = None;
         thread.dirty = Dirty::No;
         let rejoin = std::mem::take(&mut thread.rejoin);
@@ -350,7 +351,7 @@ impl Ptrace {
             State::Delivering | State::Starting => return Ok(false),
             State::Running | State::Listening => {}
         }
-        let entered = self.when_entered(tid);
+        let entered = self.entered(tid);
         sys::interrupt(tid)?;
         let start = Instant::now();
         loop {
@@ -363,6 +364,7 @@ impl Ptrace {
                     thread.rejoin = signal != libc::SIGTRAP;
                     thread.state = State::Stopped;
                     self.restart_if_interrupted(tid, entered)?;
+                    self.known(tid)?.entered = entered;
                     return Ok(true);
                 }
                 Ok(Some(_)) => return Ok(false),

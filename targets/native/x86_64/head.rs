@@ -156,6 +156,8 @@ pub const TABLE: u64 = 32;
 pub const IGNORED: u64 = 40;
 /// Offset of the ranges: pairs of first and one past last.
 pub const RANGES: u64 = 48;
+/// Offset of the page size; pages have 4 KiB.
+pub const PAGE_SIZE: Option<u64> = None;
 /// How many ranges there can be.
 pub const MAX_RANGES: usize = 8;
 /// Where scratch space for the arguments of injected calls begins.

@@ -126,16 +126,36 @@ pub fn set_syscall_arg(r: &mut Regs, n: usize, value: u64) {
 }
 
 /// Makes the thread issue its current call again: PC back on the SYSCALL, RAX the number.
-pub fn rewind_syscall(r: &mut Regs) {
+pub fn rewind_syscall(r: &mut Regs, number: i64, _: &[u64; 6]) {
     r.rip = r.rip.wrapping_sub(SYSCALL_LEN);
-    r.rax = r.orig_rax;
+    r.rax = number as u64;
     r.orig_rax = u64::MAX;
 }
 
-/// Tells the kernel that nothing is to be restarted in these registers.
-pub fn forget_syscall(r: &mut Regs) {
-    r.orig_rax = u64::MAX;
+/// Whether the thread stands behind a call that ended with EINTR; what is known of that call.
+#[must_use]
+pub fn interrupted(r: &Regs, _: Option<(i64, [u64; 6], Addr)>) -> Option<(i64, [u64; 6])> {
+    let ended = in_syscall(r) && result(r) == -4;
+    ended.then(|| (r.orig_rax as i64, std::array::from_fn(|n| syscall_arg(r, n))))
 }
+
+/// Nothing: the kernel restarts the call itself from the registers that are given back.
+pub fn resume_sleep(_: &mut Regs, _: Option<(i64, [u64; 6], Addr)>) {}
+
+/// Nothing: a call leaves the extended state alone.
+///
+/// # Errors
+/// None.
+pub fn set_fpstate(_: crate::ptrace::Tid, _: &[u8]) -> std::io::Result<()> {
+    Ok(())
+}
+
+/// Whether running threads are stopped while instructions are replaced. One byte is replaced by
+/// INT3 at a time, which every core sees whole (Intel SDM 3A, 9.1.3; the kernel does so too).
+pub const STOP_TO_PATCH: bool = false;
+
+/// Where the saved PC is in the signal frame that a handler finds at RSP.
+pub const FRAME_PC: u64 = 8 + 40 + 16 * 8;
 
 /// Registers that run the call stub at `stub` with the signal frame at `frame`.
 #[must_use]
@@ -172,7 +192,8 @@ const UC_FLAGS: u64 = 7;
 pub fn write_frame(regs: &Regs, mask: u64, fpstate: &[u8], at: Addr, out: &mut [u8]) {
     let mut regs = *regs;
     if in_syscall(&regs) && matches!(result(&regs), -516 | -514..=-512 | -4) {
-        rewind_syscall(&mut regs);
+        let number = regs.orig_rax as i64;
+        rewind_syscall(&mut regs, number, &[0; 6]);
     }
     out.fill(0);
     let r = &regs;

@@ -1,0 +1,320 @@
+//! arm64: `struct user_pt_regs` of <asm/ptrace.h>, `struct rt_sigframe` of
+//! arch/arm64/kernel/signal.c, and system calls by SVC #0.
+
+pub mod head;
+
+use crate::ptrace::{Stopped, Tid, sys};
+use xol_arch::{Addr, Memory as _, arm64};
+
+/// The architecture this build traces.
+pub type Native = arm64::Arm64;
+/// Its registers.
+pub type Regs = arm64::Registers;
+
+/// Words in the NT_PRSTATUS register set.
+pub const REGSET_WORDS: usize = 34;
+/// The largest floating-point and vector state that is saved around an injected call, in bytes:
+/// NT_ARM_SVE with the longest vectors there are.
+pub const FPSTATE_MAX: usize = 16 + 32 * 256 + 17 * 32 + 64;
+const NT_ARM_SVE: i32 = 0x405;
+/// e_machine of this architecture's ELF files.
+pub const ELF_MACHINE: u16 = 183;
+
+/// Bytes below the stack pointer that are left alone. AAPCS64 has no red zone; some compilers'
+/// leaf code behaves as if it had one.
+pub const RED_ZONE: u64 = 128;
+
+/// `svc #0; mov x8, #139; svc #0`: one call, then rt_sigreturn from the frame at SP.
+pub const CALL_STUB: &[u8] =
+    &[0x01, 0x00, 0x00, 0xd4, 0x68, 0x11, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4];
+/// How far into the stub the PC stands in both stops of the first call.
+pub const CALL_STUB_STOP: u64 = 4;
+/// Length of the instruction that makes a system call.
+pub const SYSCALL_LEN: u64 = 4;
+/// There is no request that sets the PC alone.
+pub const USER_PC: Option<usize> = None;
+/// The end of user addresses with 48 bits.
+pub const USER_END: u64 = 1 << 48;
+/// Size of a page of memory in bytes, the smallest there is.
+pub const PAGE: u64 = 4096;
+/// How far from the code slots are mapped, in bytes: a B reaches 128 MiB.
+pub const SLOT_REACH: u64 = (1 << 27) - (1 << 24);
+/// Whether running threads are stopped while instructions are replaced: only some pairs may be
+/// exchanged under a running thread (Arm ARM B2.2.5).
+pub const STOP_TO_PATCH: bool = true;
+
+/// io_pgetevents(2).
+pub const SYS_IO_PGETEVENTS: i64 = 292;
+/// mmap(2).
+pub const SYS_MMAP: i64 = libc::SYS_mmap;
+/// rt_sigaction(2).
+pub const SYS_RT_SIGACTION: i64 = libc::SYS_rt_sigaction;
+/// PROT_EXEC.
+pub const PROT_EXEC: u64 = libc::PROT_EXEC as u64;
+/// SIGTRAP.
+pub const SIGTRAP: u64 = libc::SIGTRAP as u64;
+
+/// Registers from the kernel's NT_PRSTATUS words.
+#[must_use]
+pub fn from_words(w: &[u64; REGSET_WORDS]) -> Regs {
+    let mut x = [0; 31];
+    x.copy_from_slice(&w[..31]);
+    Regs { x, sp: w[31], pc: w[32], pstate: w[33] }
+}
+
+/// The kernel's NT_PRSTATUS words from registers.
+#[must_use]
+pub fn to_words(r: &Regs) -> [u64; REGSET_WORDS] {
+    let mut w = [0; REGSET_WORDS];
+    w[..31].copy_from_slice(&r.x);
+    (w[31], w[32], w[33]) = (r.sp, r.pc, r.pstate);
+    w
+}
+
+/// Whether these are the registers of a 32-bit process: PSTATE.nRW.
+#[must_use]
+pub fn is_32_bit(r: &Regs) -> bool {
+    r.pstate & 1 << 4 != 0
+}
+
+/// Argument `n` of a system call.
+#[must_use]
+pub fn syscall_arg(r: &Regs, n: usize) -> u64 {
+    r.x[n % 6]
+}
+
+/// Sets argument `n` of a system call.
+pub fn set_syscall_arg(r: &mut Regs, n: usize, value: u64) {
+    r.x[n % 6] = value;
+}
+
+/// The number of the call that a thread has just entered or left.
+#[must_use]
+pub fn syscall_number(r: &Regs) -> u64 {
+    r.x[8]
+}
+
+/// The result register as the kernel left it.
+#[must_use]
+pub fn result(r: &Regs) -> i64 {
+    r.x[0] as i64
+}
+
+/// The kernel has put the PC back on the SVC by the time a stop shows these registers, so they
+/// never say that a call is to be restarted.
+#[must_use]
+pub fn in_syscall(_: &Regs) -> bool {
+    false
+}
+
+/// See [`in_syscall`].
+#[must_use]
+pub fn is_restart(_: i64) -> bool {
+    false
+}
+
+/// Makes the thread issue again the call that ended with EINTR: its first argument is gone from
+/// the registers, so `args` come from /proc.
+pub fn rewind_syscall(r: &mut Regs, number: i64, args: &[u64; 6]) {
+    r.pc = r.pc.wrapping_sub(SYSCALL_LEN);
+    r.x[..6].copy_from_slice(args);
+    r.x[8] = number as u64;
+}
+
+/// Whether the thread stands behind a call that ended with EINTR; what is known of that call.
+#[must_use]
+pub fn interrupted(r: &Regs, entered: Option<(i64, [u64; 6], Addr)>) -> Option<(i64, [u64; 6])> {
+    let (number, args, pc) = entered?;
+    (result(r) == -4 && r.pc == pc.0 && r.x[8] == number as u64).then_some((number, args))
+}
+
+/// A call made in a thread that is to go on with a relative sleep: where the kernel would make
+/// it `restart_syscall`, which goes on with the time that is left, so is it made here.
+pub fn resume_sleep(r: &mut Regs, entered: Option<(i64, [u64; 6], Addr)>) {
+    const TIMER_ABSTIME: u64 = 1;
+    let Some((number, args, pc)) = entered else { return };
+    let relative = match number {
+        libc::SYS_nanosleep => true,
+        libc::SYS_clock_nanosleep => args[1] & TIMER_ABSTIME == 0,
+        // FUTEX_WAIT with a timeout.
+        libc::SYS_futex => args[1] & 0x7f == 0 && args[3] != 0,
+        _ => false,
+    };
+    if relative && r.pc.wrapping_add(SYSCALL_LEN) == pc.0 {
+        r.x[8] = libc::SYS_restart_syscall as u64;
+    }
+}
+
+/// Registers that run the call stub at `stub` with the signal frame at `frame`.
+#[must_use]
+pub fn enter_stub(r: &Regs, stub: Addr, frame: Addr, number: u64, args: [u64; 6]) -> Regs {
+    let mut call = *r;
+    call.pc = stub.0;
+    call.sp = frame.0;
+    call.x[..6].copy_from_slice(&args);
+    call.x[8] = number;
+    // BTYPE and SS.
+    call.pstate &= !(3 << 10 | 1 << 21);
+    call
+}
+
+const UCONTEXT: usize = 128;
+const MCONTEXT: usize = UCONTEXT + 176;
+const RESERVED: usize = MCONTEXT + 288;
+const RESERVED_LEN: usize = 4096;
+const FPSIMD_MAGIC: u32 = 0x4650_8001;
+const FPSIMD_LEN: usize = 528;
+const SVE_MAGIC: u32 = 0x5356_4501;
+
+/// The size of a signal frame.
+#[must_use]
+pub fn frame_size(_: usize) -> usize {
+    RESERVED + RESERVED_LEN
+}
+
+/// Writes to `out` a signal frame from which rt_sigreturn restores `regs`, `mask` and the vector
+/// state as [`get_fpstate`] gave it.
+pub fn write_frame(regs: &Regs, mask: u64, fpstate: &[u8], _: Addr, out: &mut [u8]) {
+    out.fill(0);
+    // uc_stack with flags that sigaltstack refuses: it stays as it is.
+    put(out, UCONTEXT + 24, 0xffff_ffff);
+    put(out, UCONTEXT + 40, mask);
+    for (i, value) in regs.x.into_iter().enumerate() {
+        put(out, MCONTEXT + 8 + 8 * i, value);
+    }
+    put(out, MCONTEXT + 256, regs.sp);
+    put(out, MCONTEXT + 264, regs.pc);
+    put(out, MCONTEXT + 272, regs.pstate);
+    let Some((fpsimd, sve)) = fpstate.split_at_checked(FPSIMD) else { return };
+    put32(out, RESERVED, FPSIMD_MAGIC);
+    put32(out, RESERVED + 4, FPSIMD_LEN as u32);
+    // user_fpsimd_state: the registers, then FPSR and FPCR.
+    out[RESERVED + 8..RESERVED + 16].copy_from_slice(&fpsimd[512..520]);
+    out[RESERVED + 16..RESERVED + 528].copy_from_slice(&fpsimd[..512]);
+    let Some((header, state)) = sve.split_at_checked(16) else { return };
+    let vl = u16::from_le_bytes([header[8], header[9]]);
+    let quads = usize::from(vl) / 16;
+    let len = (32 * 16 + 17 * 2) * quads;
+    let at = RESERVED + FPSIMD_LEN;
+    let size = (16 + len).next_multiple_of(16);
+    if header[12] & 1 == 0 || state.len() < len || FPSIMD_LEN + size + 16 > RESERVED_LEN {
+        return;
+    }
+    put32(out, at, SVE_MAGIC);
+    put32(out, at + 4, size as u32);
+    out[at + 8..at + 10].copy_from_slice(&vl.to_le_bytes());
+    out[at + 16..at + 16 + len].copy_from_slice(&state[..len]);
+}
+
+fn put(out: &mut [u8], at: usize, value: u64) {
+    out[at..at + 8].copy_from_slice(&value.to_ne_bytes());
+}
+
+fn put32(out: &mut [u8], at: usize, value: u32) {
+    out[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+}
+
+/// sizeof(struct user_fpsimd_state).
+const FPSIMD: usize = 528;
+
+/// The vector state of a stopped thread: user_fpsimd_state, then NT_ARM_SVE where there is SVE;
+/// its length.
+#[must_use]
+pub fn get_fpstate(tid: Tid, to: &mut [u8]) -> usize {
+    let (fpsimd, sve) = to.split_at_mut(FPSIMD);
+    if sys::get_regset(tid, libc::NT_PRFPREG, fpsimd).is_err() {
+        return 0;
+    }
+    FPSIMD + sys::get_regset(tid, NT_ARM_SVE, sve).unwrap_or(0)
+}
+
+/// Gives a thread back what a system call made in it took away: all of the SVE registers but
+/// what FPSIMD shares is discarded by a call.
+///
+/// # Errors
+/// ESRCH.
+pub fn set_fpstate(tid: Tid, state: &[u8]) -> std::io::Result<()> {
+    match state.get(FPSIMD..) {
+        // SVE_PT_REGS_SVE: the registers were live.
+        Some(sve) if sve.len() > 16 && sve[12] & 1 != 0 => sys::set_regset(tid, NT_ARM_SVE, sve),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a vector register; its SVE bits above become zero.
+///
+/// # Errors
+/// ESRCH.
+pub fn set_vector(tid: Tid, n: u8, value: u128) -> std::io::Result<()> {
+    let mut state = [0; FPSIMD];
+    sys::get_regset(tid, libc::NT_PRFPREG, &mut state)?;
+    let at = 16 * usize::from(n & 31);
+    state[at..at + 16].copy_from_slice(&value.to_le_bytes());
+    sys::set_regset(tid, libc::NT_PRFPREG, &state)
+}
+
+/// Whether `si_code` of a SIGTRAP says that BRK was executed: TRAP_BRKPT.
+#[must_use]
+pub fn is_trap(code: i32) -> bool {
+    code == 1
+}
+
+/// Whether it says that a single step is done: TRAP_TRACE.
+#[must_use]
+pub fn is_step(code: i32) -> bool {
+    code == 2
+}
+
+/// arm64 has no vfork(2).
+#[must_use]
+pub fn is_vfork(_: i64) -> bool {
+    false
+}
+
+/// arm64 has no epoll_wait(2).
+#[must_use]
+pub fn is_epoll_wait(_: i64) -> bool {
+    false
+}
+
+/// Whether the kernel resumes this call exactly when a stop interrupts it (signal(7)).
+#[must_use]
+pub fn restarts_exactly(number: i64) -> bool {
+    matches!(number, libc::SYS_wait4 | libc::SYS_waitid | libc::SYS_restart_syscall)
+}
+
+/// Whether the code begins with an instruction that makes a system call.
+#[must_use]
+pub fn is_syscall(code: &[u8]) -> bool {
+    code.first_chunk().is_some_and(|word| u32::from_le_bytes(*word) & 0xffe0_001f == 0xd400_0001)
+}
+
+/// Where the saved PC is in the signal frame that a handler finds at SP.
+pub const FRAME_PC: u64 = (MCONTEXT + 264) as u64;
+
+/// At a function's first instruction: where it returns to, and the stack pointer behind the
+/// return (AAPCS64).
+#[must_use]
+pub fn caller(machine: &mut Stopped<'_>) -> Option<(Addr, Addr)> {
+    let regs = machine.seen();
+    Some((Addr(regs.x[30]), Addr(regs.sp)))
+}
+
+/// Integer argument `n` from the stack, at a function's first instruction.
+#[must_use]
+pub fn stack_arg(machine: &mut Stopped<'_>, n: usize) -> Option<u64> {
+    let at = machine.seen().sp + 8 * (n as u64).checked_sub(8)?;
+    let mut word = [0; 8];
+    machine.read(Addr(at), &mut word).ok()?;
+    Some(u64::from_ne_bytes(word))
+}
+
+/// The low 64 bits of vector register `n`: where a float or double is passed and returned.
+#[must_use]
+pub fn float(tid: Tid, n: usize) -> Option<u64> {
+    let mut state = [0; FPSIMD];
+    let size = sys::get_regset(tid, libc::NT_PRFPREG, &mut state).ok()?;
+    let mut word = [0; 8];
+    word.copy_from_slice(state.get(..size)?.get(16 * n..16 * n + 8)?);
+    Some(u64::from_ne_bytes(word))
+}
