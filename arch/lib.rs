@@ -121,6 +121,21 @@ pub trait Arch: Copy + fmt::Debug + Eq + 'static {
     /// Why it cannot, with the nearest place that can where that is known.
     fn plan(text: &Text<'_>, at: Addr, rules: Rules) -> Result<Plan<Self>, Reject>;
 
+    /// Plans all of `text` from its beginning on, as [`Arch::plan`] plans each: calls `each` with
+    /// every instruction's address, in order. Behind bytes that do not decode it goes on at the
+    /// next place where an instruction may begin.
+    fn plans(
+        text: &Text<'_>,
+        rules: Rules,
+        each: &mut dyn FnMut(Addr, Result<Plan<Self>, Reject>),
+    ) {
+        let mut at = text.base;
+        while !text.from(at).is_empty() {
+            each(at, Self::plan(text, at, rules));
+            at = at.add(Self::length(text, at).map_or(Self::INSN_ALIGN, |len| len as u64));
+        }
+    }
+
     /// Computes the instruction's effect on a stopped thread, the PC included.
     ///
     /// # Errors

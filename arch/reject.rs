@@ -91,7 +91,7 @@ reasons! {
     Transaction = "transaction", "a trap inside a transaction aborts it (XBEGIN)";
     Enclave = "enclave", "ENCLU enters an enclave";
     FarTransfer = "far-transfer", "a far transfer that reads its own address";
-    VendorDependent = "vendor-dependent", "Intel and AMD execute these bytes differently (a near branch with prefix 66)";
+    VendorDependent = "vendor-dependent", "Intel and AMD execute this branch with these prefixes differently";
     ShadowStack = "shadow-stack", "the call cannot push to the thread's shadow stack from here";
 }
 

@@ -7,7 +7,6 @@ use super::regs::Gpr;
 
 /// A decoded instruction with its bytes.
 pub(super) struct Decoded<'a> {
-    decoder: Decoder<'a>,
     /// What iced-x86 says.
     pub insn: Instruction,
     /// Exactly the instruction.
@@ -19,16 +18,27 @@ pub(super) fn decode<'a>(text: &Text<'a>, at: Addr) -> Result<Decoded<'a>, Rejec
     let bytes = text.from(at);
     // iced reads at most 15 bytes; a shorter slice says which limit was met.
     let window = bytes.get(..16).unwrap_or(bytes);
-    let mut decoder = Decoder::try_with_ip(64, window, at.0, DecoderOptions::NONE)
-        .map_err(|_| Reason::Undecodable)?;
-    let insn = decoder.decode();
+    let mut decoder = decoder(window, at)?;
+    next(&mut decoder, window)
+}
+
+/// A decoder that stands at `bytes`, which are at `at`. Making one costs more than decoding.
+pub(super) fn decoder(bytes: &[u8], at: Addr) -> Result<Decoder<'_>, Reject> {
+    Decoder::try_with_ip(64, bytes, at.0, DecoderOptions::NONE)
+        .map_err(|_| Reason::Undecodable.into())
+}
+
+/// Decodes what `decoder` stands at, which is the beginning of `bytes`.
+pub(super) fn next<'a>(decoder: &mut Decoder<'a>, bytes: &'a [u8]) -> Result<Decoded<'a>, Reject> {
+    let mut insn = Instruction::default();
+    decoder.decode_out(&mut insn);
     match decoder.last_error() {
         DecoderError::None => {}
         DecoderError::NoMoreBytes => return Err(Reason::Truncated.into()),
         _ => return Err(Reason::Undecodable.into()),
     }
-    let bytes = window.get(..insn.len()).ok_or(Reason::Undecodable)?;
-    Ok(Decoded { decoder, insn, bytes })
+    let bytes = bytes.get(..insn.len()).ok_or(Reason::Undecodable)?;
+    Ok(Decoded { insn, bytes })
 }
 
 /// Where the displacement of a RIP-relative operand is and what it points at.
@@ -48,8 +58,11 @@ impl Decoded<'_> {
         if !self.insn.is_ip_rel_memory_operand() {
             return None;
         }
+        // Only the decoder knows where the displacement is.
+        let mut decoder = decoder(self.bytes, Addr(self.insn.ip())).ok()?;
+        let insn = decoder.decode();
         Some(RipRelative {
-            offset: self.decoder.get_constant_offsets(&self.insn).displacement_offset(),
+            offset: decoder.get_constant_offsets(&insn).displacement_offset(),
             target: Addr(self.insn.ip_rel_memory_address()),
             narrow: self.insn.memory_base() == Register::EIP,
         })
@@ -66,6 +79,8 @@ impl Decoded<'_> {
 pub(super) struct Prefixes {
     /// Prefix 66.
     pub operand_size: bool,
+    /// Prefix F2 or F3.
+    pub repeat: bool,
     /// The REX byte directly before the opcode, or 0: `0100 WRXB`.
     pub rex: u8,
     /// Offset of the opcode, or of the VEX, EVEX or XOP prefix.
@@ -79,7 +94,8 @@ impl Prefixes {
             found.opcode = i;
             match byte {
                 0x66 => found.operand_size = true,
-                0x67 | 0xf0 | 0xf2 | 0xf3 | 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 => {}
+                0xf2 | 0xf3 => found.repeat = true,
+                0x67 | 0xf0 | 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 => {}
                 // A REX that is not directly before the opcode is ignored by the processor.
                 0x40..=0x4f => {
                     found.rex = byte;

@@ -68,6 +68,10 @@ impl Arch for X86_64 {
         plan::plan(text, at)
     }
 
+    fn plans(text: &Text<'_>, _: Rules, each: &mut dyn FnMut(Addr, Result<Plan<Self>, Reject>)) {
+        plan::plans(text, each);
+    }
+
     fn simulate<M: Machine<Self>>(effect: Effect, at: Addr, machine: &mut M) -> Result<(), Fault> {
         simulate::simulate(effect, at, machine)
     }
@@ -86,10 +90,10 @@ impl Arch for X86_64 {
         fixup: Fixup,
         at: Addr,
         plan: &Plan<Self>,
-        _: &Registers,
+        before: &Registers,
         machine: &mut M,
     ) -> Result<(), Fault> {
-        relocate::fixup(fixup, at, plan, machine);
+        relocate::fixup(fixup, at, plan, before, machine);
         Ok(())
     }
 

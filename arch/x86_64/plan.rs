@@ -9,7 +9,7 @@ use crate::{Addr, Copied, Plan, Reason, Reject, Text};
 use iced_x86::{Code, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
 use super::X86_64;
-use super::decode::{Decoded, decode, gpr};
+use super::decode::{Decoded, decode, decoder, gpr, next};
 use super::simulate::{Address, Base, Condition, Effect, Operand, Segment, Width};
 
 /// The verdict on one instruction, but for its length.
@@ -26,9 +26,30 @@ enum Behaviour {
 
 /// Decides how the instruction at `at` can be displaced.
 pub(super) fn plan(text: &Text<'_>, at: Addr) -> Result<Plan<X86_64>, Reject> {
-    let decoded = decode(text, at)?;
+    judge(&decode(text, at)?, at)
+}
+
+/// Plans every instruction from the beginning on; where none is decoded, the next byte may begin
+/// one. One decoder for all of them.
+pub(super) fn plans(text: &Text<'_>, each: &mut dyn FnMut(Addr, Result<Plan<X86_64>, Reject>)) {
+    let Ok(mut decoder) = decoder(text.bytes, text.base) else { return };
+    while let Some(bytes) = text.bytes.get(decoder.position()..).filter(|bytes| !bytes.is_empty()) {
+        let (position, at) = (decoder.position(), Addr(decoder.ip()));
+        match next(&mut decoder, bytes) {
+            Ok(decoded) => each(at, judge(&decoded, at)),
+            Err(reject) => {
+                each(at, Err(reject));
+                // The position is inside the text: it is one behind a byte that is there.
+                let _ = decoder.set_position(position + 1);
+                decoder.set_ip(at.add(1).0);
+            }
+        }
+    }
+}
+
+fn judge(decoded: &Decoded<'_>, at: Addr) -> Result<Plan<X86_64>, Reject> {
     let len = decoded.bytes.len() as u8;
-    let (effect, behaviour) = verdict(&decoded, at)?;
+    let (effect, behaviour) = verdict(decoded, at)?;
     let copied = behaviour.map(|behaviour| {
         let through = behaviour == Behaviour::Through;
         Copied { span: len, falls_through: through, trap_behind: through, jump_behind: true }
@@ -82,7 +103,10 @@ fn direct(decoded: &Decoded<'_>, at: Addr) -> Verdict {
     if insn.op0_kind() != OpKind::NearBranch64 {
         return Err(Reason::FarTransfer);
     }
-    if decoded.prefixes().vendor_dependent_branch() {
+    let prefixes = decoded.prefixes();
+    // AMD lets F3 and F2 choose between LOOPE and LOOPNE, over the opcode (seen on Zen 5).
+    let chosen = prefixes.repeat && matches!(insn.mnemonic(), Mnemonic::Loope | Mnemonic::Loopne);
+    if prefixes.vendor_dependent_branch() || chosen {
         return Err(Reason::VendorDependent);
     }
     let by = Addr(insn.near_branch64()).distance_from(at);

@@ -1,0 +1,154 @@
+//! What an architecture brings, and what a run leaves.
+
+use std::fmt;
+use xol_arch::{Addr, Arch, Regs, Strategy};
+
+use crate::rng::Rng;
+
+/// Everything an instruction may read or write.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State<C: Cpu> {
+    /// The general registers; the PC is the site before a run.
+    pub regs: <C::Arch as Arch>::Regs,
+    /// All other registers that programs see.
+    pub vectors: C::Vectors,
+    /// The contents of [`Cpu::windows`], in order.
+    pub memory: Vec<Vec<u8>>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// In a trap of ours at the PC.
+    Trap,
+    /// With a signal.
+    Signal {
+        /// Its number.
+        number: i32,
+        /// si_code.
+        code: i32,
+        /// si_addr.
+        address: Addr,
+    },
+}
+
+/// What a run left.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome<C: Cpu> {
+    /// Registers and memory. The PC is where it stands architecturally: at a trap, its address.
+    pub state: State<C>,
+    /// Why it stopped.
+    pub end: End,
+}
+
+/// Code to be put somewhere before a run; what lies around it traps.
+#[derive(Clone, Copy, Debug)]
+pub struct Placed<'a> {
+    /// Where: in one of [`Cpu::code_pages`].
+    pub at: Addr,
+    /// What.
+    pub bytes: &'a [u8],
+}
+
+/// Places of one layout. Layouts differ in what reaches what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Where the instruction is.
+    pub site: Addr,
+    /// Where copies run.
+    pub slot: Addr,
+    /// A slot from which the data cannot be reached by a displacement.
+    pub far_slot: Addr,
+}
+
+/// An instruction and what it runs on.
+#[derive(Clone, Debug)]
+pub struct Case<C: Cpu> {
+    /// Where.
+    pub layout: Layout,
+    /// The instruction.
+    pub bytes: Vec<u8>,
+    /// The state before.
+    pub state: State<C>,
+}
+
+/// One architecture on the hardware (or the emulator) at hand.
+pub trait Cpu: Sized + fmt::Debug + Clone + PartialEq {
+    /// Whose plans are tested.
+    type Arch: Arch;
+    /// Registers other than the general ones.
+    type Vectors: Clone + PartialEq + fmt::Debug;
+
+    /// Prepares this process. Once, before anything else.
+    fn open() -> Self;
+
+    /// Where memory that the program may write lies in `layout`: (start, length).
+    fn windows(&self, layout: &Layout) -> Vec<(Addr, usize)>;
+
+    /// The pages of code in `layout`: readable, and full of traps but for what is placed.
+    fn code_pages(&self, layout: &Layout) -> Vec<Addr>;
+
+    /// A random case; `None` where the dice made no instruction that may be run here.
+    fn case(&self, rng: &mut Rng) -> Option<Case<Self>>;
+
+    /// Runs from `state` at its PC, with `code` placed and all else in the code pages trapping.
+    /// With `step`, the hardware stops after one instruction. `None` if it did not end.
+    fn run(
+        &mut self,
+        layout: &Layout,
+        code: &[Placed<'_>],
+        state: &State<Self>,
+        step: bool,
+    ) -> Option<Outcome<Self>>;
+
+    /// Writes vector register `n` whole, as [`xol_arch::Machine::set_vector`] says.
+    fn set_vector(vectors: &mut Self::Vectors, n: u8, value: u128);
+
+    /// Whether hardware single-step can be asked for.
+    fn can_step(&self) -> bool;
+
+    /// The plan row a case belongs to, for the counts.
+    fn row(&self, case: &Case<Self>) -> String;
+
+    /// Takes out of both what may differ by `way` without being wrong; each with its reason in
+    /// the implementation.
+    fn excuse(
+        &self,
+        case: &Case<Self>,
+        way: Way,
+        wanted: &mut Outcome<Self>,
+        got: &mut Outcome<Self>,
+    );
+
+    /// Simpler states, tried in order when a case fails.
+    fn simpler(&self, state: &State<Self>) -> Vec<State<Self>>;
+}
+
+/// A way to run a displaced instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Way {
+    /// A strategy with the slot in reach.
+    Near(Strategy),
+    /// `xol` from a slot out of reach of RIP-relative operands.
+    Far,
+    /// The relocated code of a plan that is otherwise simulated: what an orphan runs.
+    Orphan,
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Way::Near(strategy) => f.pad(strategy.name()),
+            Way::Far => f.pad("far"),
+            Way::Orphan => f.pad("orphan"),
+        }
+    }
+}
+
+impl<C: Cpu> Outcome<C> {
+    /// The PC.
+    #[must_use]
+    pub fn pc(&self) -> Addr {
+        self.state.regs.pc()
+    }
+}

@@ -1,0 +1,23 @@
+//! The differential executor: random instructions from random states, run by the hardware in
+//! place and then in every way this project displaces them; everything they leave is compared.
+//!
+//! | room | holds |
+//! |---|---|
+//! | [`cpu`] | what an architecture must bring: [`cpu::Cpu`], and what a run leaves |
+//! | [`check`] | the ways to run an instruction, and the comparison; written once |
+//! | [`run`] | many cases: counts by plan row, shrinking, the replay command |
+//! | `x86_64` | the processor at hand, in-process: signal frames in, signal frames out |
+//!
+//! Nothing is emulated and nothing is stepped by a debugger: a case enters the tested code by
+//! `rt_sigreturn` with all registers chosen, and leaves it by the trap or fault it runs into,
+//! whose signal frame holds all registers again. That costs microseconds, not milliseconds.
+//!
+//! A case is a pair of numbers, the seed and the case's own; both generators start from them, so
+//! that one line repeats it.
+
+pub mod check;
+pub mod cpu;
+pub mod rng;
+pub mod run;
+#[cfg(target_arch = "x86_64")]
+pub mod x86_64;

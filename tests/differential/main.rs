@@ -1,0 +1,67 @@
+//! `differential --arch x86_64 [--seed N] [--states N | --seconds N | --case N]`
+
+use std::process::ExitCode;
+use std::time::Duration;
+use xol_differential::cpu::Cpu;
+use xol_differential::run::{Until, replay, run};
+
+const USAGE: &str =
+    "usage: differential --arch ARCH [--seed N] [--states N | --seconds N | --case N]";
+
+struct Options {
+    arch: String,
+    seed: u64,
+    until: Until,
+    case: Option<u64>,
+}
+
+fn main() -> ExitCode {
+    let Some(options) = options() else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    let outcome = match options.arch.as_str() {
+        #[cfg(target_arch = "x86_64")]
+        "x86_64" => go(&mut xol_differential::x86_64::Hardware::open(), &options),
+        other => Err(format!("{other} cannot be run on this machine")),
+    };
+    match outcome {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(text) => {
+            eprintln!("{text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn go<C: Cpu>(cpu: &mut C, options: &Options) -> Result<String, String> {
+    match options.case {
+        Some(number) => replay(cpu, options.seed, number).map_err(|failure| failure.to_string()),
+        None => match run(cpu, options.seed, options.until) {
+            Ok(counts) => Ok(counts.to_string()),
+            Err(failure) => Err(failure.to_string()),
+        },
+    }
+}
+
+fn options() -> Option<Options> {
+    let mut options =
+        Options { arch: String::new(), seed: 1, until: Until::States(1_000_000), case: None };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let value = words.next()?;
+        let number = value.parse();
+        match word.as_str() {
+            "--arch" => options.arch = value,
+            "--seed" => options.seed = number.ok()?,
+            "--states" => options.until = Until::States(number.ok()?),
+            "--seconds" => options.until = Until::Time(Duration::from_secs(number.ok()?)),
+            "--case" => options.case = Some(number.ok()?),
+            _ => return None,
+        }
+    }
+    (!options.arch.is_empty()).then_some(options)
+}

@@ -1,0 +1,168 @@
+//! Many cases: counting, shrinking, and the line that repeats one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+use xol_arch::{Arch, Strategy, Text};
+
+use crate::check::{Difference, check};
+use crate::cpu::{Case, Cpu, Way};
+use crate::rng::Rng;
+
+/// When to stop.
+#[derive(Clone, Copy, Debug)]
+pub enum Until {
+    /// After so many compared states (a state run one way is one).
+    States(u64),
+    /// After so long.
+    Time(Duration),
+}
+
+/// Compared states by plan row and way.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// The counts.
+    pub rows: BTreeMap<String, BTreeMap<Way, u64>>,
+    /// Cases that were made.
+    pub cases: u64,
+    /// Cases without a plan or an end.
+    pub skipped: u64,
+}
+
+impl Counts {
+    /// All compared states.
+    #[must_use]
+    pub fn states(&self) -> u64 {
+        self.rows.values().flat_map(BTreeMap::values).sum()
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const WAYS: [Way; 6] = [
+            Way::Near(Strategy::Step),
+            Way::Near(Strategy::Xol),
+            Way::Near(Strategy::Boost),
+            Way::Near(Strategy::Simulate),
+            Way::Far,
+            Way::Orphan,
+        ];
+        write!(f, "{:32}", "row")?;
+        for way in WAYS {
+            write!(f, " {way:>9}")?;
+        }
+        writeln!(f)?;
+        for (row, ways) in &self.rows {
+            write!(f, "{row:32}")?;
+            for way in WAYS {
+                match ways.get(&way) {
+                    Some(n) => write!(f, " {n:9}")?,
+                    None => write!(f, " {:>9}", "-")?,
+                }
+            }
+            writeln!(f)?;
+        }
+        write!(
+            f,
+            "{} states of {} cases, no difference; {} cases had no plan or no end",
+            self.states(),
+            self.cases,
+            self.skipped
+        )
+    }
+}
+
+/// A difference with everything needed to look into it.
+#[derive(Debug)]
+pub struct Failure(String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Runs cases from `seed` on.
+///
+/// # Errors
+/// The first difference, shrunk.
+pub fn run<C: Cpu>(cpu: &mut C, seed: u64, until: Until) -> Result<Counts, Failure> {
+    let mut counts = Counts::default();
+    let (start, mut states) = (Instant::now(), 0);
+    loop {
+        let over = match until {
+            Until::States(n) => states >= n,
+            Until::Time(limit) => counts.cases.is_multiple_of(64) && start.elapsed() >= limit,
+        };
+        if over {
+            return Ok(counts);
+        }
+        let number = counts.cases;
+        counts.cases += 1;
+        let Some(case) = cpu.case(&mut Rng::new(seed, number)) else {
+            counts.skipped += 1;
+            continue;
+        };
+        match check(cpu, &case) {
+            Ok(None) => counts.skipped += 1,
+            Ok(Some(ways)) => {
+                let row = counts.rows.entry(cpu.row(&case)).or_default();
+                for way in ways {
+                    *row.entry(way).or_default() += 1;
+                    states += 1;
+                }
+            }
+            Err(difference) => return Err(explain(cpu, seed, number, case, difference)),
+        }
+    }
+}
+
+/// Repeats one case.
+///
+/// # Errors
+/// Its difference, shrunk.
+pub fn replay<C: Cpu>(cpu: &mut C, seed: u64, number: u64) -> Result<String, Failure> {
+    let Some(case) = cpu.case(&mut Rng::new(seed, number)) else {
+        return Ok("that case is none: the dice made no instruction".into());
+    };
+    match check(cpu, &case) {
+        Ok(ways) => Ok(format!("{}\nno difference: {ways:?}", describe(&case))),
+        Err(difference) => Err(explain(cpu, seed, number, case, difference)),
+    }
+}
+
+/// Makes the state simpler as long as the same way differs.
+fn explain<C: Cpu>(
+    cpu: &mut C,
+    seed: u64,
+    number: u64,
+    mut case: Case<C>,
+    mut difference: Difference,
+) -> Failure {
+    while let Some((simpler, as_well)) = cpu.simpler(&case.state).into_iter().find_map(|state| {
+        let simpler = Case { state, ..case.clone() };
+        match check(cpu, &simpler) {
+            Err(found) if found.way == difference.way => Some((simpler, found)),
+            _ => None,
+        }
+    }) {
+        (case, difference) = (simpler, as_well);
+    }
+    Failure(format!(
+        "{}\n{}: {} differs\n{}before, shrunk: {:x?}\nrepeat with: cargo run --release -p xol-differential -- --arch {} --seed {seed} --case {number}",
+        describe(&case),
+        cpu.row(&case),
+        difference.way,
+        difference.what,
+        case.state.regs,
+        C::Arch::NAME,
+    ))
+}
+
+fn describe<C: Cpu>(case: &Case<C>) -> String {
+    let mut text = String::new();
+    let site = case.layout.site;
+    let _ = C::Arch::disassemble(&Text::new(site, &case.bytes), site, &mut text);
+    let bytes: Vec<_> = case.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{site}: {}  {text}", bytes.join(" "))
+}

@@ -1,0 +1,95 @@
+//! What may differ without being wrong. Each with its reason; nothing else is looked away from.
+
+use iced_x86::{Mnemonic, OpKind};
+use xol_arch::Addr;
+
+use super::{Hardware, TF, WINDOW, instructions, windows};
+use crate::cpu::{Case, End, Outcome, Way};
+use xol_arch::Strategy;
+
+/// Sent by the kernel: no address is known (a general-protection fault).
+const SI_KERNEL: i32 = 0x80;
+
+pub(super) fn excuse(
+    case: &Case<Hardware>,
+    way: Way,
+    wanted: &mut Outcome<Hardware>,
+    got: &mut Outcome<Hardware>,
+) {
+    let Some((insn, _)) = instructions::decode(&case.bytes, case.layout.site) else { return };
+    let before = &case.state.regs;
+    match way {
+        Way::Near(Strategy::Simulate) => simulated(case, wanted, got),
+        // The hardware's own single-step: TF is pushed by PUSHF and kept in r11 by SYSCALL.
+        Way::Near(Strategy::Step) => match insn.mnemonic() {
+            Mnemonic::Pushf | Mnemonic::Pushfd | Mnemonic::Pushfq => {
+                forget(case, Addr(got.state.regs.rsp.wrapping_add(1)), 1, got);
+                forget(case, Addr(wanted.state.regs.rsp.wrapping_add(1)), 1, wanted);
+            }
+            Mnemonic::Syscall => {
+                got.state.regs.r11 &= !TF;
+            }
+            _ => {}
+        },
+        // The relocated CALL r/m holds the target below the return address for a moment; a fault
+        // there, or of a target that is not canonical, comes after the push.
+        Way::Orphan
+            if insn.mnemonic() == Mnemonic::Call && insn.op0_kind() != OpKind::NearBranch64 =>
+        {
+            let below = Addr(before.rsp.wrapping_sub(16));
+            forget(case, below, 8, wanted);
+            forget(case, below, 8, got);
+            let End::Signal { number, .. } = got.end else { return };
+            let same = matches!(wanted.end, End::Signal { number: n, .. } if n == number);
+            let room = windows(&case.layout).iter().any(|start| {
+                let offset = below.0.wrapping_sub(start.0);
+                offset <= WINDOW as u64 - 8
+            });
+            if same && wanted.pc() == case.layout.site || !room {
+                *got = wanted.clone();
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A computed fault knows the address and nothing else of a signal.
+fn simulated(case: &Case<Hardware>, wanted: &Outcome<Hardware>, got: &mut Outcome<Hardware>) {
+    let site = case.layout.site;
+    let (End::Signal { number, code, address }, End::Signal { code: fake, address: computed, .. }) =
+        (wanted.end, got.end)
+    else {
+        return;
+    };
+    let segmentation = [libc::SIGSEGV, libc::SIGBUS].contains(&number) && wanted.pc() == site;
+    if got.pc() == site && fake == 0 {
+        // An address that is not canonical is no page fault: the signal has no address (SIGBUS
+        // where the stack segment was used). Where a CALL cannot push and its target is not
+        // canonical, AMD reports the one and Intel the other. With FS or GS, an offset that is
+        // not canonical faults in the same way though the sum is in the kernel's half.
+        let unknown = !canonical(computed) || !canonical(computed.add(7)) || computed.0 >> 63 != 0;
+        if segmentation && (unknown || (number, address) == (libc::SIGSEGV, computed)) {
+            got.end = wanted.end;
+        }
+    } else if segmentation && code == SI_KERNEL && !canonical(got.pc()) {
+        // A target with more than 48 bits is taken: processors with five levels of pages do.
+        *got = wanted.clone();
+    }
+}
+
+/// With 48 bits, as on every processor whose kernel has four levels of pages.
+fn canonical(at: Addr) -> bool {
+    ((at.0 << 16) as i64 >> 16) as u64 == at.0
+}
+
+/// Makes bytes of the windows zero.
+fn forget(case: &Case<Hardware>, at: Addr, len: u64, outcome: &mut Outcome<Hardware>) {
+    for (window, start) in outcome.state.memory.iter_mut().zip(windows(&case.layout)) {
+        for i in 0..len {
+            let offset = at.add(i).0.wrapping_sub(start.0) as usize;
+            if offset < WINDOW {
+                window[offset] = 0;
+            }
+        }
+    }
+}

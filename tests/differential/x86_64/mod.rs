@@ -1,0 +1,155 @@
+//! x86-64 on the processor at hand.
+//!
+//! | room | holds |
+//! |---|---|
+//! | `enter` | the two doors: `rt_sigreturn` in, a signal handler out |
+//! | `xstate` | x87, SSE, AVX and AVX-512 registers in a signal frame |
+//! | `instructions` | random instructions, by row |
+//! | `states` | random registers and memory that mean something to them |
+//! | `excuses` | what may differ, and why |
+
+mod enter;
+mod excuses;
+mod instructions;
+mod states;
+mod xstate;
+
+use xol_arch::x86_64::{Registers, X86_64};
+use xol_arch::{Addr, Regs as _};
+
+use crate::cpu::{Case, Cpu, End, Layout, Outcome, Placed, State, Way};
+use crate::rng::Rng;
+use enter::Doors;
+pub use xstate::Vectors;
+
+/// Everything in reach of everything else, above and below 4 GiB; the data of a layout lies
+/// between its site and its slot. The lower halves of one are nothing in the other,
+/// and no distance is a power of two: what random registers add up to is mapped nowhere.
+const LAYOUTS: [Layout; 2] = [
+    Layout { site: Addr(0x2345_6800), slot: Addr(0x2746_1400), far_slot: Addr(0x7_1234_5100) },
+    Layout {
+        site: Addr(0x5a5a_6789_a800),
+        slot: Addr(0x5a5a_638b_1400),
+        far_slot: Addr(0x5a62_0123_4100),
+    },
+];
+
+/// Distance of the data window from the site's page.
+const DATA: i64 = -0x100_0000;
+/// Distance of the stack window from the site's page.
+const STACK: i64 = -0x200_0000;
+/// A window's length: what lies around it is not mapped.
+const WINDOW: usize = 4096;
+
+/// The flags a program has: CF PF AF ZF SF DF OF, NT, AC, ID. TF and RF are the debugger's.
+const FLAGS: u64 = 0xcd5 | 1 << 14 | 1 << 18 | 1 << 21;
+const TF: u64 = 1 << 8;
+
+/// The processor at hand, through signal frames of this process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hardware {
+    doors: Doors,
+    corpus: Vec<Vec<u8>>,
+}
+
+fn windows(layout: &Layout) -> [Addr; 2] {
+    let page = layout.site.align_down(4096);
+    [page.offset(DATA), page.offset(STACK)]
+}
+
+fn code_pages(layout: &Layout) -> [Addr; 3] {
+    [layout.site, layout.slot, layout.far_slot].map(|at| at.align_down(4096))
+}
+
+impl Cpu for Hardware {
+    type Arch = X86_64;
+    type Vectors = Vectors;
+
+    fn open() -> Hardware {
+        let windows: Vec<_> = LAYOUTS.iter().flat_map(windows).collect();
+        let pages: Vec<_> = LAYOUTS.iter().flat_map(code_pages).collect();
+        Hardware { doors: Doors::open(&windows, &pages), corpus: instructions::corpus() }
+    }
+
+    fn windows(&self, layout: &Layout) -> Vec<(Addr, usize)> {
+        windows(layout).map(|start| (start, WINDOW)).into()
+    }
+
+    fn code_pages(&self, layout: &Layout) -> Vec<Addr> {
+        code_pages(layout).into()
+    }
+
+    fn case(&self, rng: &mut Rng) -> Option<Case<Self>> {
+        let layout = *rng.choose(&LAYOUTS);
+        let bytes = instructions::random(rng, &layout, &self.corpus)?;
+        let mut state = states::random(rng, &layout, &bytes);
+        self.doors.clip(&mut state.vectors);
+        Some(Case { layout, bytes, state })
+    }
+
+    fn run(
+        &mut self,
+        layout: &Layout,
+        code: &[Placed<'_>],
+        state: &State<Self>,
+        step: bool,
+    ) -> Option<Outcome<Self>> {
+        for (start, bytes) in windows(layout).into_iter().zip(&state.memory) {
+            self.doors.write_window(start, bytes);
+        }
+        for page in code_pages(layout) {
+            self.doors.write_code(page, &[0xcc; 4096]);
+        }
+        for placed in code {
+            self.doors.write_code(placed.at, placed.bytes);
+        }
+        let mut regs = state.regs;
+        regs.rflags = regs.rflags & FLAGS | if step { TF } else { 0 };
+        let stop = self.doors.pass(&regs, &state.vectors);
+        let mut regs = stop.regs;
+        regs.rflags &= FLAGS;
+        let end = match (stop.number, stop.code) {
+            (libc::SIGALRM, _) => return None,
+            (libc::SIGTRAP, libc::TRAP_TRACE) => End::Trap,
+            (libc::SIGTRAP, _) => {
+                regs.set_pc(regs.pc().offset(-1));
+                End::Trap
+            }
+            (number, code) => End::Signal { number, code, address: stop.address },
+        };
+        let memory = windows(layout).map(|start| self.doors.read_window(start)).into();
+        Some(Outcome { state: State { regs, vectors: stop.vectors, memory }, end })
+    }
+
+    fn set_vector(vectors: &mut Vectors, n: u8, value: u128) {
+        vectors.zmm[usize::from(n)] = [0; 64];
+        vectors.zmm[usize::from(n)][..16].copy_from_slice(&value.to_le_bytes());
+    }
+
+    fn can_step(&self) -> bool {
+        true
+    }
+
+    fn row(&self, case: &Case<Self>) -> String {
+        instructions::row(&case.bytes, case.layout.site)
+    }
+
+    fn excuse(
+        &self,
+        case: &Case<Self>,
+        way: Way,
+        wanted: &mut Outcome<Self>,
+        got: &mut Outcome<Self>,
+    ) {
+        excuses::excuse(case, way, wanted, got);
+    }
+
+    fn simpler(&self, state: &State<Self>) -> Vec<State<Self>> {
+        states::simpler(state)
+    }
+}
+
+/// The registers a program starts with here.
+fn start(layout: &Layout) -> Registers {
+    Registers { rip: layout.site.0, orig_rax: u64::MAX, ..Registers::default() }
+}
