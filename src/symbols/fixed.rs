@@ -23,10 +23,17 @@ pub struct Fixed {
 
 /// A cancellable system call as musl and glibc ≥ 2.41 write it: the check, the arguments moved
 /// into place, the call. libc compares the PC of a cancelled thread with its two ends.
-struct Patterns {
+pub(crate) struct Patterns {
     cancellable: &'static [u8],
     /// `mov $15,%rax; syscall` and `mov x8,#139; svc #0`: how unwinders know a signal frame.
-    sigreturn: &'static [u8],
+    pub(crate) sigreturn: &'static [u8],
+}
+
+pub(crate) const fn patterns(machine: Machine) -> Patterns {
+    match machine {
+        Machine::X86_64 => X86_64,
+        Machine::Arm64 => ARM64,
+    }
 }
 
 const X86_64: Patterns = Patterns {
@@ -58,10 +65,7 @@ pub(crate) fn ranges(
             found.push(Fixed { range: begin..end, reason: Reason::FixedRange });
         }
     }
-    let patterns = match layout.machine {
-        Machine::X86_64 => X86_64,
-        Machine::Arm64 => ARM64,
-    };
+    let patterns = patterns(layout.machine);
     for code in &symbols.code {
         by_bytes(source, layout, code, &patterns, &mut found)?;
     }

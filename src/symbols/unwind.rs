@@ -1,5 +1,6 @@
 //! .eh_frame_hdr: where functions begin, also in stripped objects.
 
+use super::fixed;
 use super::layout::Layout;
 use super::source::Source;
 use object::LittleEndian as LE;
@@ -25,7 +26,21 @@ pub(crate) fn starts(source: &Source, layout: &Layout) -> Vec<u64> {
     if source.each(offset + 12, size, "unwind table", each).is_err() {
         return Vec::new();
     }
+    for start in &mut starts {
+        // Unwinders look up a return address minus one, so that libc lets the unwind entry of
+        // its return from a signal handler begin one byte early: in the padding.
+        if *start % 16 == 15 && before_sigreturn(source, layout, *start) {
+            *start += 1;
+        }
+    }
     starts.sort_unstable();
     starts.dedup();
     starts
+}
+
+fn before_sigreturn(source: &Source, layout: &Layout, start: u64) -> bool {
+    let pattern = fixed::patterns(layout.machine).sigreturn;
+    let Some((offset, room)) = layout.file_offset(start) else { return false };
+    let len = pattern.len() as u64;
+    len < room && source.bytes(offset + 1, len, "code").is_ok_and(|bytes| bytes == pattern)
 }

@@ -190,9 +190,10 @@ impl Writer<'_> {
             return Ok(());
         }
         let Ok(symbols) = object.symbols() else { return Ok(()) };
+        let gap = if self.sums.is_empty() { "" } else { "\n" };
         match symbols.at(vaddr) {
-            Some(id) => self.out.write(&format!("\n{vaddr:x} <{}>:\n", symbols.get(id))),
-            None => self.out.write("\n"),
+            Some(id) => self.out.write(&format!("{gap}{vaddr:x} <{}>:\n", symbols.get(id))),
+            None => self.out.write(gap),
         }
     }
 

@@ -31,6 +31,10 @@ impl Sums {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.all == 0
+    }
+
     pub(super) fn text(&self) -> String {
         let mut out = String::new();
         let share = |n: u64| n as f64 * 100.0 / self.all.max(1) as f64;
