@@ -9,6 +9,8 @@
 
 mod line;
 mod sums;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 use super::args::Plan;
