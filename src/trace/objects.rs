@@ -75,6 +75,17 @@ impl Loaded {
         Some(self.start.0.wrapping_sub(vaddr))
     }
 
+    /// Whether `at` is inside.
+    pub(super) fn has(&self, at: Addr) -> bool {
+        (self.start..self.end).contains(&at)
+    }
+
+    /// Whether both show the same file at the same place, in whatever pieces.
+    pub(super) fn is_part_of(&self, other: &Loaded) -> bool {
+        let base = |l: &Loaded| l.start.0.wrapping_sub(l.offset);
+        self.file == other.file && base(self) == base(other) && self.shared == other.shared
+    }
+
     /// Whether this is that file.
     pub(super) fn is_file(&self, file: &std::fs::Metadata) -> bool {
         file.ino() == self.file.inode

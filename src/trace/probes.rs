@@ -45,12 +45,17 @@ impl Session<'_> {
         let now = Loaded::all(&procfs::maps(pid)?);
         let sites = self.sites_mut(space);
         let before = std::mem::replace(&mut sites.objects, now.clone());
-        for gone in before.iter().filter(|l| !now.contains(l)) {
-            sites.drop_range(gone.start.0..gone.end.0);
-        }
+        // A mapping may have been cut: what is left of it keeps its sites.
+        sites.retain(|at| {
+            let was = before.iter().find(|l| l.has(at));
+            was.is_none_or(|was| now.iter().any(|l| l.has(at) && l.is_part_of(was)))
+        });
         let exe = std::fs::metadata(format!("/proc/{pid}/exe")).ok();
         let mut wants = Vec::new();
-        for loaded in now.iter().filter(|l| !before.contains(l)) {
+        let covered = |l: &Loaded| {
+            before.iter().any(|b| l.is_part_of(b) && b.start <= l.start && l.end <= b.end)
+        };
+        for loaded in now.iter().filter(|l| !covered(l)) {
             let program = exe.as_ref().is_some_and(|exe| loaded.is_file(exe));
             self.collect(space, pid, loaded, program, &mut wants)?;
         }

@@ -3,7 +3,6 @@
 use super::objects::Loaded;
 use super::slots::Slots;
 use crate::engine::{Counter, Link, NONE, Site, Table, hash_slots, index_insert};
-use std::ops::Range;
 use xol_arch::Addr;
 use xol_targets::Native;
 
@@ -75,12 +74,12 @@ impl Sites {
         })
     }
 
-    /// Forgets the sites in a range of addresses: their mapping is gone.
-    pub(super) fn drop_range(&mut self, range: Range<u64>) {
+    /// Forgets the sites that `keep` does not want: their mapping is gone.
+    pub(super) fn retain(&mut self, keep: impl Fn(Addr) -> bool) {
         let mut moved = vec![NONE; self.sites.len()];
         let mut kept = Vec::with_capacity(self.sites.len());
         for (old, site) in self.sites.iter().enumerate() {
-            if range.contains(&site.addr.0) {
+            if !keep(site.addr) {
                 if let Some(slot) = site.slot {
                     self.slots.release(slot.at);
                 }
