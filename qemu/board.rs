@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::str::FromStr;
 
 use crate::{Error, Guest, elf, host, toolchain};
@@ -56,7 +55,7 @@ pub fn build(guest: Guest, wish: Option<Toolchain>) -> Result<Binary, Error> {
             toolchain::debian(guest)
         })?,
     };
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = host::cargo();
     cargo
         .current_dir(&workspace)
         .args(["build", "--quiet", "--profile", "board", "--package", "xol", "--bin", "xol"])
@@ -103,7 +102,7 @@ fn place(target: &Path, guest: Guest) -> PathBuf {
 }
 
 /// Where cargo builds: `CARGO_TARGET_DIR`, else `target` in the workspace around us.
-fn target_dir() -> Option<PathBuf> {
+pub(crate) fn target_dir() -> Option<PathBuf> {
     match std::env::var_os("CARGO_TARGET_DIR") {
         Some(dir) => std::path::absolute(PathBuf::from(dir)).ok(),
         None => Some(workspace()?.join("target")),
@@ -111,7 +110,7 @@ fn target_dir() -> Option<PathBuf> {
 }
 
 /// The workspace: from what `cargo run` and `cargo test` set, else from the current directory up.
-fn workspace() -> Option<PathBuf> {
+pub(crate) fn workspace() -> Option<PathBuf> {
     let set = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
     let from = set.or_else(|| std::env::current_dir().ok())?;
     from.ancestors().find(|dir| dir.join("qemu/Cargo.toml").exists()).map(PathBuf::from)

@@ -57,6 +57,11 @@ pub(crate) fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
 }
 
+/// The cargo that runs us, else the one on the PATH.
+pub(crate) fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
 /// This machine, as a guest would be called.
 pub(crate) fn guest() -> Result<Guest, Error> {
     std::env::consts::ARCH.parse().map_err(|_| {

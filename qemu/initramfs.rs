@@ -1,5 +1,6 @@
 //! A guest's root file system: the base below, the packages, then the user's files.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -45,6 +46,7 @@ const FILES: [(&str, &str); 5] = [
 ];
 
 /// A file of the host and where it goes, without the leading slash.
+#[derive(Clone, Debug)]
 pub(crate) struct Placed {
     pub(crate) from: PathBuf,
     pub(crate) to: Vec<u8>,
@@ -66,7 +68,13 @@ pub(crate) fn write(
         io::copy(&mut from, &mut out).map_err(failed)?;
     }
     let mut cpio = Cpio::new(&mut out);
+    let mut made = BTreeSet::new();
     for Placed { from, to } in files {
+        for (end, _) in to.iter().enumerate().filter(|&(_, &byte)| byte == b'/') {
+            if made.insert(to[..end].to_vec()) {
+                cpio.directory(&to[..end]).map_err(failed)?;
+            }
+        }
         let meta = fs::metadata(from).map_err(|_| Error::MissingFile(from.clone()))?;
         let content = fs::read(from).map_err(|e| Error::io("read", from, &e))?;
         cpio.file(to, meta.mode(), &content).map_err(failed)?;

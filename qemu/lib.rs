@@ -1,11 +1,12 @@
 //! Virtual machines of both architectures from distribution packages, and programs run in them.
 //!
-//! [`Vm`] says what a guest is made of, [`Session`] is one that has booted, [`user::run`] runs a
+//! [`Vm`] says what a guest is made of, [`Session`] is one that has booted, [`user::User`] runs a
 //! program under qemu-user and [`board::build`] builds `xol` for a board. `cargo vm` is the same
 //! from the command line; `README.md` beside this file has a recipe for CI.
 
 pub mod apt;
 pub mod board;
+pub mod cargo_test;
 pub mod cpio;
 pub mod host;
 pub mod packages;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use xol_qemu::apt::{Apt, DEFAULT_SUITE};
 use xol_qemu::board::Toolchain;
+use xol_qemu::cargo_test::{self, CargoTest};
 use xol_qemu::user::User;
 use xol_qemu::{Error, Guest, Stream, Vm, board, shell};
 
@@ -47,6 +48,25 @@ enum What {
         /// The program's path and its arguments
         #[arg(last = true, required = true, value_name = "FILE")]
         command: Vec<OsString>,
+    },
+    /// Build tests here and run them in one guest
+    Test {
+        /// arm64 or x86_64
+        guest: Guest,
+        #[command(flatten)]
+        machine: Machine,
+        /// A file or directory the tests read, to be found in the guest where it is here
+        #[arg(long, value_name = "PATH")]
+        in_place: Vec<PathBuf>,
+        /// A variable for the tests
+        #[arg(long, value_name = "NAME=VALUE")]
+        env: Vec<OsString>,
+        /// End the guest when one test program takes longer than this many seconds
+        #[arg(long, value_name = "SECS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
+        timeout: u64,
+        /// What cargo test is told, and behind another -- what the test programs are told
+        #[arg(last = true, value_name = "ARGS")]
+        args: Vec<OsString>,
     },
     /// Boot and open a shell on the console
     Shell {
@@ -162,6 +182,13 @@ fn act(what: What) -> Result<u8, Error> {
             command[0] = Path::new("/tmp").join(file.file_name().unwrap_or_default()).into();
             machine.with.push(file);
             run(guest, machine, timeout, &command)
+        }
+        What::Test { guest, machine, in_place, env, timeout, args } => {
+            let vm = machine.vm(guest).timeout(Duration::from_secs(timeout));
+            let vm = in_place.iter().try_fold(vm, Vm::in_place)?;
+            let (cargo, libtest) = cargo_test::split(args);
+            let failed = CargoTest { vm, environment: env, cargo, libtest }.run(&mut pass_on)?;
+            Ok(u8::from(failed > 0) * 101)
         }
         What::Shell { guest, machine } => shell(&machine.vm(guest)).map(|()| 0),
         What::User { guest, package, suite, command } => {

@@ -20,19 +20,35 @@ pub(crate) struct Kit {
 /// musl from rustup, linked by the linker that comes with rustc: no C toolchain takes part.
 pub(crate) fn rustup(guest: Guest) -> Result<Kit, Error> {
     let triple = format!("{}-unknown-linux-musl", guest.cpu());
+    add_std(&triple)?;
+    let environment = vec![linker(&triple, "rust-lld")];
+    Ok(Kit { name: "board-rustup", triple, environment })
+}
+
+/// Rust's standard library for `triple`, added where it is missing.
+fn add_std(triple: &str) -> Result<(), Error> {
     let sysroot = host::output(Command::new("rustc").args(["--print", "sysroot"]))?;
-    let std = Path::new(sysroot.trim()).join("lib/rustlib").join(&triple);
+    let std = Path::new(sysroot.trim()).join("lib/rustlib").join(triple);
     if !std.exists() {
         let missing = || Error::MissingTool {
             tool: format!("Rust's standard library for {triple}"),
             install: format!("rustup target add {triple}"),
         };
         let rustup = host::find("rustup").ok_or_else(missing)?;
-        host::output(Command::new(rustup).args(["target", "add", &triple]))
+        host::output(Command::new(rustup).args(["target", "add", triple]))
             .map_err(|_| missing())?;
     }
-    let environment = vec![linker(&triple, "rust-lld")];
-    Ok(Kit { name: "board-rustup", triple, environment })
+    Ok(())
+}
+
+/// The compiler at hand with the C library that guests have: what tests are built with, which are
+/// not for boards.
+pub(crate) fn tests(guest: Guest) -> Result<Kit, Error> {
+    let triple = format!("{}-unknown-linux-gnu", guest.cpu());
+    add_std(&triple)?;
+    let package = format!("gcc-{}-linux-gnu", guest.cpu().replace('_', "-"));
+    let gcc = host::tool(&format!("{}-linux-gnu-gcc", guest.cpu()), &package)?;
+    Ok(Kit { name: "", environment: vec![linker(&triple, gcc)], triple })
 }
 
 /// Debian's compiler, its standard library for `guest` and its cross linker. The compiler is

@@ -1,5 +1,6 @@
 use std::ffi::OsStr;
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ pub struct Vm {
     pub(crate) guest: Guest,
     pub(crate) suite: String,
     pub(crate) files: Vec<PathBuf>,
+    placed: Vec<Placed>,
     pub(crate) packages: Vec<String>,
     pub(crate) xol: Option<PathBuf>,
     pub(crate) kernel: Option<String>,
@@ -66,6 +68,7 @@ impl Vm {
             guest,
             suite: apt::DEFAULT_SUITE.to_owned(),
             files: Vec::new(),
+            placed: Vec::new(),
             packages: Vec::new(),
             xol: None,
             kernel: None,
@@ -83,6 +86,22 @@ impl Vm {
     pub fn file(mut self, path: impl Into<PathBuf>) -> Vm {
         self.files.push(path.into());
         self
+    }
+
+    /// A file, or everything below a directory, to be found in the guest where it is here.
+    pub fn in_place(mut self, path: impl AsRef<Path>) -> Result<Vm, Error> {
+        let path = path.as_ref();
+        let path = fs::canonicalize(path).map_err(|_| Error::MissingFile(path.to_owned()))?;
+        if path.is_dir() {
+            let failed = |e| Error::io("read", &path, &e);
+            for entry in fs::read_dir(&path).map_err(failed)? {
+                self = self.in_place(entry.map_err(failed)?.path())?;
+            }
+        } else if path.is_file() {
+            let to = path.as_os_str().as_encoded_bytes()[1..].to_vec();
+            self.placed.push(Placed { from: path, to });
+        }
+        Ok(self)
     }
 
     /// A Debian package, `NAME` or `NAME=VERSION`, with what it depends on.
@@ -180,8 +199,9 @@ impl Vm {
         let initrd = dir.join("initrd");
         let size = initramfs::write(&initrd, &busybox, &kernel, &archives, &self.placed())?;
         let mib = u32::try_from(size >> 20).unwrap_or(u32::MAX);
-        // The archive and what is unpacked from it are both there for a moment.
-        let memory = self.memory.unwrap_or_else(|| 512.max(mib.saturating_mul(3)));
+        // The archive and what is unpacked from it are both there for a moment, and the kernel gives
+        // its first file system half of what the archive leaves.
+        let memory = self.memory.unwrap_or_else(|| 512.max(256 + mib.saturating_mul(4)));
         Ok(launch::Launch { emulator, kernel: kernel.image, initrd, memory })
     }
 
@@ -191,8 +211,8 @@ impl Vm {
             to: [dir.as_bytes(), name.as_encoded_bytes()].concat(),
         };
         let xol = self.xol.clone().or_else(|| board::built(self.guest));
-        let mut placed: Vec<Placed> =
-            xol.iter().map(|path| place(path, "usr/local/bin/", OsStr::new("xol"))).collect();
+        let mut placed = self.placed.clone();
+        placed.extend(xol.iter().map(|path| place(path, "usr/local/bin/", OsStr::new("xol"))));
         placed.extend(
             self.files.iter().filter_map(|path| Some(place(path, "tmp/", path.file_name()?))),
         );
