@@ -175,7 +175,9 @@ impl Symbols {
             Kind::Label => 2,
         };
         let underscores = symbol.name.bytes().take_while(|&b| b == b'_').count();
-        (kind, !symbol.default, symbol.bind, underscores, symbol.name.len(), symbol.name)
+        // C libraries export `open` weakly beside their own `__open`.
+        let local = symbol.bind == Bind::Local;
+        (kind, !symbol.default, local, underscores, symbol.bind, symbol.name.len(), symbol.name)
     }
 
     /// The numbers of the symbols that begin at `addr`.
