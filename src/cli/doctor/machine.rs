@@ -19,7 +19,6 @@ pub(super) fn look(attach: bool) -> Vec<Finding> {
         ];
     };
     let mut findings = vec![architecture(), kernel()];
-    findings.extend(emulated());
     findings.push(rights(&me, line("/proc/sys/kernel/yama/ptrace_scope").as_deref(), attach));
     findings.extend(sandbox(&me));
     findings.push(memory());
@@ -50,19 +49,6 @@ fn kernel() -> Finding {
 fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
-/// qemu-user gives ptrace no meaning; it shows in /proc/self/exe or in the cpuinfo it forgot.
-fn emulated() -> Option<Finding> {
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let by_maps = maps.lines().any(|l| l.contains("/qemu-"));
-    let x86 = info.contains("GenuineIntel") || info.contains("AuthenticAMD");
-    let foreign = std::env::consts::ARCH != "x86_64" && x86;
-    (by_maps || foreign).then(|| {
-        Finding::no("emulation", "xol itself runs under qemu-user, where ptrace does not work")
-            .advice("a VM (qemu-system), or the program's own machine")
-    })
 }
 
 fn rights(me: &Status, scope: Option<&str>, attach: bool) -> Finding {

@@ -1,16 +1,19 @@
 //! `xol doctor`: what this machine, kernel and process allow, and what to do.
 //!
-//! Everything is read from /proc: nothing is attached to and nothing is changed.
+//! Everything is read from /proc: nothing is attached to and nothing is changed. Without a process
+//! to look at, xol tries itself: one probe in a copy of xol that does nothing.
 //!
 //! | room | holds |
 //! |---|---|
 //! | `machine` | architecture, kernel, rights |
 //! | `process` | one process: who owns it, what it runs, who else is at it |
+//! | `trial` | one probe, really hit |
 //! | `procfs` | the few formats of /proc that both read |
 
 mod machine;
 mod process;
 mod procfs;
+mod trial;
 
 use super::args::Doctor;
 use super::failure::Failure;
@@ -75,8 +78,9 @@ impl Finding {
 /// Looks, reports, and fails with 125 if something stands in the way.
 pub(crate) fn run(doctor: &Doctor) -> Result<(), Failure> {
     let mut findings = machine::look(doctor.pid.is_some());
-    if let Some(pid) = doctor.pid {
-        findings.extend(process::look(pid)?);
+    match doctor.pid {
+        Some(pid) => findings.extend(process::look(pid)?),
+        None => findings.push(trial::run()),
     }
     let mut out = Output::stdout(&doctor.report)?;
     let mut text = String::new();
