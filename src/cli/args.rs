@@ -109,12 +109,13 @@ impl From<Failure> for Outcome {
 pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, Outcome> {
     let matches = table().try_get_matches_from(words).map_err(|error| {
         let text = error.render().to_string();
-        if error.use_stderr() {
-            let text = text.strip_prefix("error: ").unwrap_or(&text);
-            Outcome::Wrong(Failure::usage(text.trim_end()))
-        } else {
-            Outcome::Help(text)
+        if !error.use_stderr() {
+            return Outcome::Help(text);
         }
+        let text = text.strip_prefix("error: ").unwrap_or(&text);
+        let said = |line: &&str| !line.trim().is_empty() && !line.starts_with("For more");
+        let lines: Vec<&str> = text.lines().filter(said).collect();
+        Outcome::Wrong(Failure::usage(lines.join("\n")))
     })?;
     let (name, args) = matches.subcommand().unwrap_or(("", &matches));
     let report = report(args)?;

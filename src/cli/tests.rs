@@ -86,6 +86,7 @@ fn a_wrong_command_line_is_status_2_and_says_what_is_wrong() {
         assert!(message.contains(said), "{line}: {message}");
         assert!(message.contains("status: 2"), "{line}: {message}");
         assert!(!message.contains("\"error:"), "{line}: {message}");
+        assert!(message.matches("\\n").count() < 4, "{line}: {message}");
     }
 }
 
