@@ -5,13 +5,13 @@ use crate::{Addr, Arch, Code, Fault, Machine, Memory, Plan, Reason, Rules, Text}
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
-const AT: Addr = Addr(0x5555_0000_1000);
+pub(super) const AT: Addr = Addr(0x5555_0000_1000);
 
 /// Memory that exists byte by byte.
 #[derive(Default)]
-struct Fake {
-    regs: Registers,
-    memory: BTreeMap<u64, u8>,
+pub(super) struct Fake {
+    pub regs: Registers,
+    pub memory: BTreeMap<u64, u8>,
 }
 
 impl Memory for Fake {
@@ -47,7 +47,7 @@ fn plan(bytes: &[u8]) -> Result<Plan<X86_64>, Reason> {
     X86_64::plan(&Text::new(AT, bytes), AT, Rules::default()).map_err(|reject| reject.reason)
 }
 
-fn simulate(bytes: &[u8], machine: &mut Fake) -> Result<(), Fault> {
+pub(super) fn simulate(bytes: &[u8], machine: &mut Fake) -> Result<(), Fault> {
     let plan = plan(bytes).unwrap();
     X86_64::simulate(plan.effect.unwrap(), AT, machine)
 }

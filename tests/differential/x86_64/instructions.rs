@@ -85,6 +85,10 @@ fn prefixes(rng: &mut Rng) -> Vec<u8> {
 
 fn direct(rng: &mut Rng) -> Vec<u8> {
     let mut bytes = prefixes(rng);
+    if rng.one_in(4) {
+        // Counting in ecx.
+        bytes.insert(0, 0x67);
+    }
     let condition = rng.byte() & 15;
     let near = match rng.below(6) {
         0 => vec![0xeb],
@@ -144,10 +148,13 @@ fn immediate(rng: &mut Rng) -> Vec<u8> {
     let mut bytes = Vec::new();
     // ADD to CMP r/m, imm8 and imm32 (66: imm16); MOV, TEST, IMUL, shifts; VEX and EVEX, map 3.
     const ARITHMETIC: &[u8] = &[0x80, 0x81, 0x81, 0x83];
+    const LOCKABLE: &[u8] = &[0x00, 0x01, 0x09, 0x11, 0x19, 0x21, 0x29, 0x31, 0x87, 0xfe];
     const OTHERS: &[u8] = &[0xc6, 0xc7, 0xf7, 0x69, 0x6b, 0xc1];
     const VEX: &[u8] = &[0x0f, 0x04, 0x18, 0x44, 0x46, 0x21, 0xf0];
     const EVEX: &[u8] = &[0x03, 0x25, 0x1e, 0x43, 0x54, 0x18, 0x08];
-    let forms: [(&[u8], &[u8]); 9] = [
+    let forms: [(&[u8], &[u8]); 11] = [
+        (&[0xf0], LOCKABLE),
+        (&[0xf3, 0x66], OTHERS),
         (&[0xf0], ARITHMETIC),
         (&[0xf0, 0x66], ARITHMETIC),
         (&[0x66], ARITHMETIC),
