@@ -4,6 +4,7 @@
 use xol_tests::compare::{Choice, compare};
 use xol_tests::elf::Object;
 use xol_tests::programs::{Build, program};
+use xol_tests::returns;
 use xol_tests::run::run;
 
 #[test]
@@ -29,4 +30,27 @@ fn instructions_of_a_program() {
     let command = run(&path).args(["20", "9"]);
     compare(&Object::open(&path), &Choice::Instructions { some: 200, seed: 3 }, &command)
         .assert_equal();
+}
+
+#[test]
+fn returns_and_their_values() {
+    let path = program("returns", Build::Pie);
+    let object = Object::open(&path);
+    let functions = object.functions();
+    let names: Vec<&str> =
+        functions.iter().map(|f| f.name.as_str()).filter(|n| n.starts_with("r_")).collect();
+    let names: Vec<&str> = names.into_iter().filter(|n| !n.contains('.')).collect();
+    let returns = returns::compare(&object, &names, &run(&path));
+    println!("{returns}");
+    assert!(returns.rows.len() >= 30, "{returns}");
+    assert_eq!(returns.differences().count(), 0, "{returns}");
+}
+
+#[test]
+fn returns_of_libc() {
+    let returns =
+        returns::compare(&Object::libc(), returns::FUNCTIONS, &run("ls").args(["-l", "/"]));
+    println!("{returns}");
+    assert!(returns.rows.len() >= 15, "{returns}");
+    assert_eq!(returns.differences().count(), 0, "{returns}");
 }
