@@ -93,6 +93,17 @@ pub struct Row {
     pub xol: (u64, Vec<u64>),
 }
 
+impl Row {
+    /// Whether counts and values are the same. A pointer to something mapped is the same if its
+    /// place in its page is: the kernel's uprobes map a page of their own.
+    #[must_use]
+    pub fn equal(&self) -> bool {
+        let place = |&v: &u64| if v >> 40 == 0x7f { v & 0xfff } else { v };
+        self.kernel.0 == self.xol.0
+            && self.kernel.1.iter().map(place).eq(self.xol.1.iter().map(place))
+    }
+}
+
 /// All functions that were called.
 #[derive(Clone, Debug)]
 pub struct Returns {
@@ -121,7 +132,7 @@ pub fn compare(object: &Object, names: &[&str], command: &Run) -> Returns {
     let path = object.path.display();
     let before = [xol::xol().as_os_str().to_owned(), "trace".into(), "--format".into()];
     let before = before.into_iter().chain(["json".into(), "-o".into(), report.clone().into()]);
-    let probes = found.iter().map(|(name, _)| format!("return:{path}:={name}").into());
+    let probes = found.iter().map(|(name, _)| format!("return:{path}:{name}() -> u64").into());
     let finished = command.clone().under(before.chain(probes).chain(["--".into()])).finish();
     kernel.finished.assert_same(&finished);
     let mut seen = events(&report);
@@ -150,7 +161,8 @@ fn events(report: &Path) -> BTreeMap<String, Vec<u64>> {
         let event: serde_json::Value =
             serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
         let probe = event["probe"].as_str().unwrap_or_default();
-        let name = probe.rsplit([':', '=']).next().unwrap_or(probe);
+        let name = probe.strip_suffix("() -> u64").unwrap_or(probe);
+        let name = name.rsplit(':').next().unwrap_or(name);
         let ret = &event["ret"];
         let value = ret.as_u64().or_else(|| ret.as_i64().map(i64::cast_unsigned));
         let value = value.or_else(|| {
@@ -169,7 +181,7 @@ fn events(report: &Path) -> BTreeMap<String, Vec<u64>> {
 impl Returns {
     /// The functions about which the two do not agree.
     pub fn differences(&self) -> impl Iterator<Item = &Row> {
-        self.rows.iter().filter(|row| row.kernel != row.xol)
+        self.rows.iter().filter(|row| !row.equal())
     }
 }
 
@@ -178,7 +190,7 @@ impl fmt::Display for Returns {
         writeln!(f, "{}: returns of {} functions", self.command, self.rows.len())?;
         for row in &self.rows {
             let (kernel, xol) = (&row.kernel, &row.xol);
-            let verdict = if kernel == xol { "equal" } else { "DIFFERENT" };
+            let verdict = if row.equal() { "equal" } else { "DIFFERENT" };
             writeln!(f, "  {}: kernel {}, xol {}: {verdict}", row.name, kernel.0, xol.0)?;
             let first = kernel.1.iter().zip(&xol.1).enumerate().find(|(_, (k, x))| k != x);
             if let Some((n, (k, x))) = first {

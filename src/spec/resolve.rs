@@ -81,8 +81,9 @@ pub fn resolve(spec: &Spec, object: &Object) -> Result<Resolved, ResolveError> {
             let symbols = object.symbols()?;
             let (symbol, offset) = symbols.containing(*vaddr).unzip();
             let offset = offset.unwrap_or(0);
+            // An address means itself, an IFUNC's resolver too.
             let kind = match symbol {
-                Some(id) if offset == 0 => entry_kind(symbols, id),
+                Some(_) if offset == 0 => PlaceKind::Entry,
                 _ => PlaceKind::Insn,
             };
             checked(object, Place { vaddr: *vaddr, symbol, offset, kind }, &mut resolved)?;
@@ -174,7 +175,8 @@ fn every(
     into: &mut Resolved,
 ) -> Result<(), ElfError> {
     let range = symbols.get(id).range();
-    let entry = entry_kind(symbols, id);
+    // Each instruction means itself, an IFUNC's resolver too.
+    let entry = PlaceKind::Entry;
     let fixed: Vec<_> = object
         .fixed()?
         .iter()

@@ -18,6 +18,7 @@ use super::insns::program;
 // Commands and constants of <linux/bpf.h>; libc does not have them.
 const MAP_CREATE: u32 = 0;
 const MAP_LOOKUP_ELEM: u32 = 1;
+const MAP_UPDATE_ELEM: u32 = 2;
 const PROG_LOAD: u32 = 5;
 const LINK_CREATE: u32 = 28;
 const MAP_TYPE_ARRAY: u32 = 2;
@@ -38,7 +39,7 @@ struct CreateMap {
 
 #[repr(C)]
 #[derive(Default)]
-struct LookUp {
+struct Element {
     map: u32,
     _pad: u32,
     key: u64,
@@ -122,14 +123,25 @@ impl Array {
     fn get(&self, n: usize) -> u64 {
         let key = u32::try_from(n).expect("within the map");
         let mut value = 0u64;
-        let request = LookUp {
+        let request = Element {
             map: fd(&self.0),
             key: address(&key),
             value: std::ptr::from_mut(&mut value) as u64,
-            ..LookUp::default()
+            ..Element::default()
         };
         bpf(MAP_LOOKUP_ELEM, &request).expect("an array has every key below its length");
         value
+    }
+
+    fn set(&self, n: usize, value: u64) {
+        let key = u32::try_from(n).expect("within the map");
+        let request = Element {
+            map: fd(&self.0),
+            key: address(&key),
+            value: address(&value),
+            ..Element::default()
+        };
+        bpf(MAP_UPDATE_ELEM, &request).expect("an array has every key below its length");
     }
 }
 
@@ -196,6 +208,11 @@ impl Probe {
             ..LinkUprobes::default()
         };
         bpf(LINK_CREATE, &request).map(|fd| Link { _fd: own(fd) })
+    }
+
+    /// Forgets the hits of a site.
+    pub(super) fn reset(&self, site: usize) {
+        self.counts.set(site, 0);
     }
 
     pub(super) fn hits(&self, site: usize) -> u64 {

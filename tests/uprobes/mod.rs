@@ -13,6 +13,7 @@ mod insns;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -60,7 +61,10 @@ pub fn count(object: &Path, offsets: &[u64], moment: Moment, command: &Run) -> C
     let mut links = Vec::new();
     let all: Vec<usize> = (0..offsets.len()).collect();
     attach(&probe, object, offsets, &all, &mut links, &mut refused);
-    kill(Pid::from_raw(pid.cast_signed()), Signal::SIGCONT).expect("the stopped command is ours");
+    run_to_exec(pid);
+    // What the launcher itself ran is not the command's.
+    (0..offsets.len()).for_each(|n| probe.reset(n));
+    ptrace::detach(Pid::from_raw(pid.cast_signed()), None).expect("it is stopped");
     let finished = started.finish();
     let sites = offsets
         .iter()
@@ -118,6 +122,21 @@ fn attach(
             let (left, right) = some.split_at(some.len() / 2);
             attach(probe, object, offsets, left, links, refused);
             attach(probe, object, offsets, right, links, refused);
+        }
+    }
+}
+
+/// Lets the launcher go on until its execve has replaced it; it stays stopped there, traced by us.
+fn run_to_exec(pid: u32) {
+    let pid = Pid::from_raw(pid.cast_signed());
+    ptrace::seize(pid, ptrace::Options::PTRACE_O_TRACEEXEC).expect("tracing a child of ours");
+    kill(pid, Signal::SIGCONT).expect("the stopped command is ours");
+    loop {
+        match waitpid(pid, Some(WaitPidFlag::__WALL)) {
+            Ok(WaitStatus::PtraceEvent(_, _, event)) if event == libc::PTRACE_EVENT_EXEC => return,
+            Ok(WaitStatus::PtraceEvent(..)) => ptrace::cont(pid, None).expect("it is stopped"),
+            Ok(WaitStatus::Stopped(_, signal)) => ptrace::cont(pid, signal).expect("it is stopped"),
+            other => panic!("the launcher ended: {other:?}"),
         }
     }
 }
