@@ -196,7 +196,8 @@ impl Ptrace {
         let pid = self.known(tid)?.pid;
         let maps = procfs::maps(pid)?;
         let len = len.next_multiple_of(PAGE);
-        let Some(hole) = Space::hole(&maps, near, len, reach) else {
+        let heap = procfs::heap(pid)?;
+        let Some(hole) = Space::hole(&maps, heap, near, len, reach) else {
             let error = io::Error::from_raw_os_error(libc::ENOMEM);
             return Err(InjectError::Refused("mmap near the code", error));
         };

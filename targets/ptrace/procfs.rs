@@ -46,6 +46,18 @@ pub fn maps(pid: Pid) -> io::Result<Vec<Mapping>> {
     Ok(text.split(|&b| b == b'\n').filter_map(parse_mapping).collect())
 }
 
+/// Where the heap of brk begins: the 47th field of /proc/PID/stat.
+///
+/// # Errors
+/// ENOENT or ESRCH when the process is gone.
+pub(super) fn heap(pid: Pid) -> io::Result<Addr> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The second field, the name, may hold spaces and parentheses.
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let start = fields.split_whitespace().nth(47 - 3).and_then(|v| v.parse().ok());
+    Ok(Addr(start.unwrap_or(0)))
+}
+
 fn parse_mapping(line: &[u8]) -> Option<Mapping> {
     let line = String::from_utf8_lossy(line);
     let mut fields = line.splitn(6, ' ');

@@ -133,8 +133,17 @@ impl Space {
         })
     }
 
-    /// A hole of `len` bytes within `reach` of all of `near`, away from other mappings.
-    pub(super) fn hole(maps: &[Mapping], near: Area, len: u64, reach: u64) -> Option<Addr> {
+    /// A hole of `len` bytes within `reach` of all of `near`, away from other mappings and from
+    /// where the heap grows, which begins at `heap`.
+    pub(super) fn hole(
+        maps: &[Mapping],
+        heap: Addr,
+        near: Area,
+        len: u64,
+        reach: u64,
+    ) -> Option<Addr> {
+        // More than brk gives a program that knows mmap.
+        const HEAP: u64 = 1 << 30;
         // Not over the first megabyte (vm.mmap_min_addr) nor into the gap a stack grows into.
         const GUARD: u64 = 1 << 20;
         let low = near.start.0.saturating_add(near.len).saturating_sub(reach).max(GUARD);
@@ -159,8 +168,14 @@ impl Space {
             let stack = m.name.starts_with("[stack");
             let end = if stack { m.start.0.saturating_sub(64 * GUARD) } else { m.start.0 };
             // Heaps grow up, the mmap region grows down: leave both some pages.
-            consider(last, end.saturating_sub(16 * PAGE));
-            last = m.end.0 + if m.name == "[heap]" { 64 * GUARD } else { 0 };
+            let ours = last..end.saturating_sub(16 * PAGE);
+            if ours.contains(&heap.0) {
+                consider(ours.start, heap.0.saturating_sub(16 * PAGE));
+                consider(heap.0 + HEAP, ours.end);
+            } else {
+                consider(ours.start, ours.end);
+            }
+            last = if m.name == "[heap]" { heap.0 + HEAP.max(m.end.0 - heap.0) } else { m.end.0 };
         }
         consider(last, native::USER_END);
         best.map(Addr)

@@ -353,6 +353,12 @@ F(e_prefixes):	.byte 0x66, 0x66, 0x66, 0x66, 0x66
 	PAD
 	.type call_it, @function
 call_it:
+	// What was called before leaves its own addresses below the stack.
+	xor	%eax, %eax
+	mov	$-512, %rcx
+1:	mov	%rax, (%rsp,%rcx)
+	add	$8, %rcx
+	jne	1b
 	push	%rbx
 	push	%rbp
 	push	%r12
