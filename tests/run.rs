@@ -301,7 +301,7 @@ impl Finished {
         self.status.code().unwrap_or_else(|| 128 + self.status.signal().unwrap_or(0))
     }
 
-    /// That `other` wrote the same and ended the same way.
+    /// That `other` wrote the same and ended the same way, but for what xol says of itself.
     ///
     /// # Panics
     /// If it did not, with both runs in full.
@@ -310,13 +310,30 @@ impl Finished {
             "status"
         } else if self.stdout != other.stdout {
             "stdout"
-        } else if self.stderr != other.stderr {
+        } else if self.err() != without_notes(&other.err()) {
             "stderr"
         } else {
             return;
         };
-        panic!("{what} differs\n--- alone:\n{self}\n--- probed:\n{other}");
+        let (alone, probed) = if what == "stderr" {
+            (self.err(), without_notes(&other.err()))
+        } else {
+            (self.out(), other.out())
+        };
+        let lines: Vec<String> = (alone.lines().zip(probed.lines()).filter(|(a, p)| a != p))
+            .map(|(a, p)| format!("  - {a}\n  + {p}\n"))
+            .collect();
+        panic!(
+            "{what} differs in {} lines:\n{}--- alone:\n{self}\n--- probed:\n{other}",
+            lines.len(),
+            lines[..lines.len().min(20)].concat()
+        );
     }
+}
+
+/// `text` without the lines in which xol speaks.
+fn without_notes(text: &str) -> String {
+    text.split_inclusive('\n').filter(|line| !line.starts_with("xol: ")).collect()
 }
 
 impl fmt::Display for Finished {

@@ -16,7 +16,7 @@ fn same(options: &[&str], probes: &[&str], command: &Run) -> Counted {
     alone.assert_same(&again);
     let probes: Vec<String> = probes.iter().map(|&p| p.to_owned()).collect();
     let options: Vec<&str> = ["-f"].iter().chain(options).copied().collect();
-    let probed = count(&options, &probes, &command.clone().limit(Duration::from_secs(300)));
+    let probed = count(&options, &probes, &command.clone().limit(Duration::from_secs(120)));
     alone.assert_same(&probed.finished);
     probed
 }

@@ -45,15 +45,14 @@ static void show(const char *when)
 	       (unsigned)action.sa_flags & ~0x04000000u);
 }
 
-// As the kernel tells it: in what the program inherits to others too.
+// The mask as the kernel tells it. Of the actions it tells that xol has one of its own.
 static void status(const char *when)
 {
 	char line[256];
 	FILE *file = fopen("/proc/thread-self/status", "r");
 
 	while (fgets(line, sizeof line, file))
-		if (!strncmp(line, "SigBlk", 6) || !strncmp(line, "SigIgn", 6) ||
-		    !strncmp(line, "SigCgt", 6))
+		if (!strncmp(line, "SigBlk", 6))
 			printf("%s: %s", when, line);
 	fclose(file);
 }
@@ -71,7 +70,7 @@ static void children(const char *when)
 	pthread_t id;
 	pid_t pid;
 	int code;
-	char *argv[] = { "grep", "-E", "^Sig(Blk|Ign|Cgt)", "/proc/self/status", NULL };
+	char *argv[] = { "grep", "-E", "^SigBlk", "/proc/self/status", NULL };
 
 	pthread_create(&id, NULL, thread, NULL);
 	pthread_join(id, NULL);
