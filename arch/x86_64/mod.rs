@@ -95,8 +95,7 @@ impl Arch for X86_64 {
         before: &Registers,
         machine: &mut M,
     ) -> Result<(), Fault> {
-        relocate::fixup(fixup, at, plan, before, machine);
-        Ok(())
+        relocate::fixup(fixup, at, plan, before, machine)
     }
 
     fn relocate(

@@ -120,6 +120,29 @@ fn syscall_needs_rcx() {
 }
 
 #[test]
+fn a_stepped_copy_does_not_show_the_trap_flag() {
+    let before = Registers { rflags: 0x246, ..Registers::default() };
+    let stepping = |rflags| Fake {
+        regs: Registers { r11: rflags, rsp: 0x1000, ..Registers::default() },
+        memory: (0x1000..).zip(rflags.to_le_bytes()).collect(),
+    };
+    let (_, fixup) = copy(&[0x9c], AT.add(0x1000));
+    let mut machine = stepping(0x346);
+    X86_64::fixup(fixup, AT, &plan(&[0x9c]).unwrap(), &before, &mut machine).unwrap();
+    assert_eq!((machine.memory[&0x1000], machine.memory[&0x1001]), (0x46, 0x02));
+    // pushfw
+    let (_, fixup) = copy(&[0x66, 0x9c], AT.add(0x1000));
+    let mut machine = stepping(0x346);
+    let own = Registers { rflags: 0x346, ..before };
+    X86_64::fixup(fixup, AT, &plan(&[0x66, 0x9c]).unwrap(), &own, &mut machine).unwrap();
+    assert_eq!(machine.memory[&0x1001], 0x03, "the program's own");
+    let (_, fixup) = copy(&[0x0f, 0x05], AT.add(0x1000));
+    let mut machine = stepping(0x346);
+    X86_64::fixup(fixup, AT, &plan(&[0x0f, 0x05]).unwrap(), &before, &mut machine).unwrap();
+    assert_eq!(machine.regs.r11, 0x246);
+}
+
+#[test]
 fn jcc_becomes_long() {
     // je +0x10 at AT, run 0x1000 behind.
     let (code, done) = relocate(&[0x74, 0x10], AT.add(0x1000));

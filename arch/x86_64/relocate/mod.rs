@@ -9,7 +9,7 @@
 mod branch;
 mod operand;
 
-use crate::{Addr, Code, Machine, Plan, Reason, Reject, Relocated, Text};
+use crate::{Addr, Code, Fault, Machine, Plan, Reason, Reject, Relocated, Text};
 use iced_x86::Mnemonic;
 
 use super::X86_64;
@@ -24,8 +24,11 @@ pub enum Fixup {
     /// `rip = site + len`: nothing but the PC.
     #[default]
     None,
-    /// `rcx = site + len; rip = site + len`: SYSCALL stores the address behind itself in rcx.
+    /// `rcx = site + len; r11.TF = before.TF; rip = site + len`: SYSCALL stores the address behind
+    /// itself in rcx and the flags in r11, and a copy that is stepped has the trap flag.
     Syscall,
+    /// `[rsp].TF = before.TF; rip = site + len`: PUSHF, for the same reason.
+    Flags,
     /// `register = before.register; rip = site + len`: the register held the address of an
     /// operand out of the displacement's reach. A fault of such a copy is put right in the same
     /// way, with the site's PC: the instruction has changed nothing else.
@@ -44,8 +47,11 @@ pub(super) fn copy(
     let copied = plan.copied.ok_or(Reason::OutOfReach)?;
     let decoded = decode(text, at)?;
     match displaced(&decoded, plan, slot, out) {
-        Ok(()) if decoded.insn.mnemonic() == Mnemonic::Syscall => Ok(Fixup::Syscall),
-        Ok(()) => Ok(Fixup::None),
+        Ok(()) => Ok(match decoded.insn.mnemonic() {
+            Mnemonic::Syscall => Fixup::Syscall,
+            Mnemonic::Pushf | Mnemonic::Pushfq => Fixup::Flags,
+            _ => Fixup::None,
+        }),
         // A trap behind the copy is where the register comes back.
         Err(reject) if reject.reason == Reason::OutOfReach && copied.trap_behind => {
             operand::far(&decoded, out).map(Fixup::Scratch)
@@ -61,15 +67,32 @@ pub(super) fn fixup<M: Machine<X86_64>>(
     plan: &Plan<X86_64>,
     before: &Registers,
     machine: &mut M,
-) {
+) -> Result<(), Fault> {
+    /// The trap flag.
+    const TF: u64 = 1 << 8;
     let next = at.add(plan.len.into()).0;
     let regs = machine.regs();
     regs.rip = next;
     match fixup {
         Fixup::None => {}
-        Fixup::Syscall => regs.rcx = next,
+        Fixup::Syscall => {
+            regs.rcx = next;
+            regs.r11 = regs.r11 & !TF | before.rflags & TF;
+        }
+        Fixup::Flags => {
+            // Two bytes hold the flag whatever the operand's size.
+            let pushed = Addr(regs.rsp);
+            let mut flags = [0; 2];
+            machine.read(pushed, &mut flags)?;
+            let was = u64::from(u16::from_le_bytes(flags));
+            let is = (was & !TF | before.rflags & TF) as u16;
+            if u64::from(is) != was {
+                machine.write(pushed, &is.to_le_bytes())?;
+            }
+        }
         Fixup::Scratch(register) => regs.set(register, before.get(register)),
     }
+    Ok(())
 }
 
 /// Appends code with the whole effect of the instruction at `at` when run at `to`.

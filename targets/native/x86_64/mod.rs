@@ -266,10 +266,10 @@ pub fn is_trap(code: i32) -> bool {
     code == crate::ptrace::sys::SI_KERNEL
 }
 
-/// Whether it says that a single step is done: TRAP_TRACE.
+/// Whether it says that a single step is done: TRAP_TRACE, or TRAP_BRKPT behind a system call.
 #[must_use]
 pub fn is_step(code: i32) -> bool {
-    code == 2
+    code == 2 || code == 1
 }
 
 /// Whether this call makes a child that shares memory by its nature.
