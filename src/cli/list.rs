@@ -102,3 +102,52 @@ fn as_json(line: &mut String, symbol: &Symbol<'_>) {
     object.end();
     line.push('\n');
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::Report;
+    use std::process::Command;
+
+    fn listed(pattern: Option<&str>, format: Format) -> String {
+        let name = format!("xol-list-{}-{}", std::process::id(), pattern.unwrap_or("all").len());
+        let to = std::env::temp_dir().join(format!("{name}-{format:?}"));
+        let report = Report { to: Some(to.clone()), format };
+        let pattern = pattern.map(str::to_owned);
+        run(&List { object: "libc".into(), pattern, report }).unwrap();
+        let text = std::fs::read_to_string(&to).unwrap();
+        let _ = std::fs::remove_file(&to);
+        text
+    }
+
+    #[test]
+    fn a_library_is_found_by_its_name_and_listed_as_nm_does() {
+        let (path, _) = objects::open("libc".as_ref()).unwrap();
+        let nm = Command::new("nm").args(["-D", "--defined-only"]).arg(&path).output().unwrap();
+        let nm = String::from_utf8_lossy(&nm.stdout).into_owned();
+        let ours = listed(Some("mem*"), Format::Text);
+        let mut found = 0;
+        for line in nm.lines() {
+            let word: Vec<&str> = line.split_whitespace().collect();
+            let [addr, kind, name] = word[..] else { continue };
+            if "TtWwi".contains(kind) && name.starts_with("mem") {
+                let addr = format!("{:x} ", u64::from_str_radix(addr, 16).unwrap());
+                let same = |l: &str| l.trim_start().starts_with(&addr) && l.ends_with(name);
+                assert!(ours.lines().any(same), "{line}: {ours}");
+                found += 1;
+            }
+        }
+        assert!(found > 5, "{nm}");
+        let stubs = ours.lines().filter(|l| l.ends_with("@plt")).count();
+        assert_eq!(ours.lines().count(), 1 + found + stubs, "{ours}");
+    }
+
+    #[test]
+    fn each_line_of_json_is_an_object() {
+        for line in listed(None, Format::Json).lines() {
+            let symbol: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert!(symbol["addr"].is_u64() && symbol["size"].is_u64(), "{line}");
+            assert!(symbol["name"].is_string() && symbol["kind"].is_string(), "{line}");
+        }
+    }
+}
