@@ -64,6 +64,49 @@ fn every_instruction_of_real_objects_has_a_plan() {
     }
 }
 
+/// libc's system calls with a constant number, found in its bytes, are those found in its text.
+#[test]
+fn constant_system_calls_are_those_of_objdump() {
+    let Some(libc) = objects().into_iter().next() else { return };
+    let lines = disassembly(&libc);
+    // Sections are not contiguous: everything between two gaps by itself.
+    let gap = |a: &Line, b: &Line| a.at.add(a.bytes.len() as u64) == b.at;
+    let (mut found, mut wanted) = (Vec::new(), Vec::new());
+    for part in lines.chunk_by(gap) {
+        let bytes: Vec<u8> = part.iter().flat_map(|line| line.bytes.iter().copied()).collect();
+        X86_64::syscalls(&Text::new(part[0].at, &bytes), &mut |at, number| {
+            found.push((at, number))
+        });
+        let calls = part.iter().enumerate().filter(|(_, line)| line.text.starts_with("syscall"));
+        wanted.extend(calls.filter_map(|(i, line)| Some((line.at, loaded(&part[..i])?))));
+    }
+    println!("{}: {} system calls with a constant number", libc.display(), found.len());
+    assert!(wanted.len() > 100, "{}", wanted.len());
+    assert_eq!(found, wanted);
+}
+
+/// What the nearest of the last twelve lines that matters loads into eax.
+fn loaded(lines: &[Line]) -> Option<u64> {
+    for line in lines.iter().rev().take(12) {
+        let words: Vec<_> = line.text.split_whitespace().collect();
+        let [mnemonic, operands @ ..] = &words[..] else { return None };
+        let operands = operands.first().copied().unwrap_or("");
+        if let Some(number) = operands.strip_suffix(",%eax").and_then(|n| n.strip_prefix("$0x"))
+            && *mnemonic == "mov"
+        {
+            return u64::from_str_radix(number, 16).ok();
+        }
+        if (*mnemonic, operands) == ("xor", "%eax,%eax") {
+            return Some(0);
+        }
+        let leaves = mnemonic.starts_with('j') || ["call", "ret"].contains(mnemonic);
+        if leaves || [",%rax", ",%eax", ",%al"].iter().any(|rax| operands.ends_with(rax)) {
+            return None;
+        }
+    }
+    None
+}
+
 fn objects() -> Vec<PathBuf> {
     if let Some(list) = std::env::var_os("XOL_CORPUS") {
         return std::env::split_paths(&list).collect();
