@@ -9,7 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 use xol::report::{Became, CountRow, Event, Read, count_json, count_text, event_json, event_text};
 use xol::trace::{self, HitEvent, Options, Outcome, RowState, Sink, Stage, TraceError, Value};
-use xol_targets::ptrace::sys::{self, Status};
+use xol_targets::ptrace::own;
+use xol_targets::ptrace::sys::Status;
 use xol_targets::ptrace::{Launch, LaunchError, Pid};
 
 /// Runs to the end of the program, or until asked to end.
@@ -39,7 +40,7 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
         format: run.report.format,
         probes: &probes,
         line: String::new(),
-        start_ns: sys::now_ns(),
+        start_ns: own::now_ns(),
         failed: None,
         progress: None,
         events,

@@ -8,7 +8,7 @@ use crate::spec::{Signature, Type, prototype};
 use std::collections::BTreeSet;
 use std::io;
 use xol_arch::{Addr, Memory, Regs as _};
-use xol_targets::ptrace::{Pid, Stopped, Tid, sys};
+use xol_targets::ptrace::{Pid, Stopped, Tid, own};
 
 /// The longest string that is read.
 const STRING_MAX: usize = 256;
@@ -55,7 +55,7 @@ impl Session<'_> {
             return Ok(());
         }
         let args = self.read_args(tid, row)?;
-        self.tell_sink(tid, row, sys::now_ns(), &args, None, None)
+        self.tell_sink(tid, row, own::now_ns(), &args, None, None)
     }
 
     pub(super) fn return_event(
@@ -65,7 +65,7 @@ impl Session<'_> {
         entry: &Entry,
         value: u64,
     ) -> io::Result<()> {
-        let now = sys::now_ns();
+        let now = own::now_ns();
         let signature = self.signature(row);
         let ty = signature.map_or(Some(Type::Hex), |s| s.ret.or(Some(Type::Hex)));
         let ret = match ty {

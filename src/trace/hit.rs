@@ -5,9 +5,9 @@ use super::session::Session;
 use crate::engine::Run;
 use std::io;
 use xol_arch::{Addr, Arch, Machine as _, Regs as _, Strategy};
-use xol_targets::Native;
 use xol_targets::native::head::SI_DONE;
 use xol_targets::ptrace::{Action, Go, SigInfo, SpaceId, Tid, sys};
+use xol_targets::{Native, native};
 
 impl Session<'_> {
     pub(super) fn on_trap(&mut self, tid: Tid) -> io::Result<()> {
@@ -175,9 +175,9 @@ impl Session<'_> {
         before: &<Native as Arch>::Regs,
     ) -> io::Result<()> {
         let mut machine = self.target.stopped(tid)?;
-        if site.fixup == Default::default() {
-            machine.set_pc(site.addr.add(u64::from(site.plan.len)));
-        } else if Native::fixup(site.fixup, site.addr, &site.plan, before, &mut machine).is_err() {
+        let plain = site.fixup == Default::default();
+        if plain || Native::fixup(site.fixup, site.addr, &site.plan, before, &mut machine).is_err()
+        {
             machine.set_pc(site.addr.add(u64::from(site.plan.len)));
         }
         Ok(())
@@ -185,8 +185,26 @@ impl Session<'_> {
 
     pub(super) fn on_step(&mut self, tid: Tid) -> io::Result<()> {
         let Some(space) = self.target.space_of(tid) else { return Ok(()) };
-        let pc = self.target.regs(tid)?.pc();
+        let regs = self.target.regs(tid)?;
+        let pc = regs.pc();
         let visit = self.visits.entry(tid).or_default();
+        if let Some(owner) = visit.in_call {
+            if native::is_restart(native::result(&regs)) {
+                // Interrupted once more: the next stop says how that goes on.
+                return self.target.go(tid, Go::Step);
+            }
+            visit.in_call = None;
+            // No handler ran: the call was made again and is over.
+            let before = visit.before;
+            let site = self.sites_mut(space).sites.get(owner as usize).copied();
+            if let Some(site) =
+                site.filter(|s| s.slot.is_some_and(|slot| slot.has(pc) && pc != slot.at))
+            {
+                self.finish(tid, &site, &before)?;
+            }
+            self.target.set_slot(tid, None);
+            return self.target.go(tid, Go::FromTrap);
+        }
         let before = visit.before;
         let Some(number) = visit.site.filter(|_| visit.stepping) else {
             // The program's own single-stepping (TF): its signal.
@@ -197,6 +215,11 @@ impl Session<'_> {
         let Some(site) = site else { return self.target.go(tid, Go::On) };
         match site.slot {
             Some(slot) if pc == slot.at => return self.target.go(tid, Go::Step),
+            Some(slot) if slot.has(pc) && native::is_restart(native::result(&regs)) => {
+                // A signal interrupted the call and comes next; see `Session::on_signal`.
+                self.visits.entry(tid).or_default().in_call = Some(number);
+                return self.target.go(tid, Go::Step);
+            }
             Some(slot) if slot.has(pc) => self.finish(tid, &site, &before)?,
             _ => {}
         }

@@ -8,7 +8,7 @@ use std::io;
 use std::rc::Rc;
 use xol_arch::{Addr, Regs as _};
 use xol_targets::native;
-use xol_targets::ptrace::{SpaceId, Tid, sys};
+use xol_targets::ptrace::{SpaceId, Tid, own};
 
 /// Frames that are waited for at most, in all.
 const MOST: usize = 1 << 20;
@@ -87,7 +87,7 @@ impl Session<'_> {
         at: Addr,
     ) -> io::Result<()> {
         let args = if self.options.events { self.read_args(tid, row)? } else { Vec::new() };
-        let entry = Entry { ts_ns: sys::now_ns(), args };
+        let entry = Entry { ts_ns: own::now_ns(), args };
         // The site's own count was for the entry; the row counts returns.
         let consumer = self.rows[row as usize].consumer as usize;
         self.counters[consumer].hits -= 1;

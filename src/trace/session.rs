@@ -35,6 +35,8 @@ pub(super) struct Visit {
     pub(super) before: Regs,
     /// Whether it is single-stepped.
     pub(super) stepping: bool,
+    /// The site whose system call a signal interrupted in its slot.
+    pub(super) in_call: Option<u32>,
     /// Signals that came while another was held; sent again when that is delivered.
     pub(super) waiting: Vec<SigInfo>,
     /// A signal that we sent it stands for this one.
@@ -107,7 +109,7 @@ impl<'a> Session<'a> {
 
     /// Starts or attaches, runs until the end, leaves everything as it was found.
     pub(super) fn run(&mut self) -> Result<Outcome, TraceError> {
-        xol_targets::ptrace::sys::catch_signals().map_err(TraceError::Io)?;
+        xol_targets::ptrace::own::catch_signals().map_err(TraceError::Io)?;
         let begun = self.begin();
         let result = begun.and_then(|()| self.main_loop());
         if matches!(
@@ -168,7 +170,7 @@ impl<'a> Session<'a> {
             }
             if let Event::Tick = event {
                 self.sink.tick();
-                if let Some((signal, terminal)) = xol_targets::ptrace::sys::take_caught()
+                if let Some((signal, terminal)) = xol_targets::ptrace::own::take_caught()
                     && self.asked_to_end(signal, terminal)
                 {
                     return Ok(self.outcome(Some(signal)));
@@ -248,7 +250,7 @@ impl<'a> Session<'a> {
     }
 
     pub(super) fn progress(&mut self, stage: Stage, done: usize, of: usize) {
-        if done % 256 == 0 && of >= 1024 {
+        if done.is_multiple_of(256) && of >= 1024 {
             self.sink.progress(stage, done, of);
         }
     }

@@ -20,6 +20,14 @@ impl Session<'_> {
             self.visits.entry(tid).or_default().redeliver = Some(original);
         }
         let Some(space) = self.target.space_of(tid) else { return Ok(()) };
+        let stepping = self.visits.get(&tid).is_some_and(|v| v.stepping || v.in_call.is_some());
+        if stepping && info.is_step_over_call() {
+            return self.on_step(tid);
+        }
+        let in_call = self.visits.get_mut(&tid).and_then(|v| v.in_call.take());
+        if let Some(owner) = in_call.filter(|_| info.is_handler_entry()) {
+            return self.fix_frame(tid, space, owner);
+        }
         let pc = self.target.regs(tid)?.pc();
         if !self.target.space(space).is_some_and(|s| s.is_ours(pc)) {
             if info.signal() == libc_signal::TRAP && !info.is_synchronous() {
@@ -32,6 +40,15 @@ impl Session<'_> {
         let Some(site) = site else { return self.target.go(tid, Go::Deliver(info)) };
         let Some(slot) = site.slot else { return self.target.go(tid, Go::Deliver(info)) };
         let offset = pc.0 - slot.at.0;
+        let mut code = [0; 16];
+        let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
+        let n = memory.read_some(slot.at, &mut code).unwrap_or(0);
+        if native::is_syscall(&code[..n]) && !info.is_synchronous() {
+            // It may block for ever: the signal does not wait. Whether the call is then made
+            // again only the kernel knows, so what it saves is corrected once it has.
+            self.visits.entry(tid).or_default().in_call = owner;
+            return self.target.go(tid, Go::DeliverStep(info));
+        }
         if offset == 0 {
             self.before_copy(tid, space, &site, info)
         } else if offset >= u64::from(slot.done) || !slot.gate {
@@ -42,6 +59,31 @@ impl Session<'_> {
             // Inside a copy of several instructions: it runs to its end first.
             self.hold(tid, space, &site, info)
         }
+    }
+
+    /// A handler is about to run for a signal that came while the thread was in a call made from
+    /// a slot: the frame it will return to is moved to the site.
+    pub(super) fn fix_frame(&mut self, tid: Tid, space: SpaceId, owner: u32) -> io::Result<()> {
+        let site = self.sites_mut(space).sites.get(owner as usize).copied();
+        if let Some(site) = site
+            && let Some(slot) = site.slot
+        {
+            let mut machine = self.target.stopped(tid)?;
+            if let Some((pc, sp)) = native::saved_pc(&mut machine)
+                && slot.has(pc)
+            {
+                let again = pc == slot.at;
+                let to = if again { site.addr } else { site.addr.add(u64::from(site.plan.len)) };
+                native::set_saved_pc(&mut machine, to, site.addr);
+                if again && site.armed {
+                    self.target.set_retry(tid, Some((site.addr, sp)));
+                }
+            }
+        }
+        let visit = self.visits.entry(tid).or_default();
+        (visit.site, visit.stepping) = (None, false);
+        self.target.set_slot(tid, None);
+        self.target.go(tid, Go::On)
     }
 
     /// The copy has not run.
@@ -56,17 +98,6 @@ impl Session<'_> {
             return self.fault(tid, site, info);
         }
         let Some(slot) = site.slot else { return self.target.go(tid, Go::Deliver(info)) };
-        let mut code = [0; 16];
-        let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
-        let n = memory.read_some(slot.at, &mut code).unwrap_or(0);
-        if native::is_syscall(&code[..n]) {
-            // It may block: the signal comes first, and the call is made when it has returned.
-            let sp = self.target.regs(tid)?.sp();
-            self.target.stopped(tid)?.set_pc(site.addr);
-            self.target.set_retry(tid, Some((site.addr, sp)));
-            self.target.set_slot(tid, None);
-            return self.target.go(tid, Go::Deliver(info));
-        }
         if slot.gate {
             return self.hold(tid, space, site, info);
         }
@@ -122,15 +153,10 @@ impl Session<'_> {
 
     /// The copy has run; what is left is the way back.
     fn after_copy(&mut self, tid: Tid, site: &Site<Native>, info: SigInfo) -> io::Result<()> {
-        let regs = self.target.regs(tid)?;
         let before = self.visits.get(&tid).map(|v| v.before).unwrap_or_default();
         let falls_through = site.plan.copied.is_some_and(|c| c.falls_through);
         if falls_through {
             self.finish(tid, site, &before)?;
-            if native::in_syscall(&regs) && native::is_restart(native::result(&regs)) {
-                // Its handler done, the kernel makes the call again: the same execution.
-                self.target.set_retry(tid, Some((site.addr, regs.sp())));
-            }
         }
         let visit = self.visits.entry(tid).or_default();
         (visit.site, visit.stepping) = (None, false);
@@ -172,6 +198,7 @@ impl Session<'_> {
         let offset = pc.0 - slot.at.0;
         if offset == 0 {
             // The hit is counted; the instruction runs in place, or through the trap uncounted.
+            self.target.resume_sleep(tid)?;
             self.target.stopped(tid)?.set_pc(site.addr);
             if site.armed {
                 self.target.set_retry(tid, Some((site.addr, regs.sp())));

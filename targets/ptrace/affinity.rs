@@ -4,8 +4,9 @@
 //! that traps, unless threads trap on several CPUs at a time, or one of them is real-time: it
 //! would not let us run.
 
+use super::own::{self, CpuSet};
 use super::procfs;
-use super::sys::{self, CpuSet, Tid};
+use super::sys::Tid;
 
 const CHECK_EVERY_NS: u64 = 5_000_000;
 const STREAK: u32 = 64;
@@ -50,7 +51,7 @@ impl Affinity {
         }
         self.traps += 1;
         if self.traps & 31 == 1 {
-            let now = sys::now_ns();
+            let now = own::now_ns();
             if now - self.checked_ns > CHECK_EVERY_NS {
                 self.checked_ns = now;
                 self.follow();
@@ -62,7 +63,7 @@ impl Affinity {
     fn follow(&mut self) {
         let home = match self.home {
             Some(home) => home,
-            None => match sys::get_affinity() {
+            None => match own::get_affinity() {
                 Ok(home) => *self.home.insert(home),
                 Err(_) => return,
             },
@@ -80,7 +81,7 @@ impl Affinity {
         let want = common.filter(|_| one);
         if want != self.pinned {
             let set = want.map_or(home, CpuSet::only);
-            if sys::set_affinity(&set).is_ok() {
+            if own::set_affinity(&set).is_ok() {
                 self.pinned = want;
             }
         }

@@ -2,6 +2,7 @@
 
 use super::inject::InjectError;
 use super::orphan::{Orphan, Table};
+use super::own;
 use super::space::{Area, Space, SpaceId};
 use super::sys::Tid;
 use super::{Ptrace, gone};
@@ -31,7 +32,7 @@ impl Ptrace {
         let memory = self.spaces.get_mut(&space).ok_or_else(gone)?;
         memory.write(area.start, head::head())?;
         if let Some(offset) = head::PAGE_SIZE {
-            memory.write(area.start.add(offset), &super::sys::page_size().to_ne_bytes())?;
+            memory.write(area.start.add(offset), &own::page_size().to_ne_bytes())?;
         }
         write_range(memory, area, 0, slots)?;
         let table = Area { start: area.start.add(native::PAGE), len: table_size };

@@ -41,6 +41,22 @@ impl Ptrace {
         Ok(*self.stopped(tid)?.regs)
     }
 
+    /// If the thread stands before a relative sleep that a stop interrupted, and is to be moved:
+    /// has it go on with the time that is left.
+    ///
+    /// # Errors
+    /// As for [`Ptrace::stopped`].
+    pub fn resume_sleep(&mut self, tid: Tid) -> io::Result<()> {
+        let entered = self.known(tid)?.entered.map(|e| e.call());
+        let mut machine = self.stopped(tid)?;
+        let mut regs = *machine.seen();
+        crate::native::resume_sleep(&mut regs, entered);
+        if regs != *machine.seen() {
+            *machine.regs() = regs;
+        }
+        Ok(())
+    }
+
     /// Writes changed registers to the thread now.
     pub(super) fn flush_regs(&mut self, tid: Tid) -> io::Result<()> {
         let thread = self.known(tid)?;

@@ -3,6 +3,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | `sys` | the system calls, one function each |
+//! | `own` | our own process: CPU, clock, signals |
 //! | `procfs` | what /proc says |
 //! | `space` | an address space: its memory and what xol mapped into it |
 //! | `thread` | threads and processes as they are known here |
@@ -21,6 +22,7 @@ mod inject;
 mod launch;
 mod machine;
 mod orphan;
+pub mod own;
 pub mod procfs;
 mod restart;
 mod signals;

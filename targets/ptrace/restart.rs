@@ -5,6 +5,7 @@
 //! had left. A thread blocked in a call is left alone where that is possible at all.
 
 use super::Ptrace;
+use super::own;
 use super::procfs::{self, Whereabouts};
 use super::sys::{self, Pid, Tid};
 use super::thread::GiveBack;
@@ -53,16 +54,16 @@ fn when_entered(tid: Tid, number: i64) -> Option<u64> {
     limit_of(number)?;
     // The scheduler's clock is per CPU: read ours where the thread went to sleep.
     let (cpu, _) = procfs::cpu_and_policy(tid)?;
-    let home = sys::get_affinity().ok()?;
+    let home = own::get_affinity().ok()?;
     if home.has(cpu) {
-        sys::set_affinity(&sys::CpuSet::only(cpu)).ok()?;
+        own::set_affinity(&own::CpuSet::only(cpu)).ok()?;
     }
     std::thread::yield_now();
     let slept = procfs::last_ran_ns(tid);
     let ours = procfs::last_ran_ns(Tid(std::process::id() as i32));
-    let now = sys::now_ns();
+    let now = own::now_ns();
     // Failing to widen it again would only cost speed.
-    let _ = sys::set_affinity(&home);
+    let _ = own::set_affinity(&home);
     Some(now.saturating_sub(ours?.saturating_sub(slept?)))
 }
 
@@ -113,7 +114,7 @@ impl Ptrace {
         args: &[u64; 6],
         since: Option<u64>,
     ) -> Option<(GiveBack, u64)> {
-        let waited = sys::now_ns().saturating_sub(since?);
+        let waited = own::now_ns().saturating_sub(since?);
         let limit = limit_of(number)?;
         let (Limit::Millis(arg) | Limit::Timespec(arg)) = limit;
         let value = args[arg];

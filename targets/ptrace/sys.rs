@@ -8,8 +8,20 @@
 
 use crate::native::{self, REGSET_WORDS, Regs};
 use std::io;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use xol_arch::Addr;
+
+/// Request numbers of linux/ptrace.h; libc's have another type in each C library.
+mod request {
+    pub(super) const SEIZE: u32 = 0x4206;
+    pub(super) const INTERRUPT: u32 = 0x4207;
+    pub(super) const CONT: u32 = 0x7;
+    pub(super) const SYSCALL: u32 = 0x18;
+    pub(super) const SINGLESTEP: u32 = 0x9;
+    pub(super) const LISTEN: u32 = 0x4208;
+    pub(super) const DETACH: u32 = 0x11;
+    pub(super) const SETOPTIONS: u32 = 0x4200;
+    pub(super) const POKEUSER: u32 = 0x6;
+}
 
 /// A thread's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,14 +51,8 @@ pub const SYSCALL_STOP: i32 = libc::SIGTRAP | 0x80;
 pub const SI_KERNEL: i32 = 0x80;
 
 /// A siginfo_t as bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct SigInfo([u64; 16]);
-
-impl Default for SigInfo {
-    fn default() -> Self {
-        SigInfo([0; 16])
-    }
-}
 
 impl SigInfo {
     /// A siginfo with this signal, code and address and nothing else.
@@ -77,6 +83,19 @@ impl SigInfo {
     pub fn set_address(&mut self, at: Addr) {
         self.0[2] = at.0;
     }
+    /// Whether this is no signal but the stop of a stepped thread at the first instruction of a
+    /// handler: ptrace_notify(SIGTRAP) in the kernel's signal_setup_done().
+    #[must_use]
+    pub fn is_handler_entry(&self) -> bool {
+        self.signal() == libc::SIGTRAP && self.code() == libc::SIGTRAP
+    }
+    /// Whether it reports a step that ended at a system call's exit: user_single_step_report(),
+    /// TRAP_BRKPT on x86-64 and SI_USER from nobody elsewhere.
+    #[must_use]
+    pub fn is_step_over_call(&self) -> bool {
+        self.signal() == libc::SIGTRAP
+            && (self.code() == 1 || self.code() == libc::SI_USER && self.0[2] == 0)
+    }
     /// Whether the kernel raised it for what the thread itself did: a trap or a fault.
     #[must_use]
     pub fn is_synchronous(&self) -> bool {
@@ -103,7 +122,7 @@ pub enum Status {
     Killed(i32),
 }
 
-fn check(result: libc::c_long) -> io::Result<libc::c_long> {
+pub(super) fn check(result: libc::c_long) -> io::Result<libc::c_long> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
@@ -119,7 +138,7 @@ fn ptrace(request: u32, tid: Tid, addr: usize, data: usize) -> io::Result<()> {
 /// # Errors
 /// EPERM (ptrace(2), "Ptrace access mode checking", or already traced), ESRCH.
 pub fn seize(tid: Tid, options: i32) -> io::Result<()> {
-    ptrace(libc::PTRACE_SEIZE as u32, tid, 0, options as usize)
+    ptrace(request::SEIZE, tid, 0, options as usize)
 }
 
 /// PTRACE_INTERRUPT: asks for an [`EVENT_STOP`].
@@ -127,7 +146,7 @@ pub fn seize(tid: Tid, options: i32) -> io::Result<()> {
 /// # Errors
 /// ESRCH.
 pub fn interrupt(tid: Tid) -> io::Result<()> {
-    ptrace(libc::PTRACE_INTERRUPT as u32, tid, 0, 0)
+    ptrace(request::INTERRUPT, tid, 0, 0)
 }
 
 /// PTRACE_CONT, delivering `signal` (0: none).
@@ -135,7 +154,7 @@ pub fn interrupt(tid: Tid) -> io::Result<()> {
 /// # Errors
 /// ESRCH, if the thread is not stopped or gone.
 pub fn cont(tid: Tid, signal: i32) -> io::Result<()> {
-    ptrace(libc::PTRACE_CONT as u32, tid, 0, signal as usize)
+    ptrace(request::CONT, tid, 0, signal as usize)
 }
 
 /// PTRACE_SYSCALL: like [`cont`], until the next system call's entry or exit.
@@ -143,7 +162,7 @@ pub fn cont(tid: Tid, signal: i32) -> io::Result<()> {
 /// # Errors
 /// As for [`cont`].
 pub fn cont_to_syscall(tid: Tid, signal: i32) -> io::Result<()> {
-    ptrace(libc::PTRACE_SYSCALL as u32, tid, 0, signal as usize)
+    ptrace(request::SYSCALL, tid, 0, signal as usize)
 }
 
 /// PTRACE_SINGLESTEP.
@@ -151,7 +170,7 @@ pub fn cont_to_syscall(tid: Tid, signal: i32) -> io::Result<()> {
 /// # Errors
 /// As for [`cont`]; EIO where the machine has no single-step.
 pub fn step(tid: Tid, signal: i32) -> io::Result<()> {
-    ptrace(libc::PTRACE_SINGLESTEP as u32, tid, 0, signal as usize)
+    ptrace(request::SINGLESTEP, tid, 0, signal as usize)
 }
 
 /// PTRACE_LISTEN: leaves a thread in its group stop.
@@ -159,7 +178,7 @@ pub fn step(tid: Tid, signal: i32) -> io::Result<()> {
 /// # Errors
 /// ESRCH, EIO if it is not in one.
 pub fn listen(tid: Tid) -> io::Result<()> {
-    ptrace(libc::PTRACE_LISTEN as u32, tid, 0, 0)
+    ptrace(request::LISTEN, tid, 0, 0)
 }
 
 /// PTRACE_DETACH of a stopped thread, delivering `signal`.
@@ -167,7 +186,7 @@ pub fn listen(tid: Tid) -> io::Result<()> {
 /// # Errors
 /// As for [`cont`].
 pub fn detach(tid: Tid, signal: i32) -> io::Result<()> {
-    ptrace(libc::PTRACE_DETACH as u32, tid, 0, signal as usize)
+    ptrace(request::DETACH, tid, 0, signal as usize)
 }
 
 /// PTRACE_SETOPTIONS.
@@ -175,7 +194,7 @@ pub fn detach(tid: Tid, signal: i32) -> io::Result<()> {
 /// # Errors
 /// EPERM for PTRACE_O_SUSPEND_SECCOMP without CAP_SYS_ADMIN, EINVAL where it is not known.
 pub fn set_options(tid: Tid, options: i32) -> io::Result<()> {
-    ptrace(libc::PTRACE_SETOPTIONS as u32, tid, 0, options as usize)
+    ptrace(request::SETOPTIONS, tid, 0, options as usize)
 }
 
 /// PTRACE_GETREGSET into `to`; the length the kernel wrote, in bytes.
@@ -236,7 +255,7 @@ pub fn set_regs(tid: Tid, regs: &Regs) -> io::Result<()> {
 pub fn set_pc(tid: Tid, regs: &Regs, pc: Addr) -> io::Result<()> {
     use xol_arch::Regs as _;
     match native::USER_PC {
-        Some(offset) => ptrace(libc::PTRACE_POKEUSER as u32, tid, offset, pc.0 as usize),
+        Some(offset) => ptrace(request::POKEUSER, tid, offset, pc.0 as usize),
         None => {
             let mut regs = *regs;
             regs.set_pc(pc);
@@ -357,113 +376,6 @@ pub fn tgkill(pid: Pid, tid: Tid, signal: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// Binds this thread to one CPU, or to a whole set.
-///
-/// # Errors
-/// EINVAL where the cpuset does not have it.
-pub fn set_affinity(cpus: &CpuSet) -> io::Result<()> {
-    // SAFETY: the kernel reads `size_of_val` bytes of `cpus`.
-    let result =
-        unsafe { libc::sched_setaffinity(0, size_of_val(&cpus.0), (&raw const cpus.0).cast()) };
-    check(result.into()).map(drop)
-}
-
-/// The CPUs this thread may run on.
-///
-/// # Errors
-/// EINVAL on machines with more than 1024 CPUs.
-pub fn get_affinity() -> io::Result<CpuSet> {
-    let mut cpus = CpuSet([0; 16]);
-    // SAFETY: the kernel writes at most `size_of_val` bytes to `cpus`.
-    let result =
-        unsafe { libc::sched_getaffinity(0, size_of_val(&cpus.0), (&raw mut cpus.0).cast()) };
-    check(result.into()).map(|_| cpus)
-}
-
-/// A set of CPUs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CpuSet([u64; 16]);
-
-impl CpuSet {
-    /// Only `cpu`.
-    #[must_use]
-    pub fn only(cpu: usize) -> CpuSet {
-        let mut set = CpuSet([0; 16]);
-        if let Some(word) = set.0.get_mut(cpu / 64) {
-            *word = 1 << (cpu % 64);
-        }
-        set
-    }
-    /// Whether `cpu` is in it.
-    #[must_use]
-    pub fn has(&self, cpu: usize) -> bool {
-        self.0.get(cpu / 64).is_some_and(|word| word & 1 << (cpu % 64) != 0)
-    }
-}
-
-/// CLOCK_MONOTONIC in nanoseconds.
-#[must_use]
-pub fn now_ns() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the kernel writes one timespec.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}
-
-static CAUGHT: AtomicI32 = AtomicI32::new(0);
-static CAUGHT_FROM_TERMINAL: AtomicU32 = AtomicU32::new(0);
-
-extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    if signal == libc::SIGALRM {
-        return;
-    }
-    // SAFETY: SA_SIGINFO: the kernel passes a valid siginfo_t.
-    let code = unsafe { (*info).si_code };
-    if code == SI_KERNEL {
-        CAUGHT_FROM_TERMINAL.fetch_add(1, Ordering::Relaxed);
-    }
-    CAUGHT.store(signal, Ordering::Relaxed);
-}
-
-/// Catches SIGINT, SIGTERM, SIGHUP and SIGQUIT so that a wait ends with EINTR, and lets a timer
-/// end it every 100 ms: a signal that comes just before the wait is seen by then.
-///
-/// # Errors
-/// None in practice.
-pub fn catch_signals() -> io::Result<()> {
-    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGALRM] {
-        let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = on_signal;
-        // SAFETY: all-zero is a valid sigaction: no flags, an empty mask.
-        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-        action.sa_sigaction = handler as usize;
-        action.sa_flags = libc::SA_SIGINFO;
-        // SAFETY: the handler only stores to atomics.
-        let result = unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
-        check(result.into())?;
-    }
-    let tick = libc::timeval { tv_sec: 0, tv_usec: 100_000 };
-    let every = libc::itimerval { it_interval: tick, it_value: tick };
-    // SAFETY: the kernel reads one itimerval; the other pointer may be null.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_setitimer,
-            libc::ITIMER_REAL,
-            &raw const every,
-            std::ptr::null_mut::<libc::itimerval>(),
-        )
-    };
-    check(result).map(drop)
-}
-
-/// The last signal that asked us to end, and whether a terminal sent it (Ctrl-C: the program in
-/// the foreground has got it too); taken.
-#[must_use]
-pub fn take_caught() -> Option<(i32, bool)> {
-    let signal = CAUGHT.swap(0, Ordering::Relaxed);
-    let terminal = CAUGHT_FROM_TERMINAL.swap(0, Ordering::Relaxed) != 0;
-    (signal != 0).then_some((signal, terminal))
-}
-
 /// process_vm_readv(2) of one range: what the thread itself could read.
 ///
 /// # Errors
@@ -494,11 +406,4 @@ pub fn vm_write(pid: Pid, at: Addr, from: &[u8]) -> io::Result<()> {
     } else {
         Err(io::ErrorKind::WriteZero.into())
     }
-}
-
-/// The size of a page in bytes.
-#[must_use]
-pub fn page_size() -> u64 {
-    // SAFETY: a name, a number.
-    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 }
 }

@@ -50,6 +50,10 @@ pub enum Go {
     Step,
     /// With this signal.
     Deliver(SigInfo),
+    /// With this signal, as far as the first instruction of its handler: that is reported as an
+    /// [`Event::Signal`] with [`SigInfo::is_handler_entry`]. Without a handler, for one
+    /// instruction: [`Event::Stepped`].
+    DeliverStep(SigInfo),
 }
 
 impl Ptrace {
@@ -249,7 +253,7 @@ impl Ptrace {
 
     /// Brings a thread from an event inside its call to the call's exit: what is written to its
     /// registers before that, the call's own result overwrites.
-    fn to_syscall_exit(&mut self, tid: Tid) -> io::Result<()> {
+    fn leave_syscall(&mut self, tid: Tid) -> io::Result<()> {
         sys::cont_to_syscall(tid, 0)?;
         loop {
             match sys::wait(Whom::One(tid), false, true) {
@@ -265,7 +269,7 @@ impl Ptrace {
 
     fn exec_stop(&mut self, tid: Tid) -> io::Result<Event> {
         let pid = Pid(tid.0);
-        self.to_syscall_exit(tid)?;
+        self.leave_syscall(tid)?;
         // The other threads are gone, and the one that called has the leader's id now.
         self.threads.retain(|_, t| t.pid != pid);
         self.threads.insert(tid, Thread::new(tid, pid, State::Stopped));
@@ -314,7 +318,7 @@ impl Ptrace {
         self.flush_regs(tid)?;
         let thread = self.known(tid)?;
         let signal = match how {
-            Go::Deliver(info) => {
+            Go::Deliver(info) | Go::DeliverStep(info) => {
                 thread.watch.disturbed();
                 sys::set_siginfo(tid, &info)?;
                 info.signal()
@@ -328,7 +332,7 @@ impl Ptrace {
         let rejoin = std::mem::take(&mut thread.rejoin);
         let watched = matches!(thread.watch, Watch::Watched { .. }) || thread.give_back.is_some();
         match how {
-            Go::Step => sys::step(tid, 0)?,
+            Go::Step | Go::DeliverStep(_) => sys::step(tid, signal)?,
             _ if watched => sys::cont_to_syscall(tid, signal)?,
             _ => sys::cont(tid, signal)?,
         }

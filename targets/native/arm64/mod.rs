@@ -107,10 +107,11 @@ pub fn in_syscall(_: &Regs) -> bool {
     false
 }
 
-/// See [`in_syscall`].
+/// Whether a result says that the kernel may issue the call again: ERESTARTSYS, ERESTARTNOINTR,
+/// ERESTARTNOHAND, ERESTART_RESTARTBLOCK of linux/errno.h. Seen at a call's exit only.
 #[must_use]
-pub fn is_restart(_: i64) -> bool {
-    false
+pub fn is_restart(result: i64) -> bool {
+    matches!(result, -514..=-512 | -516)
 }
 
 /// Makes the thread issue again the call that ended with EINTR: its first argument is gone from
@@ -317,4 +318,24 @@ pub fn float(tid: Tid, n: usize) -> Option<u64> {
     let mut word = [0; 8];
     word.copy_from_slice(state.get(..size)?.get(16 * n..16 * n + 8)?);
     Some(u64::from_ne_bytes(word))
+}
+
+/// At the first instruction of a signal handler: the PC and stack pointer it will return to.
+#[must_use]
+pub fn saved_pc(machine: &mut Stopped<'_>) -> Option<(Addr, Addr)> {
+    use xol_arch::Regs as _;
+    let frame = machine.seen().sp().0;
+    let (mut pc, mut sp) = ([0; 8], [0; 8]);
+    machine.read(Addr(frame + FRAME_PC), &mut pc).ok()?;
+    machine.read(Addr(frame + (MCONTEXT + 256) as u64), &mut sp).ok()?;
+    Some((Addr(u64::from_ne_bytes(pc)), Addr(u64::from_ne_bytes(sp))))
+}
+
+/// Changes that PC to `to`, for a call whose instruction is at `site`.
+pub fn set_saved_pc(machine: &mut Stopped<'_>, to: Addr, site: Addr) {
+    use xol_arch::Regs as _;
+    let frame = machine.seen().sp().0;
+    // The kernel has just written the frame there.
+    let _ = machine.write(Addr(frame + FRAME_PC), &to.0.to_ne_bytes());
+    let _ = site;
 }

@@ -1,0 +1,124 @@
+//! What concerns xol's own process: its CPU, its clock, the signals that ask it to end.
+//!
+//! # Safety
+//! As in `sys`: every `unsafe` block is one libc call, and each pointer points to storage of the
+//! size the call reads or writes, visible in the same function.
+#![allow(unsafe_code)]
+
+use super::sys::{SI_KERNEL, check};
+use std::io;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+
+/// Binds this thread to one CPU, or to a whole set.
+///
+/// # Errors
+/// EINVAL where the cpuset does not have it.
+pub fn set_affinity(cpus: &CpuSet) -> io::Result<()> {
+    // SAFETY: the kernel reads `size_of_val` bytes of `cpus`.
+    let result =
+        unsafe { libc::sched_setaffinity(0, size_of_val(&cpus.0), (&raw const cpus.0).cast()) };
+    check(result.into()).map(drop)
+}
+
+/// The CPUs this thread may run on.
+///
+/// # Errors
+/// EINVAL on machines with more than 1024 CPUs.
+pub fn get_affinity() -> io::Result<CpuSet> {
+    let mut cpus = CpuSet([0; 16]);
+    // SAFETY: the kernel writes at most `size_of_val` bytes to `cpus`.
+    let result =
+        unsafe { libc::sched_getaffinity(0, size_of_val(&cpus.0), (&raw mut cpus.0).cast()) };
+    check(result.into()).map(|_| cpus)
+}
+
+/// A set of CPUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuSet([u64; 16]);
+
+impl CpuSet {
+    /// Only `cpu`.
+    #[must_use]
+    pub fn only(cpu: usize) -> CpuSet {
+        let mut set = CpuSet([0; 16]);
+        if let Some(word) = set.0.get_mut(cpu / 64) {
+            *word = 1 << (cpu % 64);
+        }
+        set
+    }
+    /// Whether `cpu` is in it.
+    #[must_use]
+    pub fn has(&self, cpu: usize) -> bool {
+        self.0.get(cpu / 64).is_some_and(|word| word & 1 << (cpu % 64) != 0)
+    }
+}
+
+/// CLOCK_MONOTONIC in nanoseconds.
+#[must_use]
+pub fn now_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+static CAUGHT: AtomicI32 = AtomicI32::new(0);
+static CAUGHT_FROM_TERMINAL: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    if signal == libc::SIGALRM {
+        return;
+    }
+    // SAFETY: SA_SIGINFO: the kernel passes a valid siginfo_t.
+    let code = unsafe { (*info).si_code };
+    if code == SI_KERNEL {
+        CAUGHT_FROM_TERMINAL.fetch_add(1, Ordering::Relaxed);
+    }
+    CAUGHT.store(signal, Ordering::Relaxed);
+}
+
+/// Catches SIGINT, SIGTERM, SIGHUP and SIGQUIT so that a wait ends with EINTR, and lets a timer
+/// end it every 100 ms: a signal that comes just before the wait is seen by then.
+///
+/// # Errors
+/// None in practice.
+pub fn catch_signals() -> io::Result<()> {
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGALRM] {
+        let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = on_signal;
+        // SAFETY: all-zero is a valid sigaction: no flags, an empty mask.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = handler as usize;
+        action.sa_flags = libc::SA_SIGINFO;
+        // SAFETY: the handler only stores to atomics.
+        let result = unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+        check(result.into())?;
+    }
+    let tick = libc::timeval { tv_sec: 0, tv_usec: 100_000 };
+    let every = libc::itimerval { it_interval: tick, it_value: tick };
+    // SAFETY: the kernel reads one itimerval; the other pointer may be null.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_setitimer,
+            libc::ITIMER_REAL,
+            &raw const every,
+            std::ptr::null_mut::<libc::itimerval>(),
+        )
+    };
+    check(result).map(drop)
+}
+
+/// The last signal that asked us to end, and whether a terminal sent it (Ctrl-C: the program in
+/// the foreground has got it too); taken.
+#[must_use]
+pub fn take_caught() -> Option<(i32, bool)> {
+    let signal = CAUGHT.swap(0, Ordering::Relaxed);
+    let terminal = CAUGHT_FROM_TERMINAL.swap(0, Ordering::Relaxed) != 0;
+    (signal != 0).then_some((signal, terminal))
+}
+
+/// The size of a page in bytes.
+#[must_use]
+pub fn page_size() -> u64 {
+    // SAFETY: a name, a number.
+    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 }
+}
