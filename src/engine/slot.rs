@@ -81,12 +81,15 @@ pub fn write_slot<A: Arch>(
             let mut later = Code::new();
             let gate = A::TRAP.len() as u64;
             A::relocate(text, at, plan, to.add(gate), &mut later)?;
-            let done = usize::from(relocated.done);
+            let mut done = usize::from(relocated.done);
             code.truncate(done);
             let mut fixup = A::Fixup::default();
             if traps {
+                // The copy alone: what corrects its traces is the fixup's, and comes behind the
+                // trap for a thread that nobody fixes up (x86-64 SYSCALL).
                 code.clear();
                 fixup = A::copy(text, at, plan, to, &mut code)?;
+                done = code.len();
             }
             append(&mut code, if traps { A::TRAP } else { A::NOP })?;
             append(&mut code, later.get(done..).unwrap_or(&[]))?;
