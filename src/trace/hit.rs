@@ -214,7 +214,10 @@ impl Session<'_> {
         let site = self.sites_mut(space).sites.get(number as usize).copied();
         let Some(site) = site else { return self.target.go(tid, Go::On) };
         match site.slot {
-            Some(slot) if pc == slot.at => return self.target.go(tid, Go::Step),
+            // An interrupted REP, or a copy of several instructions.
+            Some(slot) if slot.has(pc) && (pc == slot.at || slot.gate && pc < slot.gate_at()) => {
+                return self.target.go(tid, Go::Step);
+            }
             Some(slot) if slot.has(pc) && native::is_restart(native::result(&regs)) => {
                 // A signal interrupted the call and comes next; see `Session::on_signal`.
                 self.visits.entry(tid).or_default().in_call = Some(number);
