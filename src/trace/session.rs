@@ -109,7 +109,7 @@ impl<'a> Session<'a> {
 
     /// Starts or attaches, runs until the end, leaves everything as it was found.
     pub(super) fn run(&mut self) -> Result<Outcome, TraceError> {
-        xol_targets::ptrace::own::catch_signals().map_err(TraceError::Io)?;
+        xol_targets::ptrace::own::catch_signals(self.options.duration).map_err(TraceError::Io)?;
         let begun = self.begin();
         let result = begun.and_then(|()| self.main_loop());
         if matches!(

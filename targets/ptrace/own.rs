@@ -7,7 +7,8 @@
 
 use super::sys::{SI_KERNEL, check};
 use std::io;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use std::time::Duration;
 
 /// Binds this thread to one CPU, or to a whole set.
 ///
@@ -64,8 +65,10 @@ pub fn now_ns() -> u64 {
 
 static CAUGHT: AtomicI32 = AtomicI32::new(0);
 static CAUGHT_FROM_TERMINAL: AtomicU32 = AtomicU32::new(0);
+static TICKED: AtomicBool = AtomicBool::new(false);
 
 extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    TICKED.store(true, Ordering::Relaxed);
     if signal == libc::SIGALRM {
         return;
     }
@@ -78,11 +81,12 @@ extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c
 }
 
 /// Catches SIGINT, SIGTERM, SIGHUP and SIGQUIT so that a wait ends with EINTR, and lets a timer
-/// end it every 100 ms: a signal that comes just before the wait is seen by then.
+/// end it after `first` and then every 100 ms: a signal that comes just before the wait is seen by
+/// then.
 ///
 /// # Errors
 /// None in practice.
-pub fn catch_signals() -> io::Result<()> {
+pub fn catch_signals(first: Option<Duration>) -> io::Result<()> {
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGALRM] {
         let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = on_signal;
         // SAFETY: all-zero is a valid sigaction: no flags, an empty mask.
@@ -93,8 +97,13 @@ pub fn catch_signals() -> io::Result<()> {
         let result = unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
         check(result.into())?;
     }
-    let tick = libc::timeval { tv_sec: 0, tv_usec: 100_000 };
-    let every = libc::itimerval { it_interval: tick, it_value: tick };
+    let usec = |time: Duration| libc::timeval {
+        tv_sec: 0,
+        tv_usec: time.subsec_micros().max(1000).into(),
+    };
+    let tick = Duration::from_millis(100);
+    let first = first.unwrap_or(tick).min(tick);
+    let every = libc::itimerval { it_interval: usec(tick), it_value: usec(first) };
     // SAFETY: the kernel reads one itimerval; the other pointer may be null.
     let result = unsafe {
         libc::syscall(
@@ -105,6 +114,12 @@ pub fn catch_signals() -> io::Result<()> {
         )
     };
     check(result).map(drop)
+}
+
+/// Whether a signal or the timer has come since this was asked last.
+#[must_use]
+pub fn take_tick() -> bool {
+    TICKED.swap(false, Ordering::Relaxed)
 }
 
 /// The last signal that asked us to end, and whether a terminal sent it (Ctrl-C: the program in

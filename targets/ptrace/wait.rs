@@ -1,5 +1,6 @@
 //! Stops, and going on.
 
+use super::own;
 use super::procfs;
 use super::signals::{Action, Watch};
 use super::space::{Space, SpaceId};
@@ -66,10 +67,14 @@ impl Ptrace {
             return Ok(Event::Started(child));
         }
         loop {
+            // Also where stops never pause: then no wait is interrupted.
+            if own::take_tick() {
+                return Ok(Event::Tick);
+            }
             let (tid, status) = match self.next_status() {
                 Ok(Some(found)) => found,
                 Ok(None) => return Ok(Event::Tick),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Event::Tick),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
             match self.take(tid, status) {
