@@ -28,6 +28,8 @@ pub enum Build {
     Bits32,
     /// For arm64, static.
     Arm64,
+    /// On arm64, with guarded pages (BTI).
+    Guarded,
 }
 
 impl Build {
@@ -45,6 +47,10 @@ impl Build {
             Build::Bits32 => {
                 (gcc, &["-m32", "-nostdlib", "-ffreestanding", "-static", "-fno-pie", "-no-pie"])
             }
+            Build::Guarded => (
+                gcc,
+                &["-nostartfiles", "-DGUARDED", "-mbranch-protection=standard", "-Wl,-z,force-bti"],
+            ),
             Build::Arm64 => ("aarch64-linux-gnu-gcc", &["-static"]),
         }
     }

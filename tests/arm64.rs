@@ -1,0 +1,209 @@
+//! What the kernel's uprobes get wrong on arm64, right; and what only arm64 has.
+//!
+//! Runs on an arm64 machine; elsewhere in a guest: `cargo vm test arm64` (qemu/README.md).
+#![cfg(target_arch = "aarch64")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use xol_tests::programs::{Build, folder, program};
+use xol_tests::run::run;
+use xol_tests::xol::{Counted, command, count};
+
+const STRATEGIES: [&str; 4] = ["auto", "boost", "xol", "step"];
+
+/// The functions of `programs/arm64.c`, but for the landings.
+const FUNCTIONS: [&str; 22] = [
+    "ldr_d",
+    "ldr_s",
+    "ldr_x",
+    "ldr_w",
+    "ldrsw",
+    "prfm",
+    "ldr_q",
+    "adr",
+    "adrp",
+    "retaa",
+    "blraa",
+    "spoilt",
+    "exclusive",
+    "lse",
+    "sve",
+    "by_br_x1",
+    "by_br_x16",
+    "by_blr",
+    "by_ret",
+    "tag",
+    "load",
+    "copy",
+];
+
+/// A probe on each instruction of each of `functions`.
+fn everywhere(path: &Path, functions: &[&str]) -> Vec<String> {
+    let object = path.file_name().expect("a file").to_string_lossy();
+    functions.iter().map(|function| format!("{object}:{function}+*")).collect()
+}
+
+/// Hits, and strategy or reason, by function and distance.
+fn sites(counted: &Counted, path: &Path, function: &str) -> Vec<(u64, String)> {
+    let mut sites: BTreeMap<u64, (u64, String)> = BTreeMap::new();
+    for line in counted.lines.iter().filter(|l| l.symbol == function) {
+        assert_eq!(Path::new(&line.object).file_name(), path.file_name());
+        let how = line.reason.clone().unwrap_or_else(|| line.strategy.clone());
+        sites.insert(line.addr, (line.hits, how));
+    }
+    sites.into_values().collect()
+}
+
+/// Hits of the instructions of `function`, in order.
+fn hits(counted: &Counted, path: &Path, function: &str) -> Vec<u64> {
+    sites(counted, path, function).into_iter().map(|(hits, _)| hits).collect()
+}
+
+#[test]
+fn every_instruction_does_what_it_does_without_a_probe() {
+    let path = program("arm64", Build::Pie);
+    let alone = run(&path).finish();
+    assert!(
+        alone.out().starts_with("42 42.5 123456789abcdef0 fedcba98 fffffffffedcba98 7 "),
+        "{alone}"
+    );
+    for strategy in STRATEGIES {
+        let probes = everywhere(&path, &FUNCTIONS);
+        let counted = count(&["--strategy", strategy], &probes, &run(&path));
+        alone.assert_same(&counted.finished);
+        let rejects: BTreeSet<(String, usize)> =
+            counted.rejects().into_iter().map(|(reason, lines)| (reason, lines.len())).collect();
+        let expected = [("exclusive-sequence", 3), ("mops-sequence", 2)];
+        let expected = expected.map(|(reason, n)| (reason.to_owned(), n));
+        assert_eq!(rejects, BTreeSet::from(expected), "{}", counted.text);
+
+        for literal in ["ldr_d", "ldr_s", "ldr_x", "ldr_w", "ldrsw", "prfm", "ldr_q"] {
+            let first = &sites(&counted, &path, literal)[0];
+            // ldr_x is the function that BLRAA calls, too.
+            let times =
+                if literal == "ldr_x" && alone.out().contains("no pointer") { 1 } else { first.0 };
+            assert_eq!(*first, (times.max(1), "simulate".to_owned()), "{strategy}: {literal}");
+        }
+        if !alone.out().contains("no pointer authentication") {
+            assert_eq!(hits(&counted, &path, "retaa"), [5, 5], "{strategy}");
+            assert_eq!(hits(&counted, &path, "blraa"), [1; 9], "{strategy}");
+            assert_eq!(hits(&counted, &path, "ldr_x"), [2, 2], "{strategy}");
+            // The last is the one that faults, or hands the fault on.
+            assert_eq!(hits(&counted, &path, "spoilt"), [1, 1, 1], "{strategy}");
+        }
+        assert_eq!(hits(&counted, &path, "exclusive"), [100, 0, 0, 0, 100, 100], "{strategy}");
+        if !alone.out().contains("no SVE") {
+            assert_eq!(hits(&counted, &path, "sve"), [10; 8], "{strategy}");
+        }
+        if !alone.out().contains("no MTE") {
+            assert_eq!(hits(&counted, &path, "tag"), [5; 4], "{strategy}");
+            assert_eq!(hits(&counted, &path, "load"), [10, 5], "{strategy}");
+        }
+        if !alone.out().contains("no MOPS") {
+            assert_eq!(hits(&counted, &path, "copy"), [10, 0, 0, 10], "{strategy}");
+        }
+        assert_eq!(counted.lines.iter().map(|l| l.missed).sum::<u64>(), 0, "{}", counted.text);
+    }
+}
+
+#[test]
+fn branches_land_as_without_a_probe_on_guarded_pages() {
+    let path = program("arm64", Build::Guarded);
+    let landings = run(&path).arg("landings");
+    let alone = landings.finish();
+    // The processor has BTI: both verdicts are there.
+    assert!(alone.out().contains("br x1 to c: code 1, pc 1, address 1, type 3\n"), "{alone}");
+    assert!(alone.out().contains("br x1 to j: 1\n"), "{alone}");
+    for strategy in STRATEGIES {
+        let branches = everywhere(&path, &["by_br_x1", "by_br_x16", "by_blr", "by_ret"]);
+        // Landing pads as well, where they are met by branches that they accept.
+        let object = path.file_name().expect("a file").to_string_lossy();
+        let counted = count(&["--strategy", strategy], &branches, &landings);
+        alone.assert_same(&counted.finished);
+        for function in ["by_br_x1", "by_br_x16", "by_blr", "by_ret"] {
+            let hits = hits(&counted, &path, function);
+            assert_eq!(hits[..5], [5; 5], "{strategy}: {function}");
+        }
+        let pad = count(&["--strategy", strategy], &[format!("{object}:at_jc")], &landings);
+        alone.assert_same(&pad.finished);
+        assert_eq!(hits_of(&pad), [4], "{strategy}");
+    }
+}
+
+fn hits_of(counted: &Counted) -> Vec<u64> {
+    counted.lines.iter().map(|l| l.hits).collect()
+}
+
+#[test]
+fn an_exclusive_sequence_is_rejected_with_the_nearest_place() {
+    let path = program("arm64", Build::Pie);
+    let object = path.file_name().expect("a file").to_string_lossy();
+    // LDXR, what is behind it, STXR.
+    for distance in [4, 8, 12] {
+        let probe = format!("{object}:exclusive+{distance}");
+        let wrong = command(["count", &probe, "--"]).arg(&path).arg("exclusives").finish();
+        assert_eq!(wrong.code(), 125, "{wrong}");
+        let err = wrong.err();
+        assert!(err.contains("[exclusive-sequence]") && err.contains("nearest place"), "{wrong}");
+    }
+}
+
+#[test]
+fn two_seconds_of_sleep_stay_two_seconds() {
+    let begun = Instant::now();
+    let sleep = run("sleep").arg("2").start();
+    let pid = sleep.pid().to_string();
+    // It is asleep by then.
+    std::thread::sleep(Duration::from_millis(300));
+    let mut visits = 0;
+    while begun.elapsed() < Duration::from_millis(1700) {
+        let visit = command([
+            "count",
+            "libc:clock_nanosleep",
+            "libc:nanosleep",
+            "--duration",
+            "0.05",
+            "-p",
+            &pid,
+        ])
+        .finish();
+        assert_eq!(visit.code(), 0, "{visit}");
+        visits += 1;
+    }
+    assert_eq!(sleep.finish().code(), 0);
+    let took = begun.elapsed();
+    println!("{visits} visits, {took:?}");
+    assert!(visits > 2, "{visits}");
+    assert!((Duration::from_secs(2)..Duration::from_millis(2700)).contains(&took), "{took:?}");
+}
+
+#[test]
+fn a_process_of_32_bits_is_named() {
+    // ELF32, EM_ARM, one segment: `b .`
+    let mut elf = vec![0x7f, b'E', b'L', b'F', 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let mut half =
+        |values: &[u16]| values.iter().for_each(|v| elf.extend_from_slice(&v.to_le_bytes()));
+    half(&[2, 40, 1, 0, 0x54, 1, 52, 0, 0, 0, 0, 0x500, 52, 32, 1, 0, 0, 0]);
+    half(&[1, 0, 0, 0, 0, 1, 0, 1, 0x58, 0, 0x58, 0, 5, 0, 0x1000, 0, 0xfffe, 0xeaff]);
+    let path = folder().join("arm32");
+    std::fs::File::create(&path).expect("it is writable").write_all(&elf).expect("it is writable");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let target = run(&path).start();
+    let pid = target.pid().to_string();
+    std::thread::sleep(Duration::from_millis(300));
+    let attached = command(["count", "main", "-p", &pid]).finish();
+    assert_eq!(attached.code(), 125, "{attached}");
+    assert!(attached.err().contains("32-bit"), "{attached}");
+    let launched = command(["count", "main", "--"]).arg(&path).finish();
+    assert_eq!(launched.code(), 125, "{launched}");
+    assert!(launched.err().contains("32-bit"), "{launched}");
+    let _ = nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(target.pid().cast_signed()),
+        nix::sys::signal::Signal::SIGKILL,
+    );
+    assert_eq!(target.finish().status.code(), None);
+}
