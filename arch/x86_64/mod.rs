@@ -13,9 +13,12 @@
 //!
 //! # What a program can still see
 //!
-//! An x87 instruction that runs from a slot leaves the slot's address as the last instruction
-//! pointer, which FNSTENV, FNSAVE, FXSAVE and XSAVE store (on AMD only after an unmasked x87
-//! exception). PUSHF under hardware single-step pushes TF: `step` only.
+//! - An x87 instruction that runs from a slot leaves the slot's address as the last instruction
+//!   pointer, which FNSTENV, FNSAVE, FXSAVE and XSAVE store (on AMD only after an unmasked x87
+//!   exception).
+//! - A CALL through memory or a register that runs without the engine (relocated) leaves its
+//!   target in the eight bytes below the return address, and needs them to be there.
+//! - POPF that sets TF traps behind the jump back, not behind the next instruction.
 
 mod decode;
 #[cfg(feature = "text")]

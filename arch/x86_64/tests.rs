@@ -143,6 +143,35 @@ fn a_stepped_copy_does_not_show_the_trap_flag() {
 }
 
 #[test]
+fn both_breakpoints_are_traps() {
+    for (code, trap) in [
+        (&[0xcc][..], true),
+        (&[0xcc, 0x90], true),
+        (&[0xcd, 3], true),
+        (&[0xcd, 0x80], false),
+        (&[0xcd], false),
+        (&[3], false),
+        (&[], false),
+    ] {
+        assert_eq!(X86_64::is_trap(code), trap, "{code:02x?}");
+    }
+}
+
+/// From anywhere in a slot as far away as promised, in both directions.
+#[test]
+fn jumps_reach_as_far_as_promised() {
+    let reach = X86_64::JUMP_REACH as i64;
+    assert!(reach > 1 << 30);
+    for distance in [reach, -reach] {
+        for inside in [0, 127] {
+            let slot = AT.offset(distance);
+            X86_64::jump(slot.add(inside), AT.add(15), &mut Code::new()).unwrap();
+            X86_64::jump(AT.add(15), slot.add(inside), &mut Code::new()).unwrap();
+        }
+    }
+}
+
+#[test]
 fn jcc_becomes_long() {
     // je +0x10 at AT, run 0x1000 behind.
     let (code, done) = relocate(&[0x74, 0x10], AT.add(0x1000));

@@ -3,7 +3,7 @@
 use iced_x86::{Mnemonic, OpKind};
 use xol_arch::Addr;
 
-use super::{Hardware, TF, WINDOW, instructions, windows};
+use super::{Hardware, WINDOW, instructions, windows};
 use crate::cpu::{Case, End, Outcome, Way};
 use xol_arch::Strategy;
 
@@ -20,17 +20,6 @@ pub(super) fn excuse(
     let before = &case.state.regs;
     match way {
         Way::Near(Strategy::Simulate) => simulated(case, wanted, got),
-        // The hardware's own single-step: TF is pushed by PUSHF and kept in r11 by SYSCALL.
-        Way::Near(Strategy::Step) => match insn.mnemonic() {
-            Mnemonic::Pushf | Mnemonic::Pushfd | Mnemonic::Pushfq => {
-                forget(case, Addr(got.state.regs.rsp.wrapping_add(1)), 1, got);
-                forget(case, Addr(wanted.state.regs.rsp.wrapping_add(1)), 1, wanted);
-            }
-            Mnemonic::Syscall => {
-                got.state.regs.r11 &= !TF;
-            }
-            _ => {}
-        },
         // The relocated CALL r/m holds the target below the return address for a moment; a fault
         // there, or of a target that is not canonical, comes after the push.
         Way::Orphan
