@@ -143,7 +143,12 @@ impl Ptrace {
             (SYSCALL_STOP, _) => self.syscall_stop(tid).map(|()| None),
             (_, EVENT_STOP) => self.event_stop(tid, signal),
             (_, 0) => self.signal_stop(tid, signal).map(Some),
-            (_, libc::PTRACE_EVENT_EXEC) => self.exec_stop(tid).map(Some),
+            (_, libc::PTRACE_EVENT_EXEC) => {
+                // Not consumed, an exec by another thread than the first keeps ptrace(2) from
+                // finding it: the kernel takes the id for the old leader's.
+                sys::wait(Whom::One(tid), true, false)?;
+                self.exec_stop(tid).map(Some)
+            }
             (_, libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE) => {
                 self.clone_stop(tid)
             }
