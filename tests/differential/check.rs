@@ -24,7 +24,7 @@ pub struct Difference {
 /// The first difference.
 pub fn check<C: Cpu>(cpu: &mut C, case: &Case<C>) -> Result<Option<Vec<Way>>, Difference> {
     let site = case.layout.site;
-    let text = Text::new(site, &case.bytes);
+    let text = Text { guarded: case.layout.guarded, ..Text::new(site, &case.bytes) };
     let Ok(plan) = C::Arch::plan(&text, site, Rules::default()) else { return Ok(None) };
     let mut bench = Bench { cpu, case, text, plan };
     let in_place = [Placed { at: site, bytes: &case.bytes }];
@@ -71,9 +71,16 @@ impl<C: Cpu> Bench<'_, C> {
             Way::Near(Strategy::Boost) | Way::Orphan => {
                 let mut code = Code::new();
                 let site = layout.site;
-                let done = C::Arch::relocate(&self.text, site, &self.plan, layout.slot, &mut code)
-                    .map_err(|reject| format!("relocate: {reject}"))?
-                    .done;
+                let made = C::Arch::relocate(&self.text, site, &self.plan, layout.slot, &mut code);
+                let done = match made {
+                    Ok(relocated) => relocated.done,
+                    Err(reject)
+                        if way == Way::Orphan && self.cpu.refusals().contains(&reject.reason) =>
+                    {
+                        return Ok(None);
+                    }
+                    Err(reject) => return Err(format!("relocate: {reject}")),
+                };
                 let got = self.execute(layout.slot, &code, false);
                 Ok(got.map(|got| self.back_from(layout.slot, done, got)))
             }
@@ -140,7 +147,7 @@ impl<C: Cpu> Bench<'_, C> {
             return Ok(if got.pc() == slot { None } else { self.go_on(&got.state) });
         }
         let inside = got.pc().distance_from(slot);
-        if (1..code.len() as i64).contains(&inside) {
+        if (1..code.len() as i64).contains(&inside) && self.span() == self.plan.len {
             // A fault of a copy that needs a register: what it had is put back.
             let fault_pc = got.pc();
             got.state.regs = self.case.state.regs;
@@ -168,6 +175,11 @@ impl<C: Cpu> Bench<'_, C> {
         self.cpu.run(&self.case.layout, &placed, state, false)
     }
 
+    /// How many bytes of the site the copy stands for.
+    fn span(&self) -> u8 {
+        self.plan.copied.map_or(self.plan.len, |copied| copied.span)
+    }
+
     /// A thread that stopped in a slot, seen from outside.
     fn back_from(&self, slot: Addr, done: u8, mut got: Outcome<C>) -> Outcome<C> {
         let pc = got.pc();
@@ -175,7 +187,10 @@ impl<C: Cpu> Bench<'_, C> {
         let at = if pc == slot {
             site
         } else if pc == slot.add(done.into()) {
-            site.add(self.plan.len.into())
+            site.add(self.span().into())
+        } else if (1..i64::from(self.span())).contains(&pc.distance_from(slot)) {
+            // Inside a sequence that was copied as it is.
+            site.offset(pc.distance_from(slot))
         } else {
             return got;
         };

@@ -1,7 +1,7 @@
 //! What an architecture brings, and what a run leaves.
 
 use std::fmt;
-use xol_arch::{Addr, Arch, Regs, Strategy};
+use xol_arch::{Addr, Arch, Reason, Regs, Strategy};
 
 use crate::rng::Rng;
 
@@ -59,6 +59,8 @@ pub struct Layout {
     pub slot: Addr,
     /// A slot from which the data cannot be reached by a displacement.
     pub far_slot: Addr,
+    /// Whether the site's page is guarded (arm64 BTI).
+    pub guarded: bool,
 }
 
 /// An instruction and what it runs on.
@@ -106,6 +108,11 @@ pub trait Cpu: Sized + fmt::Debug + Clone + PartialEq {
 
     /// Whether hardware single-step can be asked for.
     fn can_step(&self) -> bool;
+
+    /// Why relocated code may be refused for what is otherwise simulated.
+    fn refusals(&self) -> &'static [Reason] {
+        &[]
+    }
 
     /// The plan row a case belongs to, for the counts.
     fn row(&self, case: &Case<Self>) -> String;

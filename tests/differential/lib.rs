@@ -6,7 +6,7 @@
 //! | [`cpu`] | what an architecture must bring: [`cpu::Cpu`], and what a run leaves |
 //! | [`check`] | the ways to run an instruction, and the comparison; written once |
 //! | [`run`] | many cases: counts by plan row, shrinking, the replay command |
-//! | `x86_64` | the processor at hand, in-process: signal frames in, signal frames out |
+//! | `x86_64`, `arm64` | the processor at hand, in-process: signal frames in and out |
 //!
 //! Nothing is emulated and nothing is stepped by a debugger: a case enters the tested code by
 //! `rt_sigreturn` with all registers chosen, and leaves it by the trap or fault it runs into,
@@ -15,6 +15,8 @@
 //! A case is a pair of numbers, the seed and the case's own; both generators start from them, so
 //! that one line repeats it.
 
+#[cfg(target_arch = "aarch64")]
+pub mod arm64;
 pub mod check;
 pub mod cpu;
 pub mod rng;

@@ -23,6 +23,8 @@ fn main() -> ExitCode {
     let outcome = match options.arch.as_str() {
         #[cfg(target_arch = "x86_64")]
         "x86_64" => go(&mut xol_differential::x86_64::Hardware::open(), &options),
+        #[cfg(target_arch = "aarch64")]
+        "arm64" => go(&mut xol_differential::arm64::Hardware::open(), &options),
         other => Err(format!("{other} cannot be run on this machine")),
     };
     match outcome {

@@ -26,11 +26,17 @@ pub use xstate::Vectors;
 /// between its site and its slot. The lower halves of one are nothing in the other,
 /// and no distance is a power of two: what random registers add up to is mapped nowhere.
 const LAYOUTS: [Layout; 2] = [
-    Layout { site: Addr(0x2345_6800), slot: Addr(0x2746_1400), far_slot: Addr(0x7_1234_5100) },
+    Layout {
+        site: Addr(0x2345_6800),
+        slot: Addr(0x2746_1400),
+        far_slot: Addr(0x7_1234_5100),
+        guarded: false,
+    },
     Layout {
         site: Addr(0x5a5a_6789_a800),
         slot: Addr(0x5a5a_638b_1400),
         far_slot: Addr(0x5a62_0123_4100),
+        guarded: false,
     },
 ];
 
