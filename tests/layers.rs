@@ -11,6 +11,7 @@ const UNSAFE_ISLANDS: &[&str] = &[
     // mmap for a mapping that nobody looks into
     "tests/launch.rs",
     // signal frames as doors into the code under test
+    "tests/differential/arm64/enter.rs",
     "tests/differential/x86_64/enter.rs",
     // bpf(2)
     "tests/uprobes/bpf.rs",

@@ -23,3 +23,8 @@ pub mod rng;
 pub mod run;
 #[cfg(target_arch = "x86_64")]
 pub mod x86_64;
+
+#[cfg(target_arch = "aarch64")]
+pub use arm64::Hardware;
+#[cfg(target_arch = "x86_64")]
+pub use x86_64::Hardware;

@@ -1,7 +1,9 @@
-//! `differential --arch x86_64 [--seed N] [--states N | --seconds N | --case N]`
+//! `differential --arch ARCH [--seed N] [--states N | --seconds N | --case N]`
 
 use std::process::ExitCode;
 use std::time::Duration;
+use xol_arch::Arch;
+use xol_differential::Hardware;
 use xol_differential::cpu::Cpu;
 use xol_differential::run::{Until, replay, run};
 
@@ -21,10 +23,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let outcome = match options.arch.as_str() {
-        #[cfg(target_arch = "x86_64")]
-        "x86_64" => go(&mut xol_differential::x86_64::Hardware::open(), &options),
-        #[cfg(target_arch = "aarch64")]
-        "arm64" => go(&mut xol_differential::arm64::Hardware::open(), &options),
+        name if name == <Hardware as Cpu>::Arch::NAME => go(&mut Hardware::open(), &options),
         other => Err(format!("{other} cannot be run on this machine")),
     };
     match outcome {

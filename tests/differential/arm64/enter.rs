@@ -58,6 +58,7 @@ impl CodePage {
 const PAGE: usize = 4096;
 const PROT_BTI: c_int = 0x10;
 const PR_SVE_SET_VL: c_int = 50;
+const HWCAP_PACA: u64 = 1 << 30;
 const SIGNALS: [c_int; 6] =
     [libc::SIGTRAP, libc::SIGSEGV, libc::SIGILL, libc::SIGFPE, libc::SIGBUS, libc::SIGALRM];
 
@@ -355,5 +356,5 @@ pub(super) fn sign(pointer: u64, modifier: u64, key_b: bool) -> u64 {
 /// Whether pointers can be signed.
 pub(super) fn has_pauth() -> bool {
     // SAFETY: reads the auxiliary vector.
-    unsafe { libc::getauxval(libc::AT_HWCAP) & libc::HWCAP_PACA != 0 }
+    unsafe { libc::getauxval(libc::AT_HWCAP) & HWCAP_PACA != 0 }
 }

@@ -37,27 +37,45 @@ pub(super) fn plan(words: &[u8], layout: &Layout) -> Option<Plan<Arm64>> {
 /// A random instruction, or a sequence, that may be run in this process.
 pub(super) fn random(rng: &mut Rng, layout: &Layout, corpus: &[u32]) -> Option<Vec<u32>> {
     let bits = rng.next() as u32;
-    let word = match rng.below(32) {
-        0..=2 => *rng.choose(corpus),
-        3 => offset(rng, 0x1400_0000 | bits & 1 << 31, 0, 26), // B, BL
-        4 | 5 => offset(rng, 0x5400_0000 | bits & 0x1f, 5, 19), // B.cond, BC.cond
-        6 => offset(rng, 0x3400_0000 | bits & 0x8100_001f, 5, 19), // CBZ, CBNZ
-        7 => offset(rng, 0x3600_0000 | bits & 0x81f8_001f, 5, 14), // TBZ, TBNZ
-        8 if rng.one_in(8) => offset(rng, 0x7400_0000 | bits & 0x81ff_c01f, 5, 9), // CB
-        8..=10 => 0x1000_0000 | bits & 0xe0ff_ffff,            // ADR, ADRP
-        11 | 12 => return Some(near_literal(rng, bits)),
-        13..=15 => literal(rng, bits),
-        16 => 0xd61f_0000 | bits & 0x3e0,
-        17 => 0xd63f_0000 | bits & 0x3e0,
-        18 => 0xd65f_0000 | bits & 0x3e0,
-        19..=21 => signed(rng, bits),
-        22 if rng.one_in(8) => 0xd400_0001,
-        22 if rng.one_in(8) => return Some(rng.choose(&MOPS).to_vec()),
-        22 => 0xd500_0000 | bits & 0x003f_ffff,
-        _ => bits,
+    let word = match rng.below(64) {
+        0..=3 => *rng.choose(corpus),
+        4..=6 => offset(rng, 0x1400_0000 | bits & 1 << 31, 0, 26), // B, BL
+        7..=9 => offset(rng, 0x5400_0000 | bits & 0x1f, 5, 19),    // B.cond, BC.cond
+        10 | 11 => offset(rng, 0x3400_0000 | bits & 0x8100_001f, 5, 19), // CBZ, CBNZ
+        12 | 13 => offset(rng, 0x3600_0000 | bits & 0x81f8_001f, 5, 14), // TBZ, TBNZ
+        14 => offset(rng, 0x7400_0000 | bits & 0x81ff_c01f, 5, 9), // CB
+        15..=18 => 0x1000_0000 | bits & 0xe0ff_ffff,               // ADR, ADRP
+        19..=23 => return Some(near_literal(rng, bits)),
+        24..=28 => literal(rng, bits),
+        29 => 0xd61f_0000 | bits & 0x3e0,
+        30 => 0xd61f_0200 | bits & 0x20, // BR by x16 and x17
+        31 => 0xd63f_0000 | bits & 0x3e0,
+        32 | 33 => 0xd65f_0000 | bits & 0x3e0,
+        34..=38 => signed(rng, bits),
+        39 => 0xd400_0001,
+        40 => return Some(rng.choose(&MOPS).to_vec()),
+        41..=43 => 0xd500_0000 | bits & 0x003f_ffff,
+        _ => plain(rng, layout),
     };
     let plan = plan(&word.to_le_bytes(), layout)?;
     may_run(word, &plan).then_some(vec![word])
+}
+
+/// Something that runs anywhere: the groups as often as each other, whatever their size.
+fn plain(rng: &mut Rng, layout: &Layout) -> u32 {
+    // Bits 28 to 25 of SVE, SME, data processing and memory.
+    let group = *rng.choose(&[
+        0b0000, 0b0010, 0b1000, 0b1001, 0b0100, 0b0110, 0b1100, 0b1110, 0b0101, 0b1101, 0b0111,
+        0b1111,
+    ]);
+    let mut word = 0;
+    for _ in 0..32 {
+        word = rng.next() as u32 & !(0xf << 25) | group << 25;
+        if plan(&word.to_le_bytes(), layout).is_some_and(|plan| plan.copied.is_some()) {
+            break;
+        }
+    }
+    word
 }
 
 /// With an offset at bit `low` that stays in the page mostly, and is never nothing.
