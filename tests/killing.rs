@@ -9,6 +9,9 @@ use nix::unistd::Pid;
 
 use crate::xol::command;
 
+/// How long a run may take from call to call.
+const LIMIT: Duration = Duration::from_secs(20);
+
 /// When it dies.
 #[derive(Clone, Copy, Debug)]
 pub enum Death {
@@ -71,11 +74,20 @@ fn counted(words: &[String], last: Option<u64>) -> (End, u64) {
     kill(leader, Signal::SIGCONT).expect("our child");
     let mut calls = 0;
     let mut running = false;
+    let begun = Instant::now();
     // Each thread stops at both ends of a call.
     let mut inside = std::collections::BTreeSet::new();
     loop {
-        let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
+        let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD | WaitPidFlag::WNOHANG;
         let (tid, signal) = match waitpid(None, Some(flags)) {
+            Ok(WaitStatus::StillAlive) => {
+                if begun.elapsed() > LIMIT {
+                    kill(leader, Signal::SIGKILL).expect("our child");
+                    panic!("xol {words:?} still runs after {LIMIT:?} and {calls} calls");
+                }
+                std::thread::sleep(Duration::from_micros(20));
+                continue;
+            }
             Ok(WaitStatus::PtraceSyscall(tid)) => {
                 if running && !inside.remove(&tid) {
                     inside.insert(tid);

@@ -143,15 +143,15 @@ impl Session<'_> {
         };
         let traps = matches!(site.strategy, Strategy::Xol | Strategy::Step);
         if held.is_none() && traps && site.fixup == Default::default() {
-            // What is behind the trap leads back, also should we die now.
+            // What is behind the trap leads back, also should we die now: it is still inside.
             self.target.stopped(tid)?.set_pc(next);
         } else {
             self.finish(tid, &site, &before)?;
+            self.target.set_slot(tid, None);
         }
         if !traps {
             self.close_gate(space, &site)?;
         }
-        self.target.set_slot(tid, None);
         self.deliver_held(tid, held)
     }
 

@@ -67,10 +67,14 @@ PROBED long returns_deep(long n)
 	return below + 2;
 }
 
-static void check(long have, long want)
+#define check(have, want) check_at(#have, have, want, errno)
+
+static void check_at(const char *what, long have, long want, int error)
 {
-	if (have != want)
+	if (have != want) {
 		wrong++;
+		fprintf(stderr, "%s: %ld instead of %ld, errno %d\n", what, have, want, error);
+	}
 }
 
 static void round_of(long n)
