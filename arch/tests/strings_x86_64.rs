@@ -208,7 +208,11 @@ const DISAGREEMENTS: &[(Kind, &[&str], &str)] = &[
         "VIA's PadLock with more prefixes; an illegal opcode elsewhere",
     ),
     (Kind::OnlyOurs, &["bsr", "bsf"], "prefix F2, which means nothing here"),
-    (Kind::OnlyOurs, &["vpcmpistri", "vpcmpestri"], "VEX.W, which is ignored in 64-bit mode"),
+    (
+        Kind::OnlyOurs,
+        &["vpcmpistri", "vpcmpestri", "vpinsrb"],
+        "VEX.W, which is ignored in 64-bit mode",
+    ),
     (
         Kind::Length,
         &["ret", "retw", "retq", "bnd", "rep", "repz", "repnz"],
@@ -249,6 +253,9 @@ fn stricter(bytes: &[u8]) -> Option<&'static str> {
         [0x62, ..] => Some("reserved EVEX fields: L'L = 3, z without a mask or with a store"),
         [0xc4, ..] => Some("gathers whose registers are the same"),
         [0x0f, 0xa6 | 0xa7, ..] => Some("VIA's PadLock without REP"),
+        [0x8f, ..] => {
+            Some("LWP, which records its own address and which no processor has any more")
+        }
         [0x0f, 0xae, ..] => Some("rm is not 0 where the manual wants it so"),
         _ => None,
     }
