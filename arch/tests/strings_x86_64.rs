@@ -204,7 +204,7 @@ const DISAGREEMENTS: &[(Kind, &[&str], &str)] = &[
     (Kind::OnlyOurs, &["movsxd"], "63 without REX.W moves 32 bits"),
     (
         Kind::OnlyOurs,
-        &["rep", "repz", "repnz", "addr32"],
+        &["rep", "repz", "repnz", "addr32", "xstore"],
         "VIA's PadLock with more prefixes; an illegal opcode elsewhere",
     ),
     (Kind::OnlyOurs, &["bsr", "bsf"], "prefix F2, which means nothing here"),
