@@ -67,11 +67,13 @@ PROBED long returns_deep(long n)
 	return below + 2;
 }
 
-#define check(have, want) check_at(#have, have, want, errno)
+#define check(have, want) check_at(#have, have, want)
 
-static void check_at(const char *what, long have, long want, int error)
+static void check_at(const char *what, long have, long want)
 {
 	if (have != want) {
+		int error = errno;
+
 		wrong++;
 		fprintf(stderr, "%s: %ld instead of %ld, errno %d\n", what, have, want, error);
 	}
