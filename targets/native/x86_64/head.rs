@@ -81,10 +81,33 @@ xol_ranges:
     jz 50f
     mov [rdx + 168], rax
     ret
-50: // No copy: put the original byte back and run in place.
+50: // No copy: put the original byte back and run in place. Through /proc/self/mem, which needs
+    // no change of protection that another thread here could undo in between.
     mov r8, rdx
     mov r9, rcx
-    mov rdi, rcx
+    lea rdi, [rip + xol_mem]
+    mov esi, 0x80001
+    xor edx, edx
+    mov eax, 2
+    syscall
+    test eax, eax
+    js 60f
+    mov edi, eax
+    lea rsi, [r10 + 16]
+    mov edx, 1
+    push r10
+    mov r10, r9
+    mov eax, 18
+    syscall
+    pop r10
+    push rax
+    mov eax, 3
+    syscall
+    pop rax
+    cmp eax, 1
+    je 70f
+60: // Without /proc the page stays writable, for the same reason.
+    mov rdi, r9
     and rdi, -4096
     mov esi, 4096
     mov edx, 7
@@ -94,11 +117,10 @@ xol_ranges:
     jnz 80f
     mov al, [r10 + 16]
     mov [r9], al
-    mov edx, 5
-    mov eax, 10
-    syscall
-    mov [r8 + 168], r9
+70: mov [r8 + 168], r9
     ret
+xol_mem:
+    .asciz "/proc/self/mem"
 80: // Not ours: what the program would have got without a handler.
     cmp qword ptr [rip + xol_ignored], 0
     jne 90f
