@@ -111,6 +111,13 @@ impl<A: Arch> Plan<A> {
         set
     }
 
+    /// How many bytes of the site are behind a thread whose copy has run: the instruction, or
+    /// the whole sequence that was copied.
+    #[must_use]
+    pub fn span(&self) -> u8 {
+        self.copied.map_or(self.len, |copied| copied.span)
+    }
+
     /// `copy` or `simulate`: the word reports use for what happens to the instruction.
     #[must_use]
     pub fn word(&self) -> &'static str {

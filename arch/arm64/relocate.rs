@@ -60,7 +60,7 @@ pub(super) fn fixup<M: Machine<Arm64>>(
     let regs = machine.regs();
     match fixup {
         Fixup::None => {
-            let span = plan.copied.map_or(plan.len, |copied| copied.span);
+            let span = plan.span();
             regs.set_pc(at.add(span.into()));
         }
         Fixup::Branch { register, call, btype } => {

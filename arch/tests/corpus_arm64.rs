@@ -155,7 +155,7 @@ fn relocates(text: &Text<'_>, at: Addr, plan: &Plan<Arm64>) -> Result<(), String
     if let Some(tail) = code.get(done..).filter(|tail| !tail.is_empty()) {
         let word = tail.first_chunk().map_or(0, |&bytes| u32::from_le_bytes(bytes));
         let target = slot.add(done as u64).offset(i64::from((word << 6) as i32 >> 4));
-        let span = plan.copied.map_or(plan.len, |copied| copied.span);
+        let span = plan.span();
         if word >> 26 != 0b00_0101 || tail.len() != 4 || target != at.add(span.into()) {
             return Err(format!("goes on at {target}"));
         }

@@ -178,7 +178,7 @@ impl Session<'_> {
         let plain = site.fixup == Default::default();
         if plain || Native::fixup(site.fixup, site.addr, &site.plan, before, &mut machine).is_err()
         {
-            machine.set_pc(site.addr.add(u64::from(site.plan.len)));
+            machine.set_pc(site.addr.add(site.plan.span().into()));
         }
         Ok(())
     }

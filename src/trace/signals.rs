@@ -73,7 +73,7 @@ impl Session<'_> {
                 && slot.has(pc)
             {
                 let again = pc == slot.at;
-                let to = if again { site.addr } else { site.addr.add(u64::from(site.plan.len)) };
+                let to = if again { site.addr } else { site.addr.add(site.plan.span().into()) };
                 native::set_saved_pc(&mut machine, to, site.addr);
                 if again && site.armed {
                     self.target.set_retry(tid, Some((site.addr, sp)));
@@ -167,15 +167,21 @@ impl Session<'_> {
     /// The copy faulted: the program sees the fault where its own instruction is.
     fn fault(&mut self, tid: Tid, site: &Site<Native>, mut info: SigInfo) -> io::Result<()> {
         let slot = site.slot.map_or(site.addr, |s| s.at);
-        let sp = {
+        let (pc, at, sp) = {
             let mut machine = self.target.stopped(tid)?;
-            machine.set_pc(site.addr);
-            machine.seen().sp()
+            let pc = machine.seen().pc();
+            // In a sequence that was copied whole (arm64 MOPS) each instruction has its place.
+            let whole = site.plan.span() > site.plan.len;
+            let at = if whole { site.addr.offset(pc.distance_from(slot)) } else { site.addr };
+            machine.set_pc(at);
+            (pc, at, machine.seen().sp())
         };
-        if info.address() == slot {
-            info.set_address(site.addr);
+        if info.address() == pc {
+            info.set_address(at);
         }
-        self.target.set_retry(tid, Some((site.addr, sp)));
+        if at == site.addr {
+            self.target.set_retry(tid, Some((site.addr, sp)));
+        }
         let visit = self.visits.entry(tid).or_default();
         (visit.site, visit.stepping) = (None, false);
         self.target.set_slot(tid, None);

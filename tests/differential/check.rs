@@ -147,7 +147,7 @@ impl<C: Cpu> Bench<'_, C> {
             return Ok(if got.pc() == slot { None } else { self.go_on(&got.state) });
         }
         let inside = got.pc().distance_from(slot);
-        if (1..code.len() as i64).contains(&inside) && self.span() == self.plan.len {
+        if (1..code.len() as i64).contains(&inside) && self.plan.span() == self.plan.len {
             // A fault of a copy that needs a register: what it had is put back.
             let fault_pc = got.pc();
             got.state.regs = self.case.state.regs;
@@ -175,11 +175,6 @@ impl<C: Cpu> Bench<'_, C> {
         self.cpu.run(&self.case.layout, &placed, state, false)
     }
 
-    /// How many bytes of the site the copy stands for.
-    fn span(&self) -> u8 {
-        self.plan.copied.map_or(self.plan.len, |copied| copied.span)
-    }
-
     /// A thread that stopped in a slot, seen from outside.
     fn back_from(&self, slot: Addr, done: u8, mut got: Outcome<C>) -> Outcome<C> {
         let pc = got.pc();
@@ -187,8 +182,8 @@ impl<C: Cpu> Bench<'_, C> {
         let at = if pc == slot {
             site
         } else if pc == slot.add(done.into()) {
-            site.add(self.span().into())
-        } else if (1..i64::from(self.span())).contains(&pc.distance_from(slot)) {
+            site.add(self.plan.span().into())
+        } else if (1..i64::from(self.plan.span())).contains(&pc.distance_from(slot)) {
             // Inside a sequence that was copied as it is.
             site.offset(pc.distance_from(slot))
         } else {
