@@ -81,7 +81,9 @@ impl Session<'_> {
         }
         match self.target.stop(tid, PATIENCE) {
             Ok(true) => {
-                let out = self.move_out(tid)?;
+                // A trap that was taken just before the stop is still on its way: its signal must
+                // come while we are there.
+                let out = !trap_on_its_way(tid) && self.move_out(tid)?;
                 if out {
                     if let Some(info) = self.target.take_held(tid)
                         && let Some(pid) = self.target.thread(tid).map(|t| t.pid)
@@ -152,6 +154,12 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+fn trap_on_its_way(tid: Tid) -> bool {
+    const TRAP: u64 = 1 << (super::hit::libc_signal::TRAP - 1);
+    let status = xol_targets::ptrace::procfs::status(tid);
+    status.is_ok_and(|s| s.pending & !s.blocked & TRAP != 0)
 }
 
 fn state_of(tid: Tid) -> char {
