@@ -125,10 +125,8 @@ fn direct(decoded: &Decoded<'_>, at: Addr) -> Verdict {
         Mnemonic::Loop => Effect::Loop { zero_flag: None, narrow, by, len },
         Mnemonic::Loope => Effect::Loop { zero_flag: Some(true), narrow, by, len },
         Mnemonic::Loopne => Effect::Loop { zero_flag: Some(false), narrow, by, len },
-        _ if insn.is_jcc_short_or_near() => {
-            Effect::JumpIf { condition: condition(decoded)?, by, len }
-        }
-        _ => return Err(Reason::Undecodable),
+        // Jcc, or nothing that is known: the opcode tells.
+        _ => Effect::JumpIf { condition: condition(decoded)?, by, len },
     };
     Ok((Some(effect), None))
 }

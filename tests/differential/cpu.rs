@@ -117,6 +117,11 @@ pub trait Cpu: Sized + fmt::Debug + Clone + PartialEq {
     /// The plan row a case belongs to, for the counts.
     fn row(&self, case: &Case<Self>) -> String;
 
+    /// The rows that a run of some seconds must reach, where they can be listed.
+    fn rows(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Takes out of both what may differ by `way` without being wrong; each with its reason in
     /// the implementation.
     fn excuse(

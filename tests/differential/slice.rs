@@ -8,10 +8,17 @@ use xol_differential::cpu::Cpu;
 use xol_differential::run::{Until, run};
 
 fn main() -> ExitCode {
-    match run(&mut Hardware::open(), 1, Until::Time(Duration::from_secs(20))) {
+    let mut hardware = Hardware::open();
+    match run(&mut hardware, 1, Until::Time(Duration::from_secs(20))) {
         Ok(counts) => {
             println!("{counts}");
-            ExitCode::SUCCESS
+            let missing = |row: &&str| !counts.rows.contains_key(*row);
+            let missing: Vec<_> = hardware.rows().iter().copied().filter(missing).collect();
+            if missing.is_empty() {
+                return ExitCode::SUCCESS;
+            }
+            eprintln!("no case of: {missing:?}");
+            ExitCode::FAILURE
         }
         Err(failure) => {
             eprintln!("{failure}");

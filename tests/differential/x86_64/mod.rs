@@ -140,6 +140,10 @@ impl Cpu for Hardware {
         instructions::row(&case.bytes, case.layout.site)
     }
 
+    fn rows(&self) -> &'static [&'static str] {
+        instructions::ROWS
+    }
+
     fn excuse(
         &self,
         case: &Case<Self>,
