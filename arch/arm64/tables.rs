@@ -227,6 +227,8 @@ fn truncated_and_misaligned_sites_are_rejected() {
         assert_eq!(reject.nearest, Some(Addr(at & !3)));
     }
     assert_eq!(Arm64::length(&text, Addr(0x1000)), Ok(4));
+    let hole = Text::new(Addr(0x1000), &[0xff; 4]);
+    assert_eq!(Arm64::length(&hole, hole.base), Err(Reason::Undecodable.into()));
     assert_eq!(Arm64::length(&text, Addr(0x1004)), Err(Reason::Truncated.into()));
     // In the last page of all there is no overflow.
     let last = Text::new(Addr(0u64.wrapping_sub(4)), &bytes[..4]);

@@ -434,6 +434,9 @@ fn jumps_reach_128_mib() {
     assert_eq!(jump(8), Ok(0x1400_0002_u32.to_le_bytes().to_vec()));
     assert_eq!(jump(-(1 << 27)), Ok(0x1600_0000_u32.to_le_bytes().to_vec()));
     assert_eq!(jump((1 << 27) - 4), Ok(0x15ff_ffff_u32.to_le_bytes().to_vec()));
+    // From the far end of a slot too.
+    let reach = Arm64::JUMP_REACH as i64;
+    assert!([reach + 128, -reach - 128].into_iter().all(|by| jump(by).is_ok()));
     for by in [1 << 27, -(1 << 27) - 4, 2, i64::MIN] {
         assert_eq!(jump(by), Err(Reason::OutOfReach), "{by}");
     }

@@ -2,6 +2,12 @@
 //!
 //! The tables are text: one bit picture a line, the encoding class above it. They are read at
 //! compile time into rows ordered by the first byte, so that a look-up compares a few rows.
+//!
+//! They were made from two sources that had to agree: the fixed bits of each instruction in
+//! Arm's machine-readable specification, cut into smaller pictures until LLVM's decoder, asked
+//! about each of the 2^32 words, decoded every word of every picture. What a newer revision
+//! adds, what LLVM takes for CONSTRAINED UNPREDICTABLE and the specification leaves out (fields
+//! that should be ones or zeros), and what only one of them knows is in none.
 
 /// `word & mask == value`.
 #[derive(Clone, Copy)]
