@@ -1,7 +1,8 @@
 // Threads that wait in every way that a stop can disturb, until stdin ends. Each prints whether
 // all its waits had the right result and lasted as long as they should.
 //
-// Arguments: the tolerance of a wait in milliseconds.
+// Arguments: the tolerance of a wait in milliseconds; `blocked` if the threads that run probed code
+// block SIGTRAP, else they raise it.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/futex.h>
@@ -28,6 +29,7 @@ enum { TIMEOUT_MS = 400, EVENT_MS = 150 };
 static atomic_int over;
 static atomic_long ticks, traps, raised;
 static double tolerance;
+static int blocked;
 static volatile int futex_word;
 
 PROBED long work(long n)
@@ -256,21 +258,21 @@ static void *posts(void *arg)
 
 static long wrong_results, masks_lost;
 
-// Runs probed code all the time; even ones handle SIGTRAP, odd ones block it.
+// Runs probed code all the time.
 static void *works(void *arg)
 {
 	long id = (long)arg;
 	sigset_t mask;
 
 	sigemptyset(&mask);
-	if (id % 2)
+	if (blocked)
 		sigaddset(&mask, SIGTRAP);
 	pthread_sigmask(SIG_SETMASK, &mask, NULL);
 	for (long i = 0; !over; i++) {
 		if (work(i) != i * 7 + 3)
 			wrong_results++;
 		if (i % 64 == 0) {
-			if (id % 2 == 0 && i % 256 == 0) {
+			if (!blocked && id % 2 == 0 && i % 256 == 0) {
 				raised++;
 				raise(SIGTRAP);
 			}
@@ -313,6 +315,7 @@ int main(int argc, char **argv)
 	char byte;
 
 	tolerance = argc > 1 ? atof(argv[1]) : 100;
+	blocked = argc > 2;
 	semaphores = semget(IPC_PRIVATE, 1, 0600);
 	event_fd = eventfd(0, EFD_NONBLOCK);
 	poll_fd = eventfd(0, EFD_NONBLOCK);
