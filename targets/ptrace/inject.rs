@@ -49,6 +49,25 @@ impl From<io::Error> for InjectError {
     }
 }
 
+/// Leads a thread from the exit of our call to where the kernel looks for signals: only there are
+/// interrupted calls restarted. It executes nothing on the way.
+fn back_to_signals(tid: Tid) -> io::Result<()> {
+    sys::interrupt(tid)?;
+    sys::cont(tid, 0)?;
+    loop {
+        match sys::wait(Whom::One(tid), false, true) {
+            Ok(Some((_, Status::Stopped { event: EVENT_STOP, .. }))) => {
+                return sys::wait(Whom::One(tid), true, false).map(drop);
+            }
+            // Its end, which is reported in its turn.
+            Ok(Some(_)) => return Err(gone()),
+            Ok(None) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 impl Ptrace {
     /// Makes one call in a stopped thread and brings the thread back to where it was. An argument
     /// [`BUFFER`] becomes the address of `buffer` in the target, written before the call and
@@ -100,6 +119,9 @@ impl Ptrace {
         sys::set_regs(tid, &regs)?;
         sys::vm_read(pid, Addr(buffer_at), buffer)?;
         sys::vm_write(pid, Addr(buffer_at), &had)?;
+        if native::awaits_restart(&regs) {
+            back_to_signals(tid)?;
+        }
         let thread = self.known(tid)?;
         thread.state = State::Stopped;
         thread.regs = Some(regs);

@@ -129,6 +129,12 @@ pub fn interrupted(r: &Regs, entered: Option<(i64, [u64; 6], Addr)>) -> Option<(
     (result(r) == -4 && r.pc == pc.0 && r.x[8] == number as u64).then_some((number, args))
 }
 
+/// Never: at a stop the PC is back on the call already.
+#[must_use]
+pub fn awaits_restart(_: &Regs) -> bool {
+    false
+}
+
 /// A call made in a thread that is to go on with a relative sleep: where the kernel would make
 /// it `restart_syscall`, which goes on with the time that is left, so is it made here.
 pub fn resume_sleep(r: &mut Regs, entered: Option<(i64, [u64; 6], Addr)>) {

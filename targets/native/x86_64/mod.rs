@@ -139,6 +139,12 @@ pub fn interrupted(r: &Regs, _: Option<(i64, [u64; 6], Addr)>) -> Option<(i64, [
     ended.then(|| (r.orig_rax as i64, std::array::from_fn(|n| syscall_arg(r, n))))
 }
 
+/// Whether the thread stands behind a call that the kernel is to issue again.
+#[must_use]
+pub fn awaits_restart(r: &Regs) -> bool {
+    in_syscall(r) && is_restart(result(r))
+}
+
 /// Nothing: the kernel restarts the call itself from the registers that are given back.
 pub fn resume_sleep(_: &mut Regs, _: Option<(i64, [u64; 6], Addr)>) {}
 
