@@ -3,15 +3,17 @@
 use super::args::{Run, Subject};
 use super::failure::Failure;
 use super::output::{Format, Output, Progress};
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use xol::report::{Became, CountRow, Event, Read, count_json, count_text, event_json, event_text};
 use xol::trace::{self, HitEvent, Options, Outcome, RowState, Sink, Stage, TraceError, Value};
+use xol_targets::Native;
 use xol_targets::ptrace::own;
 use xol_targets::ptrace::sys::Status;
-use xol_targets::ptrace::{Launch, LaunchError, Pid};
+use xol_targets::ptrace::{Launch, LaunchError, Pid, foreign_machine};
 
 /// Runs to the end of the program, or until asked to end.
 pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
@@ -69,9 +71,29 @@ fn subject(subject: &Subject) -> Result<trace::Subject, Failure> {
             let args: Result<Vec<CString>, _> =
                 command.iter().map(|word| CString::new(word.as_bytes())).collect();
             let args = args.map_err(|_| Failure::usage("an argument has a NUL byte"))?;
+            if let Some(machine) = in_path(&command[0]).and_then(|path| foreign_machine(&path)) {
+                return Err(Failure::with_status(
+                    126,
+                    format!(
+                        "cannot start '{}': it is a program for {machine}, and this xol is for {}; \
+                         run it, and an xol for it, in a VM (`cargo vm run`)",
+                        command[0].to_string_lossy(),
+                        <Native as xol_arch::Arch>::NAME,
+                    ),
+                ));
+            }
             Ok(trace::Subject::Launch(Launch { program: args[0].clone(), args }))
         }
     }
+}
+
+/// The file that execvp(3) would start.
+fn in_path(name: &OsStr) -> Option<PathBuf> {
+    if name.as_bytes().contains(&b'/') {
+        return Some(name.into());
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
 /// 127 where there is no such program, 126 where it cannot be run: as shells do.

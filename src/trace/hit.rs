@@ -288,12 +288,13 @@ impl Session<'_> {
             return self.target.go(tid, Go::Deliver(info));
         }
         match process.action {
-            Action::Ignore => self.target.go(tid, Go::On),
+            Action::Ignore(_) if !info.is_synchronous() => self.target.go(tid, Go::On),
             Action::Handler(_) => self.target.go(tid, Go::Deliver(info)),
-            Action::Default => {
+            // What the program did itself cannot be ignored: the kernel forces it.
+            Action::Default(_) | Action::Ignore(_) => {
                 // It ends by this signal; our handler must not be there to see it. Putting the
                 // action back uses up the stop, so the signal is sent again.
-                let result = self.target.unprotect(tid);
+                let result = self.target.reset_action(tid);
                 if result.is_err() || !self.target.is_stopped(tid) {
                     return self.target.go(tid, Go::Deliver(info));
                 }

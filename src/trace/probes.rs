@@ -70,6 +70,14 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Something new was mapped over these addresses.
+    pub(super) fn forget_range(&mut self, space: SpaceId, range: std::ops::Range<Addr>) {
+        let sites = self.sites_mut(space);
+        sites.retain(|at| !range.contains(&at));
+        // What is left of a mapping is looked at again; its sites are still there.
+        sites.objects.retain(|l| l.end <= range.start || range.end <= l.start);
+    }
+
     /// What became of a consumer's site, for its row.
     pub(super) fn set_state(&mut self, consumer: u32, state: RowState) {
         let (Consumer::Row(row) | Consumer::Entered(row)) = self.consumers[consumer as usize]

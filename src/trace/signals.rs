@@ -5,13 +5,21 @@ use super::hit::libc_signal;
 use super::session::Session;
 use crate::engine::Site;
 use std::io;
-use xol_arch::{Arch, Machine as _, Regs as _, Strategy};
+use xol_arch::{Addr, Arch, Machine as _, Regs as _, Strategy};
 use xol_targets::Native;
 use xol_targets::native;
-use xol_targets::ptrace::{Go, SigInfo, SpaceId, Tid};
+use xol_targets::ptrace::{Go, SigInfo, SpaceId, Tid, sys};
 
 impl Session<'_> {
     pub(super) fn on_signal(&mut self, tid: Tid, info: SigInfo) -> io::Result<()> {
+        if info.signal() == libc_signal::TRAP && !info.is_synchronous() && self.is_disguised(tid)? {
+            // Pending it stays, as it was.
+            if let Some(pid) = self.target.thread(tid).map(|t| t.pid) {
+                self.visits.entry(tid).or_default().redeliver.get_or_insert(info);
+                sys::tgkill(pid, tid, info.signal())?;
+            }
+            return self.on_trap(tid);
+        }
         let redeliver = self.visits.get_mut(&tid).and_then(|v| v.redeliver.take());
         if let Some(original) = redeliver {
             if info.signal() == original.signal() {
@@ -59,6 +67,17 @@ impl Session<'_> {
             // Inside a copy of several instructions: it runs to its end first.
             self.hold(tid, space, &site, info)
         }
+    }
+
+    /// Whether a SIGTRAP that was pending and blocked comes in place of a trap of ours: the kernel
+    /// queues one signal of a kind, and forces the one that is there.
+    fn is_disguised(&mut self, tid: Tid) -> io::Result<bool> {
+        let Some(space) = self.target.space_of(tid) else { return Ok(false) };
+        let pc = self.target.regs(tid)?.pc();
+        let at = Addr(pc.0.wrapping_sub(Native::TRAP_ADVANCE));
+        let ours = self.sites_mut(space).find(at).is_some()
+            || self.target.space(space).is_some_and(|s| s.is_ours(at));
+        Ok(ours && self.target.was_forced(tid)?)
     }
 
     /// A handler is about to run for a signal that came while the thread was in a call made from

@@ -66,6 +66,9 @@ impl Session<'_> {
         let executable = native::syscall_arg(&regs, 2) & native::PROT_EXEC != 0;
         let failed = (-4095..0).contains(&native::result(&regs));
         if executable && !failed {
+            // Whatever was known of these addresses was about what is no longer there.
+            let (start, len) = (native::result(&regs) as u64, native::syscall_arg(&regs, 1));
+            self.forget_range(space, Addr(start)..Addr(start.saturating_add(len)));
             // Should we die in a call made here, the thread comes to the trap once more.
             self.target.stopped(tid)?.rewind(at);
             self.refresh(space, Some(tid))?;
@@ -98,6 +101,7 @@ impl Session<'_> {
         if set {
             machine.rewind(at);
             let action = Action::from_bytes(&bytes);
+            self.target.settle_mask_behind(tid, action)?;
             if let Action::Handler(_) = action {
                 self.note(format!(
                     "process {} handles SIGTRAP itself: it does not survive xol being killed",

@@ -44,7 +44,7 @@ impl fmt::Display for AttachError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AttachError::Gone(pid) => {
-                write!(f, "there is no process {pid}; `ps -e` lists those there are")
+                write!(f, "no such process: {pid}; `ps -e` lists those there are")
             }
             AttachError::Zombie(pid) => {
                 write!(f, "process {pid} has exited already (a zombie); there is nothing to probe")
@@ -163,7 +163,7 @@ impl Ptrace {
 
     pub(super) fn add_process(&mut self, pid: Pid, space: super::SpaceId, launched: bool) {
         let injectable = self.may_inject(Tid(pid.0));
-        let action = super::Action::Default;
+        let action = super::Action::default();
         let process = Process {
             pid,
             space,
@@ -219,8 +219,9 @@ fn check(pid: Pid) -> Result<(), AttachError> {
         return Err(AttachError::Zombie(pid));
     }
     if status.tracer != 0 {
-        let by = procfs::status(Tid(status.tracer)).map(|s| s.name).unwrap_or_default();
-        return Err(AttachError::Traced(pid, status.tracer, by));
+        // TracerPid names the thread that traces.
+        let by = procfs::status(Tid(status.tracer)).unwrap_or_default();
+        return Err(AttachError::Traced(pid, by.tgid, by.name));
     }
     let exe = format!("/proc/{pid}/exe");
     match fs::read_link(&exe) {
@@ -255,17 +256,28 @@ pub fn check_program(pid: Pid) -> Result<(), AttachError> {
 }
 
 fn check_machine(pid: Pid, exe: &str) -> Result<(), AttachError> {
+    match machine_of(exe.as_ref()) {
+        Some((true, _)) => Err(AttachError::Is32Bit(pid)),
+        Some((false, machine)) if machine != native::ELF_MACHINE => {
+            Err(AttachError::OtherMachine(pid, machine))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a file is a 32-bit ELF, and its e_machine; `None` for what is no ELF or unreadable.
+fn machine_of(path: &std::path::Path) -> Option<(bool, u16)> {
     use std::io::Read;
     let mut ident = [0u8; 20];
-    let read = fs::File::open(exe).and_then(|mut file| file.read_exact(&mut ident));
-    if read.is_err() || !ident.starts_with(b"\x7fELF") {
-        return Ok(());
-    }
-    if ident[4] == 1 {
-        return Err(AttachError::Is32Bit(pid));
-    }
-    match u16::from_le_bytes([ident[18], ident[19]]) {
-        native::ELF_MACHINE => Ok(()),
-        other => Err(AttachError::OtherMachine(pid, other)),
-    }
+    fs::File::open(path).and_then(|mut file| file.read_exact(&mut ident)).ok()?;
+    let elf = ident.starts_with(b"\x7fELF");
+    elf.then(|| (ident[4] == 1, u16::from_le_bytes([ident[18], ident[19]])))
+}
+
+/// The architecture of a program that this build cannot probe; `None` if it can, or no ELF file
+/// says so.
+#[must_use]
+pub fn foreign_machine(path: &std::path::Path) -> Option<String> {
+    let (_, machine) = machine_of(path).filter(|&(small, m)| !small && m != native::ELF_MACHINE)?;
+    Some(machine_name(machine))
 }

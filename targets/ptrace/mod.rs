@@ -31,7 +31,7 @@ pub mod sys;
 mod thread;
 mod wait;
 
-pub use attach::{AttachError, check_program};
+pub use attach::{AttachError, check_program, foreign_machine};
 pub use inject::InjectError;
 pub use launch::{Launch, LaunchError};
 pub use machine::Stopped;

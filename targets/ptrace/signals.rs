@@ -16,31 +16,32 @@ use std::io;
 pub(super) const TRAP_BIT: u64 = 1 << (libc::SIGTRAP - 1);
 const SIGSET_SIZE: u64 = 8;
 
-/// What a program wants done with SIGTRAP: the kernel's struct sigaction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a program wants done with SIGTRAP: the kernel's struct sigaction (sa_handler, sa_flags,
+/// sa_restorer, sa_mask), kept whole because the program may read it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// The default: it ends with a core.
-    #[default]
-    Default,
+    Default([u64; 4]),
     /// Nothing.
-    Ignore,
-    /// A handler: sa_handler, sa_flags, sa_restorer, sa_mask.
+    Ignore([u64; 4]),
+    /// A handler.
     Handler([u64; 4]),
+}
+
+impl Default for Action {
+    fn default() -> Self {
+        Action::Default([0; 4])
+    }
 }
 
 impl Action {
     /// From the kernel's struct, as bytes.
     #[must_use]
     pub fn from_bytes(bytes: &[u8; 32]) -> Action {
-        Action::from_words(words_of(bytes))
-    }
-
-    /// From the kernel's struct.
-    #[must_use]
-    pub fn from_words(words: [u64; 4]) -> Action {
+        let words = words_of(bytes);
         match words[0] {
-            0 => Action::Default,
-            1 => Action::Ignore,
+            0 => Action::Default(words),
+            1 => Action::Ignore(words),
             _ => Action::Handler(words),
         }
     }
@@ -48,11 +49,20 @@ impl Action {
     /// The kernel's struct.
     #[must_use]
     pub fn words(self) -> [u64; 4] {
-        match self {
-            Action::Default => [0; 4],
-            Action::Ignore => [1, 0, 0, 0],
-            Action::Handler(words) => words,
-        }
+        let (Action::Default(words) | Action::Ignore(words) | Action::Handler(words)) = self;
+        words
+    }
+
+    /// Whether the signal would be discarded.
+    #[must_use]
+    pub fn is_ignore(self) -> bool {
+        matches!(self, Action::Ignore(_))
+    }
+
+    /// Whether nothing but the default is there.
+    #[must_use]
+    pub fn is_default(self) -> bool {
+        matches!(self, Action::Default(_))
     }
 }
 
@@ -128,7 +138,7 @@ impl Ptrace {
             return Ok(());
         }
         let memory = self.spaces.get(&space).ok_or_else(gone)?;
-        let ignored = u64::from(action == Action::Ignore);
+        let ignored = u64::from(action.is_ignore());
         memory.write(home.start.add(head::IGNORED), &ignored.to_ne_bytes())?;
         self.write_action(tid, ours(home))?;
         self.processes.get_mut(&pid).ok_or_else(gone)?.protected = true;
@@ -149,6 +159,18 @@ impl Ptrace {
         Ok(())
     }
 
+    /// Has SIGTRAP end the program, as the kernel does when it forces a signal.
+    ///
+    /// # Errors
+    /// See [`InjectError`].
+    pub fn reset_action(&mut self, tid: Tid) -> Result<(), InjectError> {
+        let pid = self.known(tid)?.pid;
+        self.write_action(tid, [0; 4])?;
+        let process = self.processes.get_mut(&pid).ok_or_else(gone)?;
+        (process.protected, process.action) = (false, Action::default());
+        Ok(())
+    }
+
     /// After a trap of ours and before the thread goes on: if the kernel had to force the signal,
     /// undoes what that changed.
     pub(super) fn settle_mask(&mut self, tid: Tid) -> io::Result<()> {
@@ -161,31 +183,35 @@ impl Ptrace {
         let process = self.processes.get(&pid).ok_or_else(gone)?;
         let status = procfs::status(tid)?;
         let caught = process.protected || matches!(process.action, Action::Handler(_));
-        let ignored = !caught && process.action == Action::Ignore;
+        let ignored = !caught && process.action.is_ignore();
         if !caught && !ignored {
             return Ok(());
         }
         if (status.caught | status.ignored) & TRAP_BIT != 0 {
-            if doubt && status.blocked.count_ones() >= 32 {
+            if doubt && (is_wide(status.blocked) || self.known(tid)?.blocks_trap) {
                 sys::set_sigmask(tid, status.blocked | TRAP_BIT)?;
             }
-            if let Watch::Look { clean, enough } = &mut thread_mut(self, tid)?.watch {
+            let thread = self.known(tid)?;
+            thread.blocks_trap &= doubt;
+            if let Watch::Look { clean, enough } = &mut thread.watch {
                 *clean += 1;
                 if *clean >= *enough && !doubt {
                     let enough = *enough;
-                    thread_mut(self, tid)?.watch = Watch::Watched { traps: 0, enough };
+                    thread.watch = Watch::Watched { traps: 0, enough };
                 }
             }
             return Ok(());
         }
-        // Forced. A caught signal is only forced when it is blocked.
-        if caught || status.blocked.count_ones() >= 32 {
-            sys::set_sigmask(tid, status.blocked | TRAP_BIT)?;
+        // Forced. A caught signal is only forced when it is blocked: by this thread, unless
+        // another one's trap is on its way whose mask says so.
+        let before = is_wide(status.blocked) || self.known(tid)?.blocks_trap;
+        if before || caught && !self.another_is_blocked(tid) {
+            self.block_again(tid, status.blocked)?;
         }
         self.doubt_others(tid);
         let words = match (process_words(self, tid)?, caught) {
             (Some(words), true) => words,
-            (_, _) => Action::Ignore.words(),
+            (_, _) => process_action(self, tid)?.words(),
         };
         match self.write_action(tid, words) {
             Ok(()) => Ok(()),
@@ -193,6 +219,61 @@ impl Ptrace {
             // Nothing more can be done: it is the program's own action that is lost.
             Err(_) => Ok(()),
         }
+    }
+
+    fn block_again(&mut self, tid: Tid, blocked: u64) -> io::Result<()> {
+        self.known(tid)?.blocks_trap = true;
+        sys::set_sigmask(tid, blocked | TRAP_BIT)
+    }
+
+    /// At a trap right behind the program's own rt_sigaction, which has set `action`: if that
+    /// trap had to be forced, undoes what it did to the mask.
+    ///
+    /// # Errors
+    /// Those of ptrace and of reading /proc.
+    pub fn settle_mask_behind(&mut self, tid: Tid, action: Action) -> io::Result<()> {
+        let status = procfs::status(tid)?;
+        let stands = (status.caught | status.ignored) & TRAP_BIT != 0;
+        let blocked = is_wide(status.blocked) || self.known(tid)?.blocks_trap;
+        if !stands && (blocked || !action.is_default()) {
+            self.block_again(tid, status.blocked)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the kernel had to force SIGTRAP on this thread or another of its process: the action
+    /// is not what stands there otherwise.
+    ///
+    /// # Errors
+    /// Those of reading /proc.
+    pub fn was_forced(&self, tid: Tid) -> io::Result<bool> {
+        let pid = self.threads.get(&tid).ok_or_else(gone)?.pid;
+        let process = self.processes.get(&pid).ok_or_else(gone)?;
+        let stands = process.protected || !process.action.is_default();
+        let status = procfs::status(tid)?;
+        Ok(stands && (status.caught | status.ignored) & TRAP_BIT == 0)
+    }
+
+    /// Whether another thread of the process has trapped with nearly everything blocked, as libc
+    /// does around clone. Its stop may be a moment away.
+    fn another_is_blocked(&self, tid: Tid) -> bool {
+        let Some(pid) = self.threads.get(&tid).map(|t| t.pid) else { return false };
+        let others = || self.threads.values().filter(|t| t.tid != tid && t.pid == pid);
+        if others().next().is_none() {
+            return false;
+        }
+        for _ in 0..3 {
+            for other in others() {
+                let status = sys::wait(Whom::One(other.tid), false, false);
+                if let Ok(Some((_, Status::Stopped { signal: libc::SIGTRAP, event: 0 }))) = status
+                    && procfs::status(other.tid).is_ok_and(|s| is_wide(s.blocked))
+                {
+                    return true;
+                }
+            }
+            std::thread::sleep(std::time::Duration::from_micros(50));
+        }
+        false
     }
 
     /// Threads whose trap is older than the action that is about to be restored cannot be told
@@ -212,8 +293,9 @@ impl Ptrace {
     }
 }
 
-fn thread_mut(target: &mut Ptrace, tid: Tid) -> io::Result<&mut super::Thread> {
-    target.known(tid)
+/// A mask as libc sets it to be undisturbed, rather than one that a program composes.
+fn is_wide(mask: u64) -> bool {
+    mask.count_ones() >= 32
 }
 
 /// What stands in the kernel for the thread's process: our handler or the program's.
@@ -225,6 +307,11 @@ fn process_words(target: &Ptrace, tid: Tid) -> io::Result<Option<[u64; 4]>> {
         return Ok(home.map(ours));
     }
     Ok(Some(process.action.words()))
+}
+
+fn process_action(target: &Ptrace, tid: Tid) -> io::Result<Action> {
+    let pid = target.threads.get(&tid).ok_or_else(gone)?.pid;
+    Ok(target.processes.get(&pid).ok_or_else(gone)?.action)
 }
 
 fn ours(home: super::Area) -> [u64; 4] {

@@ -45,6 +45,8 @@ pub struct Thread {
     pub(super) entered: Option<super::restart::Entered>,
     /// Whether it must go back into the group stop it was taken out of.
     pub(super) rejoin: bool,
+    /// Whether it blocked SIGTRAP when that was last known for certain.
+    pub(super) blocks_trap: bool,
     /// Whether its SIGTRAP may have been forced by a trap of another thread's time.
     pub(super) doubt: bool,
     /// The slot it was last sent to: it may still be inside.
@@ -81,6 +83,7 @@ impl Thread {
             retry: None,
             entered: None,
             rejoin: false,
+            blocks_trap: false,
             doubt: false,
             slot: None,
         }

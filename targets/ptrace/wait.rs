@@ -288,9 +288,9 @@ impl Ptrace {
         let old = std::mem::replace(&mut process.space, space);
         process.shares_memory = false;
         // The kernel reset a handler. Ours, standing in for "ignore", must not be lost as one.
-        process.protected &= process.action == Action::Ignore;
+        process.protected &= process.action.is_ignore();
         if let Action::Handler(_) = process.action {
-            process.action = Action::Default;
+            process.action = Action::default();
         }
         Ok(Event::Exec(tid, old))
     }

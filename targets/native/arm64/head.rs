@@ -36,6 +36,7 @@ xol_ranges:
     // 176: the handler.
     ldr x3, [x2, #440]
     ldr w4, [x1, #8]
+    mov w14, w4
     cmp w4, #1
     b.eq 20f
     mov w5, #0x6f6c
@@ -101,7 +102,7 @@ xol_ranges:
     mov x2, #7
     mov x8, #226
     svc #0
-    cbnz x0, 80f
+    cbnz x0, 81f
     ldr x7, [x6, #16]
     str w7, [x11]
     dc cvau, x11
@@ -115,11 +116,14 @@ xol_ranges:
     mov x8, #226
     svc #0
     ret
-80: // Not ours: what the program would have got without a handler.
+80: // Not ours: what the program would have got without a handler. What it did itself is
+    // forced on it even if it ignores the signal.
+    cmp w14, #0
+    b.gt 81f
     adr x9, xol_ignored
     ldr x9, [x9]
     cbnz x9, 90f
-    stp xzr, xzr, [sp, #-32]!
+81: stp xzr, xzr, [sp, #-32]!
     stp xzr, xzr, [sp, #16]
     mov x0, #5
     mov x1, sp

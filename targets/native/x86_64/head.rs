@@ -41,6 +41,7 @@ xol_ranges:
     lea rcx, [r8 - 1]
     mov eax, [rsi + 8]
     // SI_KERNEL: INT3 raised it.
+    mov r11d, eax
     cmp eax, 0x80
     je 20f
     // The tracer had computed the effect of the site in si_addr; it died before or after it
@@ -114,16 +115,20 @@ xol_ranges:
     mov eax, 10
     syscall
     test eax, eax
-    jnz 80f
+    jnz 81f
     mov al, [r10 + 16]
     mov [r9], al
 70: mov [r8 + 168], r9
     ret
 xol_mem:
     .asciz "/proc/self/mem"
-80: // Not ours: what the program would have got without a handler.
+80: // Not ours: what the program would have got without a handler. What it did itself is
+    // forced on it even if it ignores the signal.
+    test r11d, r11d
+    jg 81f
     cmp qword ptr [rip + xol_ignored], 0
     jne 90f
+81:
     sub rsp, 40
     xor eax, eax
     mov [rsp], rax
