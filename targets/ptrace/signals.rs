@@ -235,7 +235,9 @@ impl Ptrace {
         let status = procfs::status(tid)?;
         let stands = (status.caught | status.ignored) & TRAP_BIT != 0;
         let blocked = is_wide(status.blocked) || self.known(tid)?.blocks_trap;
-        if !stands && (blocked || !action.is_default()) {
+        // A handler is only taken away because the signal was blocked; an ignored signal is
+        // forced in any case.
+        if !stands && (blocked || matches!(action, Action::Handler(_))) {
             self.block_again(tid, status.blocked)?;
         }
         Ok(())
