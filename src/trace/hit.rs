@@ -284,25 +284,21 @@ impl Session<'_> {
         let Some(process) = pid.and_then(|pid| self.target.process(pid)).cloned() else {
             return Ok(());
         };
-        if !process.protected {
+        // Changing the action uses up the stop, so the signal is sent again.
+        let changed = match process.action {
+            Action::Handler(_) => self.target.ensure_action(tid).unwrap_or(false),
+            _ if !process.protected => false,
+            Action::Ignore(_) if !info.is_synchronous() => return self.target.go(tid, Go::On),
+            // It ends by this signal, which our handler must not see. What the program did itself
+            // cannot be ignored: the kernel forces it.
+            Action::Default(_) | Action::Ignore(_) => self.target.reset_action(tid).is_ok(),
+        };
+        if !changed || !self.target.is_stopped(tid) {
             return self.target.go(tid, Go::Deliver(info));
         }
-        match process.action {
-            Action::Ignore(_) if !info.is_synchronous() => self.target.go(tid, Go::On),
-            Action::Handler(_) => self.target.go(tid, Go::Deliver(info)),
-            // What the program did itself cannot be ignored: the kernel forces it.
-            Action::Default(_) | Action::Ignore(_) => {
-                // It ends by this signal; our handler must not be there to see it. Putting the
-                // action back uses up the stop, so the signal is sent again.
-                let result = self.target.reset_action(tid);
-                if result.is_err() || !self.target.is_stopped(tid) {
-                    return self.target.go(tid, Go::Deliver(info));
-                }
-                self.visits.entry(tid).or_default().redeliver = Some(info);
-                sys::tgkill(process.pid, tid, libc_signal::TRAP)?;
-                self.target.go(tid, Go::On)
-            }
-        }
+        self.visits.entry(tid).or_default().redeliver = Some(info);
+        sys::tgkill(process.pid, tid, libc_signal::TRAP)?;
+        self.target.go(tid, Go::On)
     }
 
     /// Whether this execution was counted already.

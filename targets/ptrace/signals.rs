@@ -159,6 +159,24 @@ impl Ptrace {
         Ok(())
     }
 
+    /// Before a SIGTRAP of the program's own is delivered: puts its handler back if a trap of
+    /// another thread has just made the kernel forget it. Whether that was so; the stop that the
+    /// signal was reported with is then used up.
+    ///
+    /// # Errors
+    /// See [`InjectError`].
+    pub fn ensure_action(&mut self, tid: Tid) -> Result<bool, InjectError> {
+        let pid = self.known(tid)?.pid;
+        let process = self.processes.get(&pid).ok_or_else(gone)?;
+        let Action::Handler(words) = process.action else { return Ok(false) };
+        if procfs::status(tid)?.caught & TRAP_BIT != 0 {
+            return Ok(false);
+        }
+        self.doubt_others(tid);
+        self.write_action(tid, words)?;
+        Ok(true)
+    }
+
     /// Has SIGTRAP end the program, as the kernel does when it forces a signal.
     ///
     /// # Errors
