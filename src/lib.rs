@@ -8,6 +8,8 @@
 pub mod engine;
 #[cfg(feature = "std")]
 pub mod report;
+#[cfg(all(test, feature = "arm64"))]
+mod slot_tests;
 #[cfg(feature = "std")]
 pub mod spec;
 #[cfg(feature = "std")]
