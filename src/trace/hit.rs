@@ -158,13 +158,23 @@ impl Session<'_> {
     /// Goes on from behind a copy, with the signals that waited for it.
     fn deliver_held(&mut self, tid: Tid, held: Option<SigInfo>) -> io::Result<()> {
         let Some(info) = held else { return self.target.go(tid, Go::FromTrap) };
+        // The trap behind the copy may have been forced.
+        self.target.settle(tid)?;
         let waiting = std::mem::take(&mut self.visits.entry(tid).or_default().waiting);
         if let Some(pid) = self.target.thread(tid).map(|t| t.pid) {
             for later in waiting {
                 sys::tgkill(pid, tid, later.signal())?;
             }
         }
-        self.target.go(tid, Go::Deliver(info))
+        self.deliver(tid, info)
+    }
+
+    /// Delivers a signal of the program's own.
+    pub(super) fn deliver(&mut self, tid: Tid, info: SigInfo) -> io::Result<()> {
+        match info.signal() {
+            libc_signal::TRAP => self.foreign_trap(tid, info),
+            _ => self.target.go(tid, Go::Deliver(info)),
+        }
     }
 
     /// Has a thread whose copy has run stand behind the instruction.
@@ -286,7 +296,10 @@ impl Session<'_> {
         };
         // Changing the action uses up the stop, so the signal is sent again.
         let changed = match process.action {
-            Action::Handler(_) => self.target.ensure_action(tid).unwrap_or(false),
+            Action::Handler(_) => match self.target.enter_handler(tid, &info) {
+                Ok(true) => return self.target.go(tid, Go::On),
+                _ => self.target.ensure_action(tid).unwrap_or(false),
+            },
             _ if !process.protected => false,
             Action::Ignore(_) if !info.is_synchronous() => return self.target.go(tid, Go::On),
             // It ends by this signal, which our handler must not see. What the program did itself

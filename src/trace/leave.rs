@@ -10,6 +10,7 @@ impl Session<'_> {
     /// Leaves everything as it was found. Goes on over errors; the first is returned.
     pub(super) fn leave(&mut self) -> io::Result<()> {
         let mut result = Ok(());
+        self.target.begin_leaving();
         let spaces: Vec<SpaceId> = self.spaces.keys().copied().collect();
         for space in spaces {
             if self.target.space(space).is_none() {

@@ -109,8 +109,11 @@ impl<'a> Session<'a> {
 
     /// Starts or attaches, runs until the end, leaves everything as it was found.
     pub(super) fn run(&mut self) -> Result<Outcome, TraceError> {
-        xol_targets::ptrace::own::catch_signals(self.options.duration).map_err(TraceError::Io)?;
+        xol_targets::ptrace::own::catch_signals().map_err(TraceError::Io)?;
         let begun = self.begin();
+        // The time that was asked for is that of the probes.
+        self.started = Instant::now();
+        xol_targets::ptrace::own::tick_after(self.options.duration).map_err(TraceError::Io)?;
         let result = begun.and_then(|()| self.main_loop());
         if matches!(
             result,

@@ -12,6 +12,16 @@ use xol_targets::ptrace::{Go, SigInfo, SpaceId, Tid, sys};
 
 impl Session<'_> {
     pub(super) fn on_signal(&mut self, tid: Tid, info: SigInfo) -> io::Result<()> {
+        if info.signal() == libc_signal::TRAP && !info.is_synchronous() && self.target.is_lifted(tid)
+        {
+            // The program blocks it: it waits, as it would have.
+            self.target.put_block_back(tid)?;
+            if let Some(pid) = self.target.thread(tid).map(|t| t.pid) {
+                self.visits.entry(tid).or_default().redeliver.get_or_insert(info);
+                sys::tgkill(pid, tid, info.signal())?;
+            }
+            return self.target.go(tid, Go::On);
+        }
         if info.signal() == libc_signal::TRAP && !info.is_synchronous() && self.is_disguised(tid)? {
             // Pending it stays, as it was.
             if let Some(pid) = self.target.thread(tid).map(|t| t.pid) {
@@ -23,7 +33,9 @@ impl Session<'_> {
         let redeliver = self.visits.get_mut(&tid).and_then(|v| v.redeliver.take());
         if let Some(original) = redeliver {
             if info.signal() == original.signal() {
-                return self.target.go(tid, Go::Deliver(original));
+                let entered = info.signal() == libc_signal::TRAP
+                    && self.target.enter_handler(tid, &original).unwrap_or(false);
+                return self.target.go(tid, if entered { Go::On } else { Go::Deliver(original) });
             }
             self.visits.entry(tid).or_default().redeliver = Some(original);
         }
@@ -130,7 +142,7 @@ impl Session<'_> {
             return self.fault(tid, site, info);
         }
         self.target.set_slot(tid, None);
-        self.target.go(tid, Go::Deliver(info))
+        self.deliver(tid, info)
     }
 
     /// The signal waits until the copy has run.
@@ -180,7 +192,7 @@ impl Session<'_> {
         let visit = self.visits.entry(tid).or_default();
         (visit.site, visit.stepping) = (None, false);
         self.target.set_slot(tid, None);
-        self.target.go(tid, Go::Deliver(info))
+        self.deliver(tid, info)
     }
 
     /// The copy faulted: the program sees the fault where its own instruction is.

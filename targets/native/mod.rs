@@ -10,3 +10,24 @@ mod x86_64;
 pub use arm64::*;
 #[cfg(target_arch = "x86_64")]
 pub use x86_64::*;
+
+/// A thread that is to run a handler, and everything its signal frame says.
+#[derive(Debug)]
+pub struct HandlerEntry<'a> {
+    /// Its registers now.
+    pub regs: &'a Regs,
+    /// Its extended state, as `get_fpstate` gives it.
+    pub fpstate: &'a [u8],
+    /// Its mask now: what the handler's return restores.
+    pub mask: u64,
+    /// Its alternate stack as stack_t.
+    pub stack: [u64; 3],
+    /// Where the handler's stack begins, if not below the stack pointer.
+    pub stack_top: Option<xol_arch::Addr>,
+    /// siginfo_t.
+    pub info: &'a [u8; 128],
+    /// Where to.
+    pub handler: xol_arch::Addr,
+    /// Where it returns to.
+    pub restorer: xol_arch::Addr,
+}

@@ -135,7 +135,9 @@ impl Ptrace {
                 }
                 match sys::seize(tid, OPTIONS) {
                     Ok(()) => {
-                        self.threads.insert(tid, Thread::new(tid, pid, State::Running));
+                        let mut thread = Thread::new(tid, pid, State::Running);
+                        thread.mask = procfs::status(tid).ok().map(|s| s.blocked);
+                        self.threads.insert(tid, thread);
                         new = true;
                     }
                     Err(error) if is_gone(&error) => {}
@@ -169,6 +171,7 @@ impl Ptrace {
             space,
             action,
             protected: false,
+            restored_ns: 0,
             injectable,
             shares_memory: false,
             launched,
@@ -202,6 +205,7 @@ impl Ptrace {
     /// ESRCH when it is gone.
     pub fn detach_thread(&mut self, tid: Tid, signal: i32) -> io::Result<()> {
         self.flush_regs(tid)?;
+        self.put_block_back(tid)?;
         let result = sys::detach(tid, signal);
         self.threads.remove(&tid);
         result

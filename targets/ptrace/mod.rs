@@ -11,16 +11,18 @@
 //! | `attach`, `launch`, `leave` | how a target begins and ends being one |
 //! | `inject` | calls made in the target that right themselves |
 //! | `orphan` | what keeps the target running when its tracer dies |
-//! | `signals` | SIGTRAP's mask and action as if we were not there |
+//! | `signals`, `mask`, `deliver` | SIGTRAP's action and mask as if we were not there |
 //! | `restart` | calls that our own stop interrupted |
 //! | `affinity` | on which CPU the tracer runs |
 
 mod affinity;
 mod attach;
+mod deliver;
 mod head;
 mod inject;
 mod launch;
 mod machine;
+mod mask;
 mod orphan;
 pub mod own;
 pub mod procfs;
@@ -57,6 +59,8 @@ pub struct Ptrace {
     /// Those of them that it has told of since: ready to start.
     started: Vec<Tid>,
     affinity: affinity::Affinity,
+    /// Nothing is lifted or watched any more.
+    leaving: bool,
 }
 
 impl Ptrace {
@@ -105,6 +109,11 @@ impl Ptrace {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.threads.is_empty()
+    }
+
+    /// From now on threads get back what was changed in them, and keep it.
+    pub fn begin_leaving(&mut self) {
+        self.leaving = true;
     }
 
     fn add_space(&mut self, space: Space) -> SpaceId {

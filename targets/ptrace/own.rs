@@ -80,13 +80,11 @@ extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c
     CAUGHT.store(signal, Ordering::Relaxed);
 }
 
-/// Catches SIGINT, SIGTERM, SIGHUP and SIGQUIT so that a wait ends with EINTR, and lets a timer
-/// end it after `first` and then every 100 ms: a signal that comes just before the wait is seen by
-/// then.
+/// Catches SIGINT, SIGTERM, SIGHUP and SIGQUIT so that a wait ends with EINTR.
 ///
 /// # Errors
 /// None in practice.
-pub fn catch_signals(first: Option<Duration>) -> io::Result<()> {
+pub fn catch_signals() -> io::Result<()> {
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGALRM] {
         let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = on_signal;
         // SAFETY: all-zero is a valid sigaction: no flags, an empty mask.
@@ -97,6 +95,15 @@ pub fn catch_signals(first: Option<Duration>) -> io::Result<()> {
         let result = unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
         check(result.into())?;
     }
+    tick_after(None)
+}
+
+/// Lets a timer end a wait after `first` and then every 100 ms: a signal that comes just before the
+/// wait is seen by then.
+///
+/// # Errors
+/// None in practice.
+pub fn tick_after(first: Option<Duration>) -> io::Result<()> {
     let usec = |time: Duration| libc::timeval {
         tv_sec: 0,
         tv_usec: time.subsec_micros().max(1000).into(),

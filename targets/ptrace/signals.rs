@@ -1,13 +1,10 @@
-//! SIGTRAP's mask and action as if we were not there (RULES A1).
+//! SIGTRAP's action as if we were not there (RULES A1).
 //!
-//! A trap taken while SIGTRAP is blocked or ignored makes the kernel unblock it in that thread
-//! and reset its action for the whole process before we look. Since our handler (or the
-//! program's own) is always installed, a default action tells that this happened. Looking costs
-//! a read of /proc, so a thread that was found clean is watched instead where that is cheaper:
-//! its mask can only change by a system call or a signal, and both show themselves.
+//! Our handler stands in for a default or ignored SIGTRAP; a handler of the program's own stays.
+//! `mask` says how it is noticed that the kernel has taken either away.
 
 use super::inject::{BUFFER, InjectError};
-use super::sys::{self, EVENT_STOP, Status, Tid, Whom};
+use super::sys::Tid;
 use super::{Ptrace, gone, procfs};
 use crate::native::head;
 use std::io;
@@ -63,35 +60,6 @@ impl Action {
     #[must_use]
     pub fn is_default(self) -> bool {
         matches!(self, Action::Default(_))
-    }
-}
-
-/// How it is known that a thread does not block SIGTRAP.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Watch {
-    /// By looking at each trap; so many in a row were clean.
-    Look { clean: u32, enough: u32 },
-    /// It was clean and has made no system call since; so many traps.
-    Watched { traps: u32, enough: u32 },
-}
-
-impl Default for Watch {
-    fn default() -> Self {
-        Watch::Look { clean: 0, enough: 4 }
-    }
-}
-
-impl Watch {
-    /// The thread made a system call, or a signal is delivered to it.
-    pub(super) fn disturbed(&mut self) {
-        *self = match *self {
-            Watch::Look { enough, .. } => Watch::Look { clean: 0, enough },
-            // Watching costs one stop: worth it if it saved looks.
-            Watch::Watched { traps, enough } if traps < 8 => {
-                Watch::Look { clean: 0, enough: (enough * 2).min(1024) }
-            }
-            Watch::Watched { .. } => Watch::Look { clean: 0, enough: 4 },
-        };
     }
 }
 
@@ -177,6 +145,18 @@ impl Ptrace {
         Ok(true)
     }
 
+    /// Puts into the kernel what stands there: our handler or the program's own action.
+    pub(super) fn write_standing_action(&mut self, tid: Tid) -> Result<(), InjectError> {
+        let pid = self.known(tid)?.pid;
+        let process = self.processes.get(&pid).ok_or_else(gone)?;
+        let home = self.spaces.get(&process.space).and_then(|s| s.head);
+        let words = match home.filter(|_| process.protected) {
+            Some(home) => ours(home),
+            None => process.action.words(),
+        };
+        self.write_action(tid, words)
+    }
+
     /// Has SIGTRAP end the program, as the kernel does when it forces a signal.
     ///
     /// # Errors
@@ -186,78 +166,6 @@ impl Ptrace {
         self.write_action(tid, [0; 4])?;
         let process = self.processes.get_mut(&pid).ok_or_else(gone)?;
         (process.protected, process.action) = (false, Action::default());
-        Ok(())
-    }
-
-    /// After a trap of ours and before the thread goes on: if the kernel had to force the signal,
-    /// undoes what that changed.
-    pub(super) fn settle_mask(&mut self, tid: Tid) -> io::Result<()> {
-        let thread = self.threads.get_mut(&tid).ok_or_else(gone)?;
-        if let Watch::Watched { traps, .. } = &mut thread.watch {
-            *traps += 1;
-            return Ok(());
-        }
-        let (pid, doubt) = (thread.pid, std::mem::take(&mut thread.doubt));
-        let process = self.processes.get(&pid).ok_or_else(gone)?;
-        let status = procfs::status(tid)?;
-        let caught = process.protected || matches!(process.action, Action::Handler(_));
-        let ignored = !caught && process.action.is_ignore();
-        if !caught && !ignored {
-            return Ok(());
-        }
-        if (status.caught | status.ignored) & TRAP_BIT != 0 {
-            if doubt && (is_wide(status.blocked) || self.known(tid)?.blocks_trap) {
-                sys::set_sigmask(tid, status.blocked | TRAP_BIT)?;
-            }
-            let thread = self.known(tid)?;
-            thread.blocks_trap &= doubt;
-            if let Watch::Look { clean, enough } = &mut thread.watch {
-                *clean += 1;
-                if *clean >= *enough && !doubt {
-                    let enough = *enough;
-                    thread.watch = Watch::Watched { traps: 0, enough };
-                }
-            }
-            return Ok(());
-        }
-        // Forced. A caught signal is only forced when it is blocked: by this thread, unless
-        // another one's trap is on its way whose mask says so.
-        let before = is_wide(status.blocked) || self.known(tid)?.blocks_trap;
-        if before || caught && !self.another_is_blocked(tid) {
-            self.block_again(tid, status.blocked)?;
-        }
-        self.doubt_others(tid);
-        let words = match (process_words(self, tid)?, caught) {
-            (Some(words), true) => words,
-            (_, _) => process_action(self, tid)?.words(),
-        };
-        match self.write_action(tid, words) {
-            Ok(()) => Ok(()),
-            Err(InjectError::Io(error)) => Err(error),
-            // Nothing more can be done: it is the program's own action that is lost.
-            Err(_) => Ok(()),
-        }
-    }
-
-    fn block_again(&mut self, tid: Tid, blocked: u64) -> io::Result<()> {
-        self.known(tid)?.blocks_trap = true;
-        sys::set_sigmask(tid, blocked | TRAP_BIT)
-    }
-
-    /// At a trap right behind the program's own rt_sigaction, which has set `action`: if that
-    /// trap had to be forced, undoes what it did to the mask.
-    ///
-    /// # Errors
-    /// Those of ptrace and of reading /proc.
-    pub fn settle_mask_behind(&mut self, tid: Tid, action: Action) -> io::Result<()> {
-        let status = procfs::status(tid)?;
-        let stands = (status.caught | status.ignored) & TRAP_BIT != 0;
-        let blocked = is_wide(status.blocked) || self.known(tid)?.blocks_trap;
-        // A handler is only taken away because the signal was blocked; an ignored signal is
-        // forced in any case.
-        if !stands && (blocked || matches!(action, Action::Handler(_))) {
-            self.block_again(tid, status.blocked)?;
-        }
         Ok(())
     }
 
@@ -273,65 +181,6 @@ impl Ptrace {
         let status = procfs::status(tid)?;
         Ok(stands && (status.caught | status.ignored) & TRAP_BIT == 0)
     }
-
-    /// Whether another thread of the process has trapped with nearly everything blocked, as libc
-    /// does around clone. Its stop may be a moment away.
-    fn another_is_blocked(&self, tid: Tid) -> bool {
-        let Some(pid) = self.threads.get(&tid).map(|t| t.pid) else { return false };
-        let others = || self.threads.values().filter(|t| t.tid != tid && t.pid == pid);
-        if others().next().is_none() {
-            return false;
-        }
-        for _ in 0..3 {
-            for other in others() {
-                let status = sys::wait(Whom::One(other.tid), false, false);
-                if let Ok(Some((_, Status::Stopped { signal: libc::SIGTRAP, event: 0 }))) = status
-                    && procfs::status(other.tid).is_ok_and(|s| is_wide(s.blocked))
-                {
-                    return true;
-                }
-            }
-            std::thread::sleep(std::time::Duration::from_micros(50));
-        }
-        false
-    }
-
-    /// Threads whose trap is older than the action that is about to be restored cannot be told
-    /// by it.
-    fn doubt_others(&mut self, tid: Tid) {
-        let Some(pid) = self.threads.get(&tid).map(|t| t.pid) else { return };
-        for (&other, thread) in &mut self.threads {
-            if other != tid && thread.pid == pid {
-                let status = sys::wait(Whom::One(other), false, false);
-                if let Ok(Some((_, Status::Stopped { signal: libc::SIGTRAP, event }))) = status
-                    && event != EVENT_STOP
-                {
-                    thread.doubt = true;
-                }
-            }
-        }
-    }
-}
-
-/// A mask as libc sets it to be undisturbed, rather than one that a program composes.
-fn is_wide(mask: u64) -> bool {
-    mask.count_ones() >= 32
-}
-
-/// What stands in the kernel for the thread's process: our handler or the program's.
-fn process_words(target: &Ptrace, tid: Tid) -> io::Result<Option<[u64; 4]>> {
-    let pid = target.threads.get(&tid).ok_or_else(gone)?.pid;
-    let process = target.processes.get(&pid).ok_or_else(gone)?;
-    if process.protected {
-        let home = target.spaces.get(&process.space).and_then(|s| s.head);
-        return Ok(home.map(ours));
-    }
-    Ok(Some(process.action.words()))
-}
-
-fn process_action(target: &Ptrace, tid: Tid) -> io::Result<Action> {
-    let pid = target.threads.get(&tid).ok_or_else(gone)?.pid;
-    Ok(target.processes.get(&pid).ok_or_else(gone)?.action)
 }
 
 fn ours(home: super::Area) -> [u64; 4] {

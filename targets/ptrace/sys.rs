@@ -83,6 +83,15 @@ impl SigInfo {
     pub fn set_address(&mut self, at: Addr) {
         self.0[2] = at.0;
     }
+    /// The whole siginfo_t.
+    #[must_use]
+    pub fn bytes(&self) -> [u8; 128] {
+        let mut bytes = [0; 128];
+        for (to, word) in bytes.chunks_exact_mut(8).zip(self.0) {
+            to.copy_from_slice(&word.to_ne_bytes());
+        }
+        bytes
+    }
     /// Whether this is no signal but the stop of a stepped thread at the first instruction of a
     /// handler: ptrace_notify(SIGTRAP) in the kernel's signal_setup_done().
     #[must_use]

@@ -1,6 +1,7 @@
 //! Threads and processes as they are known here.
 
-use super::signals::{Action, Watch};
+use super::mask::{Block, Watch};
+use super::signals::Action;
 use super::space::SpaceId;
 use super::sys::{Pid, SigInfo, Tid};
 use crate::native::Regs;
@@ -45,8 +46,10 @@ pub struct Thread {
     pub(super) entered: Option<super::restart::Entered>,
     /// Whether it must go back into the group stop it was taken out of.
     pub(super) rejoin: bool,
-    /// Whether it blocked SIGTRAP when that was last known for certain.
-    pub(super) blocks_trap: bool,
+    /// Its signal mask as the program has it, when that was last known for certain.
+    pub(super) mask: Option<u64>,
+    /// Whether the kernel has its block of SIGTRAP.
+    pub(super) block: Block,
     /// Whether its SIGTRAP may have been forced by a trap of another thread's time.
     pub(super) doubt: bool,
     /// The slot it was last sent to: it may still be inside.
@@ -83,7 +86,8 @@ impl Thread {
             retry: None,
             entered: None,
             rejoin: false,
-            blocks_trap: false,
+            mask: None,
+            block: Block::Set,
             doubt: false,
             slot: None,
         }
@@ -107,6 +111,9 @@ pub struct Process {
     pub action: Action,
     /// Whether our handler stands in for it in the kernel.
     pub protected: bool,
+    /// When the kernel was last given that action again after a forced trap, on CLOCK_MONOTONIC in
+    /// nanoseconds; 0 for never.
+    pub(super) restored_ns: u64,
     /// Whether calls may be made in it (RULES B2).
     pub injectable: bool,
     /// A vfork child or another that shares its creator's memory.

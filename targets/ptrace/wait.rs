@@ -2,7 +2,8 @@
 
 use super::own;
 use super::procfs;
-use super::signals::{Action, Watch};
+use super::mask::Watch;
+use super::signals::Action;
 use super::space::{Space, SpaceId};
 use super::sys::{self, EVENT_STOP, Pid, SYSCALL_STOP, SigInfo, Status, Tid, Whom};
 use super::thread::{Dirty, Process, State, Thread};
@@ -64,6 +65,7 @@ impl Ptrace {
     /// ECHILD when nothing is traced any more.
     pub fn wait(&mut self) -> io::Result<Event> {
         if let Some(child) = self.started.pop() {
+            self.learn_mask(child);
             return Ok(Event::Started(child));
         }
         loop {
@@ -181,6 +183,7 @@ impl Ptrace {
         if thread.state == State::Starting {
             thread.state = State::Stopped;
             sys::wait(Whom::One(tid), true, false)?;
+            self.learn_mask(tid);
             return Ok(Some(Event::Started(tid)));
         }
         if signal == libc::SIGTRAP {
@@ -210,7 +213,16 @@ impl Ptrace {
             }
             None => {}
         }
+        self.mask_at_call(tid)?;
         self.go(tid, Go::On)
+    }
+
+    /// What a thread that is about to run has inherited.
+    fn learn_mask(&mut self, tid: Tid) {
+        let mask = sys::get_sigmask(tid).ok();
+        if let Some(thread) = self.threads.get_mut(&tid) {
+            thread.mask = mask;
+        }
     }
 
     fn clone_stop(&mut self, tid: Tid) -> io::Result<Option<Event>> {
@@ -283,6 +295,7 @@ impl Ptrace {
         // The other threads are gone, and the one that called has the leader's id now.
         self.threads.retain(|_, t| t.pid != pid);
         self.threads.insert(tid, Thread::new(tid, pid, State::Stopped));
+        self.learn_mask(tid);
         let space = self.add_space(Space::open(pid)?);
         let process = self.processes.get_mut(&pid).ok_or_else(gone)?;
         let old = std::mem::replace(&mut process.space, space);
@@ -322,10 +335,14 @@ impl Ptrace {
     /// # Errors
     /// ESRCH when it is gone: its exit will be reported.
     pub fn go(&mut self, tid: Tid, how: Go) -> io::Result<()> {
-        if let Go::FromTrap = how {
+        if let Go::FromTrap | Go::Step = how {
             self.settle_mask(tid)?;
         }
         self.flush_regs(tid)?;
+        // A stepped instruction may be a call, and shows no stop at its ends.
+        if self.leaving || !matches!(how, Go::On | Go::FromTrap) {
+            self.put_block_back(tid)?;
+        }
         let thread = self.known(tid)?;
         let signal = match how {
             Go::Deliver(info) | Go::DeliverStep(info) => {
@@ -340,7 +357,9 @@ impl Ptrace {
         thread.regs = None;
         thread.dirty = Dirty::No;
         let rejoin = std::mem::take(&mut thread.rejoin);
-        let watched = matches!(thread.watch, Watch::Watched { .. }) || thread.give_back.is_some();
+        let watched = matches!(thread.watch, Watch::Watched { .. })
+            || thread.give_back.is_some()
+            || thread.block.is_lifted();
         match how {
             Go::Step | Go::DeliverStep(_) => sys::step(tid, signal)?,
             _ if watched => sys::cont_to_syscall(tid, signal)?,

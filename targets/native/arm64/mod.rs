@@ -3,6 +3,7 @@
 
 pub mod head;
 
+use super::HandlerEntry;
 use crate::ptrace::{Stopped, Tid, sys};
 use xol_arch::{Addr, Memory as _, arm64};
 
@@ -179,12 +180,22 @@ pub fn frame_size(_: usize) -> usize {
     RESERVED + RESERVED_LEN
 }
 
+/// stack_t as sigaltstack refuses it: sigreturn takes the alternate stack from here, and ignores
+/// an error.
+const NO_STACK: [u64; 3] = [0, 0xffff_ffff, 0];
+
 /// Writes to `out` a signal frame from which rt_sigreturn restores `regs`, `mask` and the vector
 /// state as [`get_fpstate`] gave it.
 pub fn write_frame(regs: &Regs, mask: u64, fpstate: &[u8], _: Addr, out: &mut [u8]) {
     out.fill(0);
-    // uc_stack with flags that sigaltstack refuses: it stays as it is.
-    put(out, UCONTEXT + 24, 0xffff_ffff);
+    put_context(out, regs, mask, NO_STACK, fpstate);
+}
+
+/// struct ucontext of a frame at the beginning of `out`.
+fn put_context(out: &mut [u8], regs: &Regs, mask: u64, stack: [u64; 3], fpstate: &[u8]) {
+    for (i, word) in stack.into_iter().enumerate() {
+        put(out, UCONTEXT + 16 + 8 * i, word);
+    }
     put(out, UCONTEXT + 40, mask);
     for (i, value) in regs.x.into_iter().enumerate() {
         put(out, MCONTEXT + 8 + 8 * i, value);
@@ -211,6 +222,53 @@ pub fn write_frame(regs: &Regs, mask: u64, fpstate: &[u8], _: Addr, out: &mut [u
     put32(out, at + 4, size as u32);
     out[at + 8..at + 10].copy_from_slice(&vl.to_le_bytes());
     out[at + 16..at + 16 + len].copy_from_slice(&state[..len]);
+}
+
+/// Whether a signal that finds the thread here may do something to its call that only the kernel
+/// knows: the PC is on an SVC, as it is when a call is to be made again.
+#[must_use]
+pub fn signal_concerns_call(_: &Regs, code: &[u8]) -> bool {
+    is_syscall(code)
+}
+
+/// What the kernel does to have a thread run a signal handler (setup_rt_frame() and
+/// setup_return() in arch/arm64/kernel/signal.c): the registers it begins with, where its frame
+/// stands, and the frame, written to `out`. `None` where there is no room.
+#[must_use]
+pub fn enter_handler(entry: &HandlerEntry<'_>, out: &mut Vec<u8>) -> Option<(Regs, Addr)> {
+    /// PSTATE.TCO and BTYPE. The kernel has BTYPE say "call" where there is BTI; without it every
+    /// place may be entered.
+    const TCO: u64 = 1 << 25;
+    const BTYPE: u64 = 3 << 10;
+    let r = entry.regs;
+    let sp = entry.stack_top.map_or(r.sp, |top| top.0);
+    // A frame record as a function has it, for unwinders.
+    let record = (sp & !15).checked_sub(16)?;
+    let at = record.checked_sub((RESERVED + RESERVED_LEN) as u64)? & !15;
+    out.clear();
+    out.resize((record + 16 - at) as usize, 0);
+    put_context(out, r, entry.mask, entry.stack, entry.fpstate);
+    out[..128].copy_from_slice(entry.info);
+    put(out, (record - at) as usize, r.x[29]);
+    put(out, (record - at) as usize + 8, r.x[30]);
+    let mut regs = *r;
+    regs.x[0] = u64::from(entry.info[0]);
+    regs.x[1] = at;
+    regs.x[2] = at + UCONTEXT as u64;
+    regs.x[29] = record;
+    regs.x[30] = entry.restorer.0;
+    regs.sp = at;
+    regs.pc = entry.handler.0;
+    regs.pstate &= !(BTYPE | TCO);
+    Some((regs, Addr(at)))
+}
+
+/// Nothing: a handler begins with the vector registers as they are.
+///
+/// # Errors
+/// None.
+pub fn clear_fpstate(_: Tid) -> std::io::Result<()> {
+    Ok(())
 }
 
 fn put(out: &mut [u8], at: usize, value: u64) {

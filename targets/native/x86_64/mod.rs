@@ -3,6 +3,7 @@
 
 pub mod head;
 
+use super::HandlerEntry;
 use xol_arch::{Addr, x86_64};
 
 /// The architecture this build traces.
@@ -185,15 +186,21 @@ pub fn frame_size(fpstate: usize) -> usize {
     UCONTEXT + fpstate + 4 + 64 + 16
 }
 
+/// sizeof(struct ucontext).
 const UCONTEXT: usize = 40 + 256 + 8;
+/// sizeof(struct rt_sigframe): the return address, the context, siginfo_t.
+const SIGFRAME: u64 = 8 + UCONTEXT as u64 + 128;
 const SW_RESERVED: usize = 464;
 const FP_XSTATE_MAGIC1: u32 = 0x4650_5853;
 const FP_XSTATE_MAGIC2: u32 = 0x4650_5845;
 /// UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS
 const UC_FLAGS: u64 = 7;
+/// stack_t as sigaltstack refuses it: sigreturn takes the alternate stack from here, and ignores
+/// an error.
+const NO_STACK: [u64; 3] = [0, 0xffff_ffff, 0];
 
 /// Writes to `out` a signal frame that stands at `at` (16-byte aligned) and from which
-/// rt_sigreturn restores `regs`, `mask` and the extended state `fpstate` (as NT_X86_XSTATE
+/// rt_sigreturn restores `regs`, `mask` and the extended state `fpstate` (as [`get_fpstate`]
 /// gives it). A thread in a restartable call gets the call again.
 pub fn write_frame(regs: &Regs, mask: u64, fpstate: &[u8], at: Addr, out: &mut [u8]) {
     let mut regs = *regs;
@@ -202,27 +209,38 @@ pub fn write_frame(regs: &Regs, mask: u64, fpstate: &[u8], at: Addr, out: &mut [
         rewind_syscall(&mut regs, number, &[0; 6]);
     }
     out.fill(0);
-    let r = &regs;
-    put(out, 0, UC_FLAGS);
-    // uc_stack at 16: SS_DISABLE is not what the thread may have; sigreturn restores the
-    // alternate stack from here and ignores an error, so name one that is refused.
-    put(out, 16, 0);
-    put(out, 24, 0xffff_ffff);
-    put(out, 32, 0);
+    let fp = ((at.0 + UCONTEXT as u64 + 63) & !63) - at.0;
+    put_context(out, 0, at, &regs, mask, NO_STACK, fp as usize, fpstate);
+}
+
+/// struct ucontext at `uc` in what will stand at `base`, with the extended state at `fp` in it.
+#[allow(clippy::too_many_arguments, reason = "what a frame is made of")]
+fn put_context(
+    out: &mut [u8],
+    uc: usize,
+    base: Addr,
+    r: &Regs,
+    mask: u64,
+    stack: [u64; 3],
+    fp: usize,
+    fpstate: &[u8],
+) {
+    put(out, uc, UC_FLAGS);
+    for (i, word) in stack.into_iter().enumerate() {
+        put(out, uc + 16 + 8 * i, word);
+    }
     let gregs = [
         r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15, r.rdi, r.rsi, r.rbp, r.rbx, r.rdx,
         r.rax, r.rcx, r.rsp, r.rip, r.rflags,
     ];
     for (i, value) in gregs.into_iter().enumerate() {
-        put(out, 40 + 8 * i, value);
+        put(out, uc + 40 + 8 * i, value);
     }
     // cs, gs, fs, ss as four 16-bit words.
-    put(out, 40 + 8 * 18, (r.cs & 0xffff) | (r.ss & 0xffff) << 48);
-    put(out, 40 + 256, mask);
-    let fp_at = (at.0 + UCONTEXT as u64 + 63) & !63;
-    let fp = (fp_at - at.0) as usize;
+    put(out, uc + 40 + 8 * 18, (r.cs & 0xffff) | (r.ss & 0xffff) << 48);
+    put(out, uc + 40 + 256, mask);
     if fpstate.len() >= 576 {
-        put(out, 40 + 8 * 23, fp_at);
+        put(out, uc + 40 + 8 * 23, base.0 + fp as u64);
         out[fp..fp + fpstate.len()].copy_from_slice(fpstate);
         // The regset carries XCR0 where the frame has struct _fpx_sw_bytes.
         let mut xcr0 = [0; 8];
@@ -237,6 +255,65 @@ pub fn write_frame(regs: &Regs, mask: u64, fpstate: &[u8], at: Addr, out: &mut [
         let end = fp + fpstate.len();
         out[end..end + 4].copy_from_slice(&FP_XSTATE_MAGIC2.to_ne_bytes());
     }
+}
+
+/// Whether a signal that finds the thread here does something to its call that only the kernel
+/// knows: interrupts it, or has it made again.
+#[must_use]
+pub fn signal_concerns_call(r: &Regs, _: &[u8]) -> bool {
+    awaits_restart(r)
+}
+
+/// What the kernel does to have a thread run a signal handler (setup_rt_frame() in
+/// arch/x86/kernel/signal_64.c): the registers it begins with, where its frame stands, and the
+/// frame, written to `out`. `None` where `out` has no room.
+#[must_use]
+pub fn enter_handler(entry: &HandlerEntry<'_>, out: &mut Vec<u8>) -> Option<(Regs, Addr)> {
+    const DF_RF_TF: u64 = 0x400 | 0x1_0000 | 0x100;
+    let r = entry.regs;
+    let sp = entry.stack_top.map_or(r.rsp.wrapping_sub(RED_ZONE), |top| top.0);
+    let fp = sp.checked_sub(entry.fpstate.len() as u64 + 4)? & !63;
+    let at = (fp.checked_sub(SIGFRAME)? & !15).checked_sub(8)?;
+    out.clear();
+    out.resize((sp - at) as usize, 0);
+    put(out, 0, entry.restorer.0);
+    let to = (fp - at) as usize;
+    put_context(out, 8, Addr(at), r, entry.mask, entry.stack, to, entry.fpstate);
+    // trapno and err of INT3.
+    put(out, 8 + 40 + 8 * 20, 3);
+    let info = 8 + UCONTEXT;
+    out[info..info + 128].copy_from_slice(entry.info);
+    let mut regs = *r;
+    regs.rip = entry.handler.0;
+    regs.rsp = at;
+    regs.rax = 0;
+    regs.rdi = u64::from(entry.info[0]);
+    regs.rsi = at + info as u64;
+    regs.rdx = at + 8;
+    regs.rflags &= !DF_RF_TF;
+    regs.orig_rax = u64::MAX;
+    Some((regs, Addr(at)))
+}
+
+/// Gives a thread that begins a handler the extended state that the kernel gives it: the initial
+/// one (fpu__clear_user_states()).
+///
+/// # Errors
+/// ESRCH.
+pub fn clear_fpstate(tid: crate::ptrace::Tid) -> std::io::Result<()> {
+    const XSTATE_BV: usize = 512;
+    let mut state = vec![0; FPSTATE_MAX];
+    let len = crate::ptrace::sys::get_regset(tid, NT_FPSTATE, &mut state).unwrap_or(0);
+    if len < 576 {
+        return Ok(());
+    }
+    state.truncate(len);
+    state[..160].fill(0);
+    // FCW and MXCSR; a component that XSTATE_BV does not name is initial.
+    state[..2].copy_from_slice(&0x37fu16.to_ne_bytes());
+    state[24..28].copy_from_slice(&0x1f80u32.to_ne_bytes());
+    put(&mut state, XSTATE_BV, 0);
+    crate::ptrace::sys::set_regset(tid, NT_FPSTATE, &state)
 }
 
 fn put(out: &mut [u8], at: usize, value: u64) {
@@ -257,9 +334,28 @@ pub fn set_vector(_: crate::ptrace::Tid, _: u8, _: u128) -> std::io::Result<()> 
 }
 
 /// The extended state of a stopped thread, as the frame wants it; its length.
+///
+/// The register set always has room for AMX tiles. A signal frame has only where the thread may
+/// use them: rt_sigreturn takes no more than the thread's own size (check_xstate_in_sigframe() in
+/// arch/x86/kernel/fpu/signal.c) and would restore nothing but SSE.
 #[must_use]
 pub fn get_fpstate(tid: crate::ptrace::Tid, to: &mut [u8]) -> usize {
-    crate::ptrace::sys::get_regset(tid, NT_FPSTATE, to).unwrap_or(0)
+    /// Tile data: component 18, at the end (Intel SDM 1, 13.5).
+    const TILES: u64 = 1 << 18;
+    const TILES_AT: usize = 2816;
+    const XSTATE_BV: usize = 512;
+    let len = crate::ptrace::sys::get_regset(tid, NT_FPSTATE, to).unwrap_or(0);
+    if len <= TILES_AT || word(to, XSTATE_BV) & TILES != 0 {
+        return len;
+    }
+    put(to, SW_RESERVED, word(to, SW_RESERVED) & !TILES);
+    TILES_AT
+}
+
+fn word(from: &[u8], at: usize) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&from[at..at + 8]);
+    u64::from_ne_bytes(word)
 }
 
 /// How far from the code slots are mapped, in bytes: within every 32-bit displacement, with room

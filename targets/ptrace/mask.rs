@@ -1,0 +1,298 @@
+//! SIGTRAP's mask as if we were not there (RULES A1).
+//!
+//! A trap taken while SIGTRAP is blocked or ignored makes the kernel unblock it in that thread and
+//! reset its action for the whole process before we look. Since our handler (or the program's own)
+//! is always installed, a default action tells that this happened.
+//!
+//! It should not happen often: until the action stands again, nothing tells whether another thread
+//! that traps had its signal forced too. So a block that was found is *lifted*: the kernel does not
+//! have it while the thread runs its own code, and has it wherever the program could see it: in
+//! every system call, in the frame of every signal handler, and when we leave.
+//!
+//! Looking costs a read of /proc, so a thread that was found clean is watched instead where that is
+//! cheaper: its mask can only change by a system call or a signal, and both show themselves.
+
+use super::inject::InjectError;
+use super::signals::{Action, TRAP_BIT};
+use super::sys::{self, EVENT_STOP, Status, Tid, Whom};
+use super::{Ptrace, gone, own, procfs};
+use crate::native;
+use std::io;
+use std::time::Duration;
+
+/// How long a trap that was forced may take from there to its stop, in nanoseconds: longer than a
+/// thread that is ready to run is kept from running.
+const ON_ITS_WAY_NS: u64 = 100_000_000;
+/// How long the stop of a thread that has trapped is waited for, in nanoseconds.
+const STOP_NS: u64 = 2_000_000;
+/// Calls without a hit after which a lifted block is left where it is.
+const IDLE_CALLS: u32 = 16;
+
+/// How it is known that a thread does not block SIGTRAP.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Watch {
+    /// By looking at each trap; so many in a row were clean.
+    Look { clean: u32, enough: u32 },
+    /// It was clean and has made no system call since; so many traps.
+    Watched { traps: u32, enough: u32 },
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Watch::Look { clean: 0, enough: 4 }
+    }
+}
+
+impl Watch {
+    /// The thread made a system call, or a signal is delivered to it.
+    pub(super) fn disturbed(&mut self) {
+        *self = match *self {
+            Watch::Look { enough, .. } => Watch::Look { clean: 0, enough },
+            // Watching costs one stop: worth it if it saved looks.
+            Watch::Watched { traps, enough } if traps < 8 => {
+                Watch::Look { clean: 0, enough: (enough * 2).min(1024) }
+            }
+            Watch::Watched { .. } => Watch::Look { clean: 0, enough: 4 },
+        };
+    }
+}
+
+/// Whether the kernel has the block of a thread that blocks SIGTRAP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Block {
+    /// The kernel has what the program set.
+    #[default]
+    Set,
+    /// The kernel has no block and the program has. So many calls since the last hit.
+    Lifted { calls: u32 },
+    /// The same, but the thread is in a call, for which the kernel has it.
+    InCall { calls: u32 },
+}
+
+impl Block {
+    /// Whether calls are to be seen.
+    pub(super) fn is_lifted(self) -> bool {
+        self != Block::Set
+    }
+}
+
+impl Ptrace {
+    /// After a trap of ours and before the thread goes on: if the kernel had to force the signal,
+    /// undoes what that changed.
+    pub(super) fn settle_mask(&mut self, tid: Tid) -> io::Result<()> {
+        let thread = self.known(tid)?;
+        if let Block::Lifted { calls } = &mut thread.block {
+            *calls = 0;
+            return Ok(());
+        }
+        if let Watch::Watched { traps, .. } = &mut thread.watch {
+            *traps += 1;
+            return Ok(());
+        }
+        let (pid, doubt) = (thread.pid, std::mem::take(&mut thread.doubt));
+        let process = self.processes.get(&pid).ok_or_else(gone)?;
+        let restored_ns = process.restored_ns;
+        let caught = process.protected || matches!(process.action, Action::Handler(_));
+        let ignored = !caught && process.action.is_ignore();
+        let status = procfs::status(tid)?;
+        let likely = self.known(tid)?.likely_blocked(status.blocked);
+        if !caught && !ignored {
+            // No action that could tell: only what was known before.
+            if likely && self.known(tid)?.mask.is_some_and(|mask| mask & TRAP_BIT != 0) {
+                self.lift(tid, &status)?;
+            }
+            return Ok(());
+        }
+        if (status.caught | status.ignored) & TRAP_BIT != 0 {
+            // Another thread's trap may have had the action put back that ours had taken away.
+            let doubt = doubt || own::now_ns() - restored_ns < ON_ITS_WAY_NS;
+            if doubt && likely {
+                return self.lift(tid, &status);
+            }
+            let thread = self.known(tid)?;
+            thread.mask = Some(status.blocked);
+            if let Watch::Look { clean, enough } = &mut thread.watch {
+                *clean += 1;
+                if *clean >= *enough && !doubt {
+                    let enough = *enough;
+                    thread.watch = Watch::Watched { traps: 0, enough };
+                }
+            }
+            return Ok(());
+        }
+        // Forced. A caught signal is only forced when it is blocked: by this thread, unless
+        // another one's trap is on its way whose mask says so. An ignored one is in any case.
+        if likely || caught && !self.another_is_blocked(tid) {
+            self.lift(tid, &status)?;
+        }
+        self.restore_action(tid)
+    }
+
+    /// Before a thread that trapped goes on in another way than [`super::Go::FromTrap`].
+    ///
+    /// # Errors
+    /// Those of ptrace and of reading /proc.
+    pub fn settle(&mut self, tid: Tid) -> io::Result<()> {
+        self.settle_mask(tid)
+    }
+
+    /// The kernel has taken the block of a trapping thread away: it stays away for now.
+    fn lift(&mut self, tid: Tid, status: &procfs::TaskStatus) -> io::Result<()> {
+        let leaving = self.leaving;
+        let thread = self.known(tid)?;
+        thread.mask = Some(status.blocked | TRAP_BIT);
+        if leaving || status.pending & TRAP_BIT != 0 {
+            // One that waits to be unblocked must go on waiting.
+            thread.block = Block::Set;
+            return sys::set_sigmask(tid, status.blocked | TRAP_BIT);
+        }
+        thread.block = Block::Lifted { calls: 0 };
+        Ok(())
+    }
+
+    /// Whether the kernel lacks a block of SIGTRAP that the program has.
+    #[must_use]
+    pub fn is_lifted(&self, tid: Tid) -> bool {
+        self.threads.get(&tid).is_some_and(|t| matches!(t.block, Block::Lifted { .. }))
+    }
+
+    /// Gives the kernel the block of a stopped thread.
+    ///
+    /// # Errors
+    /// ESRCH.
+    pub fn put_block_back(&mut self, tid: Tid) -> io::Result<()> {
+        let thread = self.known(tid)?;
+        if let Block::Lifted { .. } = std::mem::take(&mut thread.block) {
+            let mask = sys::get_sigmask(tid)?;
+            sys::set_sigmask(tid, mask | TRAP_BIT)?;
+        }
+        Ok(())
+    }
+
+    /// At either end of a call: the kernel has the block inside of it.
+    pub(super) fn mask_at_call(&mut self, tid: Tid) -> io::Result<()> {
+        let thread = self.known(tid)?;
+        match thread.block {
+            Block::Set => {}
+            Block::Lifted { calls } => {
+                thread.block = Block::InCall { calls };
+                let mask = sys::get_sigmask(tid)?;
+                sys::set_sigmask(tid, mask | TRAP_BIT)?;
+            }
+            Block::InCall { calls } => {
+                thread.block = Block::Set;
+                let result = native::result(&self.regs(tid)?);
+                let mask = sys::get_sigmask(tid)?;
+                let thread = self.known(tid)?;
+                thread.mask = Some(mask);
+                // Interrupted, the call may have a mask of its own until the signal is delivered.
+                let interrupted = result == -i64::from(libc::EINTR) || native::is_restart(result);
+                if mask & TRAP_BIT == 0 || interrupted || calls >= IDLE_CALLS {
+                    return Ok(());
+                }
+                if procfs::status(tid)?.pending & TRAP_BIT != 0 {
+                    return Ok(());
+                }
+                sys::set_sigmask(tid, mask & !TRAP_BIT)?;
+                self.known(tid)?.block = Block::Lifted { calls: calls + 1 };
+            }
+        }
+        Ok(())
+    }
+
+    /// At a trap right behind the program's own rt_sigaction, which has set `action`: if that
+    /// trap had to be forced, undoes what it did to the mask.
+    ///
+    /// # Errors
+    /// Those of ptrace and of reading /proc.
+    pub fn settle_mask_behind(&mut self, tid: Tid, action: Action) -> io::Result<()> {
+        if self.is_lifted(tid) {
+            return Ok(());
+        }
+        let status = procfs::status(tid)?;
+        let stands = (status.caught | status.ignored) & TRAP_BIT != 0;
+        // A handler is only taken away because the signal was blocked; an ignored signal is
+        // forced in any case.
+        let likely = self.known(tid)?.likely_blocked(status.blocked);
+        if !stands && (likely || matches!(action, Action::Handler(_))) {
+            self.lift(tid, &status)?;
+        }
+        Ok(())
+    }
+
+    /// Has the kernel know again what stands there for SIGTRAP.
+    fn restore_action(&mut self, tid: Tid) -> io::Result<()> {
+        self.doubt_others(tid);
+        match self.write_standing_action(tid) {
+            Ok(()) => {}
+            Err(InjectError::Io(error)) => return Err(error),
+            // Nothing more can be done: it is the program's own action that is lost.
+            Err(_) => {}
+        }
+        let pid = self.known(tid)?.pid;
+        self.processes.get_mut(&pid).ok_or_else(gone)?.restored_ns = own::now_ns();
+        Ok(())
+    }
+
+    /// Whether another thread of the process has trapped that blocks SIGTRAP. Its stop may be a
+    /// moment away.
+    fn another_is_blocked(&self, tid: Tid) -> bool {
+        let Some(pid) = self.threads.get(&tid).map(|t| t.pid) else { return false };
+        let begun = own::now_ns();
+        loop {
+            let mut undecided = false;
+            for other in self.threads.values().filter(|t| t.tid != tid && t.pid == pid) {
+                let suspect = other.block == Block::Set
+                    && other.mask.is_some_and(|mask| mask & TRAP_BIT != 0);
+                match sys::wait(Whom::One(other.tid), false, false) {
+                    Ok(Some((_, Status::Stopped { signal: libc::SIGTRAP, event: 0 }))) => {
+                        let wide = || procfs::status(other.tid).is_ok_and(|s| is_wide(s.blocked));
+                        if suspect || wide() {
+                            return true;
+                        }
+                    }
+                    // Inside a call it has not trapped.
+                    Ok(None) if suspect => {
+                        let at = procfs::whereabouts(other.tid);
+                        undecided |= matches!(at, procfs::Whereabouts::Running);
+                    }
+                    _ => {}
+                }
+            }
+            if !undecided || own::now_ns() - begun > STOP_NS {
+                return false;
+            }
+            std::thread::sleep(Duration::from_micros(50));
+        }
+    }
+
+    /// Threads whose trap is older than the action that is about to be restored cannot be told
+    /// by it.
+    pub(super) fn doubt_others(&mut self, tid: Tid) {
+        let Some(pid) = self.threads.get(&tid).map(|t| t.pid) else { return };
+        for (&other, thread) in &mut self.threads {
+            if other != tid && thread.pid == pid {
+                let status = sys::wait(Whom::One(other), false, false);
+                if let Ok(Some((_, Status::Stopped { signal: libc::SIGTRAP, event }))) = status
+                    && event != EVENT_STOP
+                {
+                    thread.doubt = true;
+                }
+            }
+        }
+    }
+}
+
+impl super::Thread {
+    /// Whether a thread whose mask is now `blocked`, without SIGTRAP, probably blocked it before
+    /// its trap: the rest of the mask is what is known of such a thread.
+    fn likely_blocked(&self, blocked: u64) -> bool {
+        let known = self.mask.filter(|mask| mask & TRAP_BIT != 0);
+        known.is_some_and(|mask| mask & !TRAP_BIT == blocked) || is_wide(blocked)
+    }
+}
+
+/// A mask as libc sets it to be undisturbed, rather than one that a program composes.
+fn is_wide(mask: u64) -> bool {
+    mask.count_ones() >= 32
+}
