@@ -77,8 +77,7 @@ impl Ptrace {
         let deferred = if flags & SA_NODEFER == 0 { TRAP_BIT } else { 0 };
         sys::set_sigmask(tid, mask | blocks | deferred)?;
         let thread = self.known(tid)?;
-        // What it comes back to.
-        thread.mask = Some(mask);
+        thread.learn(mask | blocks | deferred);
         thread.watch.disturbed();
         (thread.regs, thread.dirty) = (Some(begin), Dirty::All);
         if flags & SA_RESETHAND != 0 {

@@ -110,7 +110,7 @@ impl Ptrace {
                 return self.lift(tid, &status);
             }
             let thread = self.known(tid)?;
-            thread.mask = Some(status.blocked);
+            thread.learn(status.blocked);
             if let Watch::Look { clean, enough } = &mut thread.watch {
                 *clean += 1;
                 if *clean >= *enough && !doubt {
@@ -140,7 +140,7 @@ impl Ptrace {
     fn lift(&mut self, tid: Tid, status: &procfs::TaskStatus) -> io::Result<()> {
         let leaving = self.leaving;
         let thread = self.known(tid)?;
-        thread.mask = Some(status.blocked | TRAP_BIT);
+        thread.learn(status.blocked | TRAP_BIT);
         if leaving || status.pending & TRAP_BIT != 0 {
             // One that waits to be unblocked must go on waiting.
             thread.block = Block::Set;
@@ -173,6 +173,13 @@ impl Ptrace {
     pub(super) fn mask_at_call(&mut self, tid: Tid) -> io::Result<()> {
         let thread = self.known(tid)?;
         match thread.block {
+            Block::Set if thread.is_followed() => {
+                thread.idle += 1;
+                let follow = thread.idle < 2 * IDLE_CALLS;
+                let mask = sys::get_sigmask(tid)?;
+                let thread = self.known(tid)?;
+                (thread.mask, thread.followed) = (Some(mask), follow);
+            }
             Block::Set => {}
             Block::Lifted { calls } => {
                 thread.block = Block::InCall { calls };
@@ -183,11 +190,14 @@ impl Ptrace {
                 thread.block = Block::Set;
                 let result = native::result(&self.regs(tid)?);
                 let mask = sys::get_sigmask(tid)?;
-                let thread = self.known(tid)?;
-                thread.mask = Some(mask);
+                self.known(tid)?.learn(mask);
                 // Interrupted, the call may have a mask of its own until the signal is delivered.
                 let interrupted = result == -i64::from(libc::EINTR) || native::is_restart(result);
-                if mask & TRAP_BIT == 0 || interrupted || calls >= IDLE_CALLS {
+                if mask & TRAP_BIT == 0 || interrupted {
+                    return Ok(());
+                }
+                if calls >= IDLE_CALLS {
+                    self.known(tid)?.followed = false;
                     return Ok(());
                 }
                 if procfs::status(tid)?.pending & TRAP_BIT != 0 {
@@ -254,7 +264,7 @@ impl Ptrace {
                     // Inside a call it has not trapped.
                     Ok(None) if suspect => {
                         let at = procfs::whereabouts(other.tid);
-                        undecided |= matches!(at, procfs::Whereabouts::Running);
+                        undecided |= !matches!(at, procfs::Whereabouts::InCall { number: 0.., .. });
                     }
                     _ => {}
                 }
@@ -284,11 +294,23 @@ impl Ptrace {
 }
 
 impl super::Thread {
+    /// Its mask is known for certain.
+    pub(super) fn learn(&mut self, mask: u64) {
+        (self.mask, self.followed, self.idle) = (Some(mask), true, 0);
+    }
+
+    /// Whether it is known to block SIGTRAP, and is watched at its calls lest that change unseen.
+    pub(super) fn is_followed(&self) -> bool {
+        self.followed && self.mask.is_some_and(|mask| mask & TRAP_BIT != 0)
+    }
+
     /// Whether a thread whose mask is now `blocked`, without SIGTRAP, probably blocked it before
     /// its trap: the rest of the mask is what is known of such a thread.
     fn likely_blocked(&self, blocked: u64) -> bool {
-        let known = self.mask.filter(|mask| mask & TRAP_BIT != 0);
-        known.is_some_and(|mask| mask & !TRAP_BIT == blocked) || is_wide(blocked)
+        let known = self.mask.filter(|mask| mask & TRAP_BIT != 0).map(|mask| mask & !TRAP_BIT);
+        // What came on top since is a handler's.
+        known.is_some_and(|mask| mask == blocked || self.followed && mask & !blocked == 0)
+            || is_wide(blocked)
     }
 }
 

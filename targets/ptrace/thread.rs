@@ -48,6 +48,10 @@ pub struct Thread {
     pub(super) rejoin: bool,
     /// Its signal mask as the program has it, when that was last known for certain.
     pub(super) mask: Option<u64>,
+    /// Whether every change of a mask that blocks SIGTRAP would have been seen since.
+    pub(super) followed: bool,
+    /// Stops at calls since then.
+    pub(super) idle: u32,
     /// Whether the kernel has its block of SIGTRAP.
     pub(super) block: Block,
     /// Whether its SIGTRAP may have been forced by a trap of another thread's time.
@@ -87,6 +91,8 @@ impl Thread {
             entered: None,
             rejoin: false,
             mask: None,
+            followed: false,
+            idle: 0,
             block: Block::Set,
             doubt: false,
             slot: None,

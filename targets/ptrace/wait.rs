@@ -218,10 +218,11 @@ impl Ptrace {
     }
 
     /// What a thread that is about to run has inherited.
-    fn learn_mask(&mut self, tid: Tid) {
-        let mask = sys::get_sigmask(tid).ok();
-        if let Some(thread) = self.threads.get_mut(&tid) {
-            thread.mask = mask;
+    pub(super) fn learn_mask(&mut self, tid: Tid) {
+        if let Ok(mask) = sys::get_sigmask(tid)
+            && let Some(thread) = self.threads.get_mut(&tid)
+        {
+            thread.learn(mask);
         }
     }
 
@@ -343,6 +344,7 @@ impl Ptrace {
         if self.leaving || !matches!(how, Go::On | Go::FromTrap) {
             self.put_block_back(tid)?;
         }
+        let leaving = self.leaving;
         let thread = self.known(tid)?;
         let signal = match how {
             Go::Deliver(info) | Go::DeliverStep(info) => {
@@ -359,7 +361,8 @@ impl Ptrace {
         let rejoin = std::mem::take(&mut thread.rejoin);
         let watched = matches!(thread.watch, Watch::Watched { .. })
             || thread.give_back.is_some()
-            || thread.block.is_lifted();
+            || thread.block.is_lifted()
+            || thread.is_followed() && !leaving;
         match how {
             Go::Step | Go::DeliverStep(_) => sys::step(tid, signal)?,
             _ if watched => sys::cont_to_syscall(tid, signal)?,
