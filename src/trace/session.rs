@@ -277,23 +277,26 @@ impl<'a> Session<'a> {
     }
 
     fn borrow(&mut self, whose: &dyn Fn(&Self, Tid) -> bool) -> Option<Tid> {
-        use xol_targets::ptrace::procfs::{Whereabouts, whereabouts};
-        let mut candidates: Vec<(u32, Tid)> = self
+        use std::cmp::Reverse;
+        use xol_targets::ptrace::procfs::{Whereabouts, run_ns, whereabouts};
+        // Of those that run, one that always does: another may be at the end of a call.
+        let mut candidates: Vec<(u32, Reverse<u64>, Tid)> = self
             .target
             .threads()
             .filter(|t| whose(self, t.tid))
             .map(|t| match whereabouts(t.tid) {
-                _ if t.is_stopped() => (0, t.tid),
-                Whereabouts::Running => (1, t.tid),
-                Whereabouts::InCall { number, .. } if restarts(number) => (2, t.tid),
-                _ => (3, t.tid),
+                _ if t.is_stopped() => (0, Reverse(0), t.tid),
+                Whereabouts::Running => (1, Reverse(run_ns(t.tid)), t.tid),
+                Whereabouts::InCall { number, .. } if restarts(number) => (2, Reverse(0), t.tid),
+                _ => (3, Reverse(0), t.tid),
             })
             .collect();
         candidates.sort_unstable();
         let mut why = String::from("there is no thread");
-        for (_, tid) in candidates {
-            // What it stopped for may come first; a few rounds of that are enough.
-            for _ in 0..8 {
+        for (class, _, tid) in candidates {
+            // What it stopped for may come first. One that runs traps again and again, and is still
+            // better than one whose call is interrupted.
+            for _ in 0..if class < 2 { 1000 } else { 8 } {
                 match self.target.stop(tid, PATIENCE) {
                     Ok(true) => return Some(tid),
                     Ok(false) => {

@@ -9,7 +9,6 @@ use super::procfs;
 use super::sys::Tid;
 
 const CHECK_EVERY_NS: u64 = 5_000_000;
-const STREAK: u32 = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct Affinity {
@@ -20,30 +19,12 @@ pub(super) struct Affinity {
     traps: u32,
     checked_ns: u64,
     last: Option<Tid>,
-    run: u32,
 }
 
 impl Affinity {
-    /// Whether one thread has had all of the last stops.
-    pub(super) fn streak(&mut self) -> bool {
-        let long = self.run >= STREAK;
-        if long {
-            self.run = 0;
-        }
-        long
-    }
-
-    /// The thread that trapped last.
-    pub(super) fn last(&self) -> Option<Tid> {
-        self.last
-    }
-
     pub(super) fn trapped(&mut self, tid: Tid) {
-        if self.last == Some(tid) {
-            self.run += 1;
-        } else {
+        if self.last != Some(tid) {
             self.last = Some(tid);
-            self.run = 0;
             if !self.seen.contains(&Some(tid)) {
                 let i = self.seen.iter().position(Option::is_none).unwrap_or(0);
                 self.seen[i] = Some(tid);

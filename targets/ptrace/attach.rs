@@ -3,9 +3,8 @@
 use super::space::Space;
 use super::sys::{self, Pid, Tid};
 use super::thread::{Process, State, Thread};
-use super::{Go, Ptrace, is_gone, procfs};
+use super::{Ptrace, is_gone, procfs};
 use crate::native;
-use std::time::Duration;
 use std::{fmt, fs, io};
 
 /// What is asked of the kernel for every tracee. Never PTRACE_O_EXITKILL: the target outlives us.
@@ -137,7 +136,10 @@ impl Ptrace {
                 match sys::seize(tid, OPTIONS) {
                     Ok(()) => {
                         let mut thread = Thread::new(tid, pid, State::Running);
-                        thread.mask = procfs::status(tid).ok().map(|s| s.blocked);
+                        // The mask of one that runs may be a handler's, and gone in a moment.
+                        if procfs::whereabouts(tid) != procfs::Whereabouts::Running {
+                            thread.mask = procfs::status(tid).ok().map(|s| s.blocked);
+                        }
                         self.threads.insert(tid, thread);
                         new = true;
                     }
@@ -161,27 +163,7 @@ impl Ptrace {
         let space = Space::open(pid).map_err(forbidden_or)?;
         let space = self.add_space(space);
         self.add_process(pid, space, false);
-        self.look_at_blocked(pid);
         Ok(())
-    }
-
-    /// Threads that run and block SIGTRAP may do so for a moment only: they are looked at in a stop,
-    /// which disturbs nothing, and followed from there.
-    fn look_at_blocked(&mut self, pid: Pid) {
-        let blocked = |t: &&Thread| {
-            t.pid == pid && t.mask.is_some_and(|mask| mask & super::signals::TRAP_BIT != 0)
-        };
-        let threads: Vec<Tid> = self.threads.values().filter(blocked).map(|t| t.tid).collect();
-        for tid in threads {
-            if procfs::whereabouts(tid) != procfs::Whereabouts::Running {
-                continue;
-            }
-            // What it stops for else is an event of its own.
-            if matches!(self.stop(tid, Duration::from_millis(100)), Ok(true)) {
-                self.learn_mask(tid);
-                let _ = self.go(tid, Go::On);
-            }
-        }
     }
 
     pub(super) fn add_process(&mut self, pid: Pid, space: super::SpaceId, launched: bool) {

@@ -44,7 +44,7 @@ pub use sys::{Pid, SigInfo, Tid};
 pub use thread::{Process, Thread};
 pub use wait::{Event, Go};
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 
 /// All that is traced.
@@ -58,6 +58,10 @@ pub struct Ptrace {
     early: Vec<Tid>,
     /// Those of them that it has told of since: ready to start.
     started: Vec<Tid>,
+    /// Threads that were found stopped, in the order in which they are served.
+    queue: VecDeque<Tid>,
+    /// Stops taken since all threads were looked at.
+    unlooked: u32,
     affinity: affinity::Affinity,
     /// Nothing is lifted or watched any more.
     leaving: bool,

@@ -220,6 +220,13 @@ pub fn last_ran_ns(tid: Tid) -> Option<u64> {
     Some(ms.parse::<u64>().ok()? * 1_000_000 + rest.parse::<u64>().ok()?)
 }
 
+/// How long a thread has run in all, in nanoseconds; 0 where /proc/TID/schedstat does not say.
+#[must_use]
+pub fn run_ns(tid: Tid) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{tid}/schedstat")).unwrap_or_default();
+    text.split(' ').next().and_then(|v| v.parse().ok()).unwrap_or(0)
+}
+
 /// The CPU a thread last ran on and its scheduling policy (fields 39 and 41 of stat).
 #[must_use]
 pub fn cpu_and_policy(tid: Tid) -> Option<(usize, u32)> {

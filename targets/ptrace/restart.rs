@@ -114,11 +114,16 @@ impl Ptrace {
         args: &[u64; 6],
         since: Option<u64>,
     ) -> Option<(GiveBack, u64)> {
+        /// Below that, what is left is what was asked for: it had just begun.
+        const NOTHING_NS: u64 = 1_000_000;
         let waited = own::now_ns().saturating_sub(since?);
+        if waited < NOTHING_NS {
+            return None;
+        }
         let limit = limit_of(number)?;
         let (Limit::Millis(arg) | Limit::Timespec(arg)) = limit;
         let value = args[arg];
-        let give_back = GiveBack { arg, value, entered: false };
+        let give_back = GiveBack { arg, value, entered: false, scratch: None };
         match limit {
             Limit::Millis(_) => {
                 let millis = value as u32 as i32;
@@ -137,25 +142,31 @@ impl Ptrace {
                 spec[..8].copy_from_slice(&(left / 1_000_000_000).to_ne_bytes());
                 spec[8..].copy_from_slice(&(left % 1_000_000_000).to_ne_bytes());
                 let at = self.put_timespec(tid, regs, &spec)?;
-                Some((give_back, at.0))
+                Some((GiveBack { scratch: Some(at), ..give_back }, at.0))
             }
         }
     }
 
-    /// A place the kernel can read the shortened time from when the call is issued: our head, or
-    /// without one what lies under the red zone.
+    /// A place the kernel can read the shortened time from when the call is issued: our head. When
+    /// that is about to go, and where there is none, below the stack: as far as a handler's frame
+    /// does not reach, if there is so much.
     fn put_timespec(&mut self, tid: Tid, regs: &Regs, spec: &[u8; 16]) -> Option<Addr> {
+        const DEEP: u64 = 64 << 10;
         let pid: Pid = self.threads.get(&tid)?.pid;
         let space = self.spaces.get(&self.processes.get(&pid)?.space)?;
-        if let Some(home) = space.head {
-            let slots = (native::PAGE - head::SCRATCH) / 16;
-            let at = home.start.add(head::SCRATCH + 16 * (tid.0 as u64 % slots));
+        if let Some(home) = space.head.filter(|_| !self.leaving) {
+            let first = home.start.add(head::SCRATCH).0;
+            let all = (first..home.start.0 + native::PAGE).step_by(16);
+            let used = |at: u64| {
+                self.threads.values().any(|t| t.give_back.is_some_and(|g| g.scratch == Some(Addr(at))))
+            };
+            let at = Addr(all.into_iter().find(|&at| !used(at))?);
             space.write(at, spec).ok()?;
             return Some(at);
         }
-        let at = Addr((regs.sp().0 - native::RED_ZONE - 64) & !15);
-        sys::vm_write(pid, at, spec).ok()?;
-        Some(at)
+        let below = |depth| Addr((regs.sp().0 - native::RED_ZONE - depth) & !15);
+        let at = [below(DEEP), below(64)];
+        at.into_iter().find(|&at| sys::vm_write(pid, at, spec).is_ok())
     }
 }
 

@@ -74,6 +74,8 @@ pub(super) struct GiveBack {
     pub arg: usize,
     pub value: u64,
     pub entered: bool,
+    /// What it points to, if that is ours.
+    pub scratch: Option<Addr>,
 }
 
 impl Thread {

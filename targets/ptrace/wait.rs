@@ -106,20 +106,21 @@ impl Ptrace {
         }
     }
 
-    /// The next stop. A thread that traps without pause does not starve the others.
+    /// The next stop. The kernel names the first of its list that has one, so threads that trap
+    /// without pause would starve the others: from time to time all are asked.
     fn next_status(&mut self) -> io::Result<Option<(Tid, Status)>> {
-        if self.affinity.streak() {
-            let others: Vec<Tid> = self
-                .threads
-                .values()
-                .filter(|t| t.state == State::Running)
-                .map(|t| t.tid)
-                .collect();
-            let last = self.affinity.last();
-            for tid in others.into_iter().filter(|&tid| Some(tid) != last) {
-                if let Ok(Some(found)) = sys::wait(Whom::One(tid), false, false) {
-                    return Ok(Some(found));
-                }
+        /// Stops between two looks at all threads; no more looks than a few for each stop.
+        const STOPS: u32 = 16;
+        self.unlooked += 1;
+        if self.queue.is_empty() && self.unlooked >= STOPS.max(self.threads.len() as u32 / 4) {
+            self.unlooked = 0;
+            let running = self.threads.values().filter(|t| t.state == State::Running);
+            let stopped = |tid: &Tid| matches!(sys::wait(Whom::One(*tid), false, false), Ok(Some(_)));
+            self.queue.extend(running.map(|t| t.tid).filter(stopped));
+        }
+        while let Some(tid) = self.queue.pop_front() {
+            if let Ok(Some(found)) = sys::wait(Whom::One(tid), false, false) {
+                return Ok(Some(found));
             }
         }
         sys::wait(Whom::Any, false, true)
