@@ -12,7 +12,9 @@ use xol_targets::ptrace::{Go, SigInfo, SpaceId, Tid, sys};
 
 impl Session<'_> {
     pub(super) fn on_signal(&mut self, tid: Tid, info: SigInfo) -> io::Result<()> {
-        if info.signal() == libc_signal::TRAP && !info.is_synchronous() && self.target.is_lifted(tid)
+        if info.signal() == libc_signal::TRAP
+            && !info.is_synchronous()
+            && self.target.is_lifted(tid)
         {
             // The program blocks it: it waits, as it would have.
             self.target.put_block_back(tid)?;

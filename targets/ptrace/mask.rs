@@ -19,6 +19,7 @@ use super::{Ptrace, gone, own, procfs};
 use crate::native;
 use std::io;
 use std::time::Duration;
+use xol_arch::{Addr, Regs as _};
 
 /// How long a trap that was forced may take from there to its stop, in nanoseconds: longer than a
 /// thread that is ready to run is kept from running.
@@ -120,9 +121,9 @@ impl Ptrace {
             }
             return Ok(());
         }
-        // Forced. A caught signal is only forced when it is blocked: by this thread, unless
-        // another one's trap is on its way whose mask says so. An ignored one is in any case.
-        if likely || caught && !self.another_is_blocked(tid) {
+        // Forced. A caught signal is only forced when it is blocked: by this thread or by another
+        // that has trapped as well. An ignored one is in any case.
+        if likely || caught && self.was_it(tid, status.blocked) {
             self.lift(tid, &status)?;
         }
         self.restore_action(tid)
@@ -244,36 +245,67 @@ impl Ptrace {
         Ok(())
     }
 
-    /// Whether another thread of the process has trapped that blocks SIGTRAP. Its stop may be a
-    /// moment away.
-    fn another_is_blocked(&self, tid: Tid) -> bool {
-        let Some(pid) = self.threads.get(&tid).map(|t| t.pid) else { return false };
+    /// Whether, of all threads of the process that may have had their trap forced, it was this one,
+    /// whose mask is now `blocked`. Another's stop may be a moment away.
+    fn was_it(&mut self, tid: Tid, blocked: u64) -> bool {
+        let Some(pid) = self.threads.get(&tid).map(|t| t.pid) else { return true };
+        let own = self.evidence(tid, blocked);
+        if own == Some(true) {
+            return true;
+        }
+        let others = |t: &&super::Thread| t.tid != tid && t.pid == pid;
+        let others: Vec<Tid> = self.threads.values().filter(others).map(|t| t.tid).collect();
         let begun = own::now_ns();
         loop {
-            let mut undecided = false;
-            for other in self.threads.values().filter(|t| t.tid != tid && t.pid == pid) {
-                let suspect = other.block == Block::Set
-                    && other.mask.is_some_and(|mask| mask & TRAP_BIT != 0);
-                match sys::wait(Whom::One(other.tid), false, false) {
-                    Ok(Some((_, Status::Stopped { signal: libc::SIGTRAP, event: 0 }))) => {
-                        let wide = || procfs::status(other.tid).is_ok_and(|s| is_wide(s.blocked));
-                        if suspect || wide() {
-                            return true;
-                        }
+            let (mut undecided, mut as_likely) = (false, false);
+            for &other in &others {
+                let Ok(status) = procfs::status(other) else { continue };
+                let stop = sys::wait(Whom::One(other), false, false);
+                let stop = stop.ok().flatten().map(|(_, status)| status);
+                let trapped = stop == Some(Status::Stopped { signal: libc::SIGTRAP, event: 0 });
+                if status.blocked & TRAP_BIT == 0 {
+                    match self.evidence(other, status.blocked) {
+                        Some(true) => return false,
+                        None => as_likely |= trapped,
+                        Some(false) => {}
                     }
-                    // Inside a call it has not trapped.
-                    Ok(None) if suspect => {
-                        let at = procfs::whereabouts(other.tid);
-                        undecided |= !matches!(at, procfs::Whereabouts::InCall { number: 0.., .. });
-                    }
-                    _ => {}
                 }
+                // On its way to a stop, unless it is in a call.
+                let at = || procfs::whereabouts(other);
+                undecided |= stop.is_none()
+                    && !matches!(at(), procfs::Whereabouts::InCall { number: 0.., .. });
+            }
+            if own == Some(false) && as_likely {
+                return false;
             }
             if !undecided || own::now_ns() - begun > STOP_NS {
-                return false;
+                return true;
             }
             std::thread::sleep(Duration::from_micros(50));
         }
+    }
+
+    /// What tells whether a thread whose mask is now `blocked`, without SIGTRAP, blocked it until
+    /// its trap.
+    fn evidence(&mut self, tid: Tid, blocked: u64) -> Option<bool> {
+        let thread = self.threads.get(&tid)?;
+        if thread.likely_blocked(blocked) {
+            return Some(true);
+        }
+        let known = thread.mask;
+        // Inside a handler: what its return will restore, and which signal's it is.
+        let action = self.processes.get(&thread.pid)?.action;
+        if let (Action::Handler([_, flags, restorer, _]), Ok(regs)) = (action, sys::get_regs(tid)) {
+            const NODEFER: u64 = 0x4000_0000;
+            let mut stack = [0; 8192];
+            let space = self.space_of(tid).and_then(|id| self.spaces.get(&id))?;
+            let n = space.read_some(regs.sp(), &mut stack).unwrap_or(0);
+            if let Some((mask, signal)) = native::innermost_frame(&stack[..n], Addr(restorer)) {
+                let deferred = signal == libc::SIGTRAP && flags & NODEFER == 0;
+                return Some(deferred || mask & TRAP_BIT != 0);
+            }
+        }
+        (known? == blocked).then_some(false)
     }
 
     /// Threads whose trap is older than the action that is about to be restored cannot be told

@@ -158,7 +158,9 @@ impl Ptrace {
             let first = home.start.add(head::SCRATCH).0;
             let all = (first..home.start.0 + native::PAGE).step_by(16);
             let used = |at: u64| {
-                self.threads.values().any(|t| t.give_back.is_some_and(|g| g.scratch == Some(Addr(at))))
+                self.threads
+                    .values()
+                    .any(|t| t.give_back.is_some_and(|g| g.scratch == Some(Addr(at))))
             };
             let at = Addr(all.into_iter().find(|&at| !used(at))?);
             space.write(at, spec).ok()?;

@@ -1,8 +1,8 @@
 //! Stops, and going on.
 
+use super::mask::Watch;
 use super::own;
 use super::procfs;
-use super::mask::Watch;
 use super::signals::Action;
 use super::space::{Space, SpaceId};
 use super::sys::{self, EVENT_STOP, Pid, SYSCALL_STOP, SigInfo, Status, Tid, Whom};
@@ -115,7 +115,8 @@ impl Ptrace {
         if self.queue.is_empty() && self.unlooked >= STOPS.max(self.threads.len() as u32 / 4) {
             self.unlooked = 0;
             let running = self.threads.values().filter(|t| t.state == State::Running);
-            let stopped = |tid: &Tid| matches!(sys::wait(Whom::One(*tid), false, false), Ok(Some(_)));
+            let stopped =
+                |tid: &Tid| matches!(sys::wait(Whom::One(*tid), false, false), Ok(Some(_)));
             self.queue.extend(running.map(|t| t.tid).filter(stopped));
         }
         while let Some(tid) = self.queue.pop_front() {

@@ -263,6 +263,12 @@ pub fn enter_handler(entry: &HandlerEntry<'_>, out: &mut Vec<u8>) -> Option<(Reg
     Some((regs, Addr(at)))
 }
 
+/// Nothing is found: a frame is left through the vDSO, by an address in a register.
+#[must_use]
+pub fn innermost_frame(_: &[u8], _: Addr) -> Option<(u64, i32)> {
+    None
+}
+
 /// Nothing: a handler begins with the vector registers as they are.
 ///
 /// # Errors
