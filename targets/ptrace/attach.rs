@@ -136,10 +136,7 @@ impl Ptrace {
                 match sys::seize(tid, OPTIONS) {
                     Ok(()) => {
                         let mut thread = Thread::new(tid, pid, State::Running);
-                        // The mask of one that runs may be a handler's, and gone in a moment.
-                        if procfs::whereabouts(tid) != procfs::Whereabouts::Running {
-                            thread.mask = procfs::status(tid).ok().map(|s| s.blocked);
-                        }
+                        thread.mask = lasting_mask(tid);
                         self.threads.insert(tid, thread);
                         new = true;
                     }
@@ -213,6 +210,21 @@ impl Ptrace {
         self.threads.remove(&tid);
         result
     }
+}
+
+/// The mask of a thread. What one that runs has may be a handler's and gone in a moment: if it
+/// blocks SIGTRAP, it must be seen to do so again and again.
+fn lasting_mask(tid: Tid) -> Option<u64> {
+    const LOOKS: usize = 4;
+    for _ in 0..LOOKS {
+        let running = procfs::whereabouts(tid) == procfs::Whereabouts::Running;
+        let mask = procfs::status(tid).ok()?.blocked;
+        if !running || mask & super::signals::TRAP_BIT == 0 {
+            return Some(mask);
+        }
+        std::thread::sleep(std::time::Duration::from_micros(100));
+    }
+    procfs::status(tid).ok().map(|status| status.blocked)
 }
 
 /// What can be said before the kernel is asked.

@@ -107,7 +107,7 @@ impl Ptrace {
         if (status.caught | status.ignored) & TRAP_BIT != 0 {
             // Another thread's trap may have had the action put back that ours had taken away.
             let doubt = doubt || own::now_ns() - restored_ns < ON_ITS_WAY_NS;
-            if doubt && likely {
+            if doubt && self.evidence(tid, status.blocked) == Some(true) {
                 return self.lift(tid, &status);
             }
             let thread = self.known(tid)?;
