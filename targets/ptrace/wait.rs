@@ -3,6 +3,7 @@
 use super::mask::Watch;
 use super::own;
 use super::procfs;
+use super::restart::slept_since;
 use super::signals::Action;
 use super::space::{Space, SpaceId};
 use super::sys::{self, EVENT_STOP, Pid, SYSCALL_STOP, SigInfo, Status, Tid, Whom};
@@ -190,7 +191,7 @@ impl Ptrace {
         }
         if signal == libc::SIGTRAP {
             thread.state = State::Stopped;
-            self.restart_if_interrupted(tid, None)?;
+            self.restart_if_interrupted(tid, None, None)?;
             self.go(tid, Go::On)?;
         } else {
             sys::wait(Whom::One(tid), true, false)?;
@@ -390,6 +391,7 @@ impl Ptrace {
             State::Running | State::Listening => {}
         }
         let entered = self.entered(tid);
+        let slept = if entered.is_none() { slept_since(tid) } else { None };
         sys::interrupt(tid)?;
         let start = Instant::now();
         loop {
@@ -401,7 +403,7 @@ impl Ptrace {
                     thread.dirty = Dirty::No;
                     thread.rejoin = signal != libc::SIGTRAP;
                     thread.state = State::Stopped;
-                    self.restart_if_interrupted(tid, entered)?;
+                    self.restart_if_interrupted(tid, entered, slept)?;
                     self.known(tid)?.entered = entered;
                     return Ok(true);
                 }
