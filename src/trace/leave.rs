@@ -74,6 +74,7 @@ impl Session<'_> {
             // return into a slot.
             if let Whereabouts::InCall { number, pc, .. } = whereabouts(tid)
                 && number >= 0
+                && !self.target.is_asked(tid)
                 && !self.target.space(space).is_some_and(|s| s.is_ours(pc))
                 && self.target.poll_is_quiet(tid)
             {

@@ -124,9 +124,14 @@ impl Ptrace {
             .or_else(|| self.expired(tid, number, &args, slept_since));
         let mut machine = self.stopped(tid)?;
         native::rewind_syscall(machine.regs(), number, &args);
-        if let Some((give_back, shortened)) = give_back {
+        if let Some((mut give_back, shortened)) = give_back {
             native::set_syscall_arg(machine.regs(), give_back.arg, shortened);
-            self.known(tid)?.give_back = Some(give_back);
+            let thread = self.known(tid)?;
+            // Shortened once more: what the program had is what it had at first.
+            if let Some(first) = thread.give_back.filter(|g| g.arg == give_back.arg) {
+                give_back.value = first.value;
+            }
+            thread.give_back = Some(give_back);
         }
         Ok(())
     }

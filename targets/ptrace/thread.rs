@@ -44,6 +44,8 @@ pub struct Thread {
     pub retry: Option<(Addr, Addr)>,
     /// The call it was blocked in when it was stopped.
     pub(super) entered: Option<super::restart::Entered>,
+    /// Whether an INTERRUPT is on its way to it: its call ends with EINTR if we go before it stops.
+    pub(super) asked: bool,
     /// Whether it must go back into the group stop it was taken out of.
     pub(super) rejoin: bool,
     /// Its signal mask as the program has it, when that was last known for certain.
@@ -91,6 +93,7 @@ impl Thread {
             give_back: None,
             retry: None,
             entered: None,
+            asked: false,
             rejoin: false,
             mask: None,
             followed: false,
@@ -167,6 +170,12 @@ impl super::Ptrace {
     #[must_use]
     pub fn is_stopped(&self, tid: Tid) -> bool {
         self.threads.get(&tid).is_some_and(Thread::is_stopped)
+    }
+
+    /// Whether a thread that was interrupted has not stopped for that yet.
+    #[must_use]
+    pub fn is_asked(&self, tid: Tid) -> bool {
+        self.threads.get(&tid).is_some_and(|t| t.asked)
     }
 
     /// Whether it is in a signal-delivery stop whose signal the kernel still holds.

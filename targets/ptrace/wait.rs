@@ -190,6 +190,7 @@ impl Ptrace {
             return Ok(Some(Event::Started(tid)));
         }
         if signal == libc::SIGTRAP {
+            thread.asked = false;
             thread.state = State::Stopped;
             self.restart_if_interrupted(tid, None, None)?;
             self.go(tid, Go::On)?;
@@ -373,6 +374,7 @@ impl Ptrace {
         }
         if rejoin {
             sys::interrupt(tid)?;
+            self.known(tid)?.asked = true;
         }
         Ok(())
     }
@@ -393,12 +395,14 @@ impl Ptrace {
         let entered = self.entered(tid);
         let slept = if entered.is_none() { slept_since(tid) } else { None };
         sys::interrupt(tid)?;
+        self.known(tid)?.asked = true;
         let start = Instant::now();
         loop {
             match sys::wait(Whom::One(tid), false, false) {
                 Ok(Some((_, Status::Stopped { signal, event: EVENT_STOP }))) => {
                     sys::wait(Whom::One(tid), true, false)?;
                     let thread = self.known(tid)?;
+                    thread.asked = false;
                     thread.regs = None;
                     thread.dirty = Dirty::No;
                     thread.rejoin = signal != libc::SIGTRAP;
