@@ -18,6 +18,8 @@ pub(super) struct Sites {
     pub(super) objects: Vec<Loaded>,
     /// Whether it was tried to map our head.
     pub(super) prepared: bool,
+    /// Where functions are left.
+    pub(super) exits: super::exits::Known,
     /// Why there are no slots.
     pub(super) no_slots: Option<String>,
 }

@@ -371,6 +371,20 @@ pub fn caller(machine: &mut Stopped<'_>) -> Option<(Addr, Addr)> {
     Some((Addr(regs.x[30]), Addr(regs.sp)))
 }
 
+/// At a RET or a tail call: where it returns to, and the stack pointer behind the return. RETAA
+/// finds it signed: the signature is in the bits above those of a user's address.
+#[must_use]
+pub fn returning(machine: &mut Stopped<'_>) -> Option<(Addr, Addr)> {
+    let (back, sp) = caller(machine)?;
+    Some((Addr(back.0 & ((1 << 48) - 1)), sp))
+}
+
+/// Where the return address of a call is kept: in a register, until the function says otherwise.
+#[must_use]
+pub fn return_slot(_: Addr) -> Option<Addr> {
+    None
+}
+
 /// Integer argument `n` from the stack, at a function's first instruction.
 #[must_use]
 pub fn stack_arg(machine: &mut Stopped<'_>, n: usize) -> Option<u64> {

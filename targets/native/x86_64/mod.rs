@@ -450,6 +450,18 @@ pub fn caller(machine: &mut crate::ptrace::Stopped<'_>) -> Option<(Addr, Addr)> 
     Some((Addr(u64::from_ne_bytes(word)), Addr(sp + 8)))
 }
 
+/// At a RET or a tail call: where it returns to, and the stack pointer behind the return.
+#[must_use]
+pub fn returning(machine: &mut crate::ptrace::Stopped<'_>) -> Option<(Addr, Addr)> {
+    caller(machine)
+}
+
+/// Where the return address of a call is kept whose stack pointer behind the return is `sp`.
+#[must_use]
+pub fn return_slot(sp: Addr) -> Option<Addr> {
+    Some(sp.offset(-8))
+}
+
 /// Integer argument `n` from the stack, at a function's first instruction.
 #[must_use]
 pub fn stack_arg(machine: &mut crate::ptrace::Stopped<'_>, n: usize) -> Option<u64> {
