@@ -54,34 +54,3 @@ fn returns_of_libc() {
     assert!(returns.rows.len() >= 15, "{returns}");
     assert_eq!(returns.differences().count(), 0, "{returns}");
 }
-
-/// Frames that are left for another stack, and end in another thread than they began in. The
-/// kernel's uretprobes kill such a program, so it counts itself.
-#[test]
-fn returns_of_coroutines() {
-    let path = program("returns", Build::Pie);
-    let names = ["r_switched", "r_in_routine", "r_sorts", "r_catches_tail"];
-    let (hits, finished) = returns::count(&path, &names, &run(&path).arg("coroutines"));
-    let said = returns::said(&finished.ok());
-    println!("{said:?}");
-    assert_eq!(said.len(), names.len());
-    assert_eq!(hits, said);
-}
-
-/// Exceptions leave functions that never return. The kernel's uretprobes end such a program: its
-/// unwinder does not know their trampoline.
-#[test]
-fn returns_past_exceptions() {
-    let path = program("throws", Build::Pie);
-    let expected = [("t_throws", 30), ("t_tail", 20), ("t_over", 10), ("t_catches", 40)];
-    let deep = ["deep", "rethrow", "text"];
-    let names: Vec<&str> = expected.iter().map(|e| e.0).chain(deep).collect();
-    let command = run(&path);
-    let (hits, finished) = returns::count(&path, &names, &command);
-    command.finish().assert_same(&finished);
-    for (name, times) in expected.into_iter().chain([("deep(int)", 0), ("rethrow(int)", 0)]) {
-        let name = name.split('(').next().unwrap_or(name);
-        let found = hits.iter().find(|(symbol, _)| symbol.contains(name));
-        assert_eq!(found.map(|f| *f.1), Some(times), "{name}: {hits:?}");
-    }
-}

@@ -55,8 +55,8 @@ pub(super) struct Known {
     proven: HashSet<(Addr, u32)>,
     /// The function around a jump that may leave it, by the jump's address and the row.
     around: HashMap<(Addr, u32), Rc<Inside>>,
-    /// Return addresses for which the call before them was looked for, and whether it has a site.
-    pub(super) calls: HashMap<Addr, bool>,
+    /// The call instructions before return addresses, where they were looked for.
+    pub(super) calls: HashMap<Addr, Option<Addr>>,
 }
 
 impl Known {

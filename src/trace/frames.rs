@@ -12,6 +12,9 @@ const MOST: usize = 1 << 20;
 /// As many may wait before those that cannot return any more are looked for.
 const MANY: usize = 1 << 16;
 
+/// Calls with one and the same key: tail calls without an end are cut off here.
+const DEEP: usize = 1 << 10;
+
 /// What a return is waited for.
 #[derive(Clone, Debug)]
 pub(super) enum Expect {
@@ -83,6 +86,9 @@ impl Frames {
             return false;
         }
         let all = self.waiting.entry(key).or_default();
+        if all.len() >= DEEP {
+            return false;
+        }
         if let Expect::Row(row, _) = frame.expect
             && let Some(i) = all.iter().position(|f| f.expect.is_of(row) && !f.left)
         {
@@ -248,5 +254,11 @@ mod tests {
         let mut frames = Frames { count: MOST, ..Frames::default() };
         assert!(frames.is_crowded());
         assert!(!frames.add(key(0x1000, 7), frame(0, 1)));
+        let mut frames = Frames::default();
+        let left = || Frame { awaited: true, left: true, ..frame(0, 1) };
+        assert!((0..DEEP).all(|_| frames.add(key(0x1000, 7), left())));
+        assert!(!frames.add(key(0x1000, 7), left()));
+        frames.drop_left(key(0x1000, 7));
+        assert_eq!(frames.count, 0);
     }
 }

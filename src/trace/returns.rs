@@ -177,18 +177,12 @@ impl Session<'_> {
 
     /// Whether there is a site at the call that returns to `back`.
     fn arm_call(&mut self, tid: Tid, space: SpaceId, at: Addr, back: Addr) -> io::Result<bool> {
-        if let Some(&armed) = self.sites_mut(space).exits.calls.get(&back) {
-            return Ok(armed);
-        }
-        let armed = match self.call_before(space, back) {
-            Some(call) => {
-                let consumer = self.internal(Consumer::Called);
-                self.arm_in_hit(tid, space, at, call, consumer)?
-            }
-            None => false,
-        };
-        self.sites_mut(space).exits.calls.insert(back, armed);
-        Ok(armed)
+        let known = self.sites_mut(space).exits.calls.get(&back).copied();
+        let call = known.unwrap_or_else(|| self.call_before(space, back));
+        self.sites_mut(space).exits.calls.insert(back, call);
+        let Some(call) = call else { return Ok(false) };
+        let consumer = self.internal(Consumer::Called);
+        self.arm_in_hit(tid, space, at, call, consumer)
     }
 
     /// The call instruction that ends at `back`.

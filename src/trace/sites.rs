@@ -93,6 +93,8 @@ impl Sites {
         if kept.len() == self.sites.len() {
             return;
         }
+        // What was decoded there may be something else now.
+        self.exits.calls.clear();
         self.sites = kept;
         self.slots.renumber(&moved);
         self.rebuild();

@@ -1,8 +1,9 @@
 // Functions that leave in every way a compiler knows. Everything they return is a number that
 // depends on the arguments.
 //
-// With an argument, coroutines too, also ones that go on in another thread: the kernel's
-// uretprobes kill a program that has them. It then says how often each function returned.
+// With a number, coroutines too, also ones that go on in another thread: the kernel's
+// uretprobes kill a program that has them; and calls as deep as the number says. It then says how
+// often functions returned.
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdio.h>
@@ -156,6 +157,15 @@ PROBED long r_catches_tail(long n)
 APART long r_odd(long n);
 APART long r_even(long n) { return n ? r_odd(n - 1) : 7; }
 APART long r_odd(long n) { return n ? r_even(n - 1) : 8; }
+// Deep, and back by returns or by longjmp.
+PROBED long r_abyss(long n, _Bool jump)
+{
+	if (!n && jump)
+		longjmp(out, 1);
+	long below = n ? r_abyss(n - 1, jump) : 0;
+	BARRIER;
+	return below + 1;
+}
 // Left for another stack and come back to.
 PROBED long r_switched(long n)
 {
@@ -218,7 +228,7 @@ __asm__(".text\n"
 #endif
 );
 
-static long switched, in_routine, sorts, catches_tail;
+static long abyss, switched, in_routine, sorts, catches_tail;
 
 static void coroutine(void)
 {
@@ -241,7 +251,6 @@ int main(int argc, char **argv)
 	int numbers[64];
 	long counter = 0;
 
-	(void)argv;
 	getcontext(&routine);
 	routine.uc_stack.ss_sp = stack;
 	routine.uc_stack.ss_size = sizeof stack;
@@ -275,6 +284,14 @@ int main(int argc, char **argv)
 	}
 	printf("sum %ld counter %ld state %ld\n", sum, counter, state);
 	if (argc > 1) {
+		long depth = atol(argv[1]);
+		if (!setjmp(out))
+			r_abyss(depth, 1);
+		abyss = r_abyss(depth, 0);
+		if (!setjmp(out))
+			r_abyss(depth / 2, 1);
+		abyss += r_abyss(depth / 4, 0);
+		printf("returned r_abyss %ld\n", abyss);
 		printf("returned r_switched %ld\nreturned r_in_routine %ld\n", switched, in_routine);
 		printf("returned r_sorts %ld\nreturned r_catches_tail %ld\n", sorts, catches_tail);
 	}
