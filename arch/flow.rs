@@ -16,9 +16,9 @@ pub enum Flow {
     JumpIf(Addr),
     /// To where a register or memory says, for good.
     JumpIndirect,
-    /// Elsewhere, and it may come back to the instruction behind it: a call, a system call, a
-    /// breakpoint.
-    Call,
+    /// Elsewhere, and it may come back to the instruction behind it: a call, and of a direct one
+    /// where to; a system call, a breakpoint.
+    Call(Option<Addr>),
     /// Back to where the function was called from: RET; on arm64 through x30.
     Return,
     /// Nowhere: an exception for good.

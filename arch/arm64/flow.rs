@@ -17,11 +17,12 @@ fn of(word: u32, at: Addr) -> Result<Flow, Reason> {
     let there = |offset: i32| at.offset(offset.into());
     Ok(match decode::decode(word) {
         Insn::Plain if word == NOP => Flow::Nop,
-        Insn::Plain if is_svc(word) => Flow::Call,
+        Insn::Plain if is_svc(word) => Flow::Call(None),
         Insn::Simulated(effect) => match effect {
             Effect::Branch { offset } => Flow::Jump(there(offset)),
             Effect::BranchIf { offset, .. } => Flow::JumpIf(there(offset)),
-            Effect::BranchLink { .. } | Effect::BranchLinkRegister { .. } => Flow::Call,
+            Effect::BranchLink { offset } => Flow::Call(Some(there(offset))),
+            Effect::BranchLinkRegister { .. } => Flow::Call(None),
             Effect::Return { register: LR } => Flow::Return,
             Effect::BranchRegister { .. } | Effect::Return { .. } => Flow::JumpIndirect,
             Effect::Address { .. }
@@ -31,12 +32,12 @@ fn of(word: u32, at: Addr) -> Result<Flow, Reason> {
         },
         Insn::Signed(signed) => match signed.branch {
             Indirect::Jump => Flow::JumpIndirect,
-            Indirect::Call => Flow::Call,
+            Indirect::Call => Flow::Call(None),
             Indirect::Return => Flow::Return,
         },
         Insn::Refused(Reason::Undecodable) => return Err(Reason::Undecodable),
         // BRK; a debugger or handler may go on behind it.
-        Insn::Refused(Reason::Breakpoint) => Flow::Call,
+        Insn::Refused(Reason::Breakpoint) => Flow::Call(None),
         Insn::Refused(Reason::Exception) => Flow::Stop,
         Insn::Refused(Reason::ExceptionReturn) => Flow::JumpIndirect,
         Insn::Refused(Reason::PauthLr) if returns_with_pc(word) => Flow::Return,
@@ -90,7 +91,7 @@ mod tests {
             (0xd65f_0fe1, "retabsppcr x1", Ok(Flow::Return)),
             (0x1400_0010, "b #64", Ok(Flow::Jump(to(64)))),
             (0x17ff_ffff, "b #-4", Ok(Flow::Jump(to(-4)))),
-            (0x9400_0010, "bl #64", Ok(Flow::Call)),
+            (0x9400_0010, "bl #64", Ok(Flow::Call(Some(to(64))))),
             (0x5400_0040, "b.eq #8", Ok(Flow::JumpIf(to(8)))),
             (0x5400_0050, "bc.eq #8", Ok(Flow::JumpIf(to(8)))),
             (0xb4ff_ffe0, "cbz x0, #-4", Ok(Flow::JumpIf(to(-4)))),
@@ -98,10 +99,10 @@ mod tests {
             (0xd61f_0220, "br x17", Ok(Flow::JumpIndirect)),
             (0xd71f_0a11, "braa x16, x17", Ok(Flow::JumpIndirect)),
             (0xd61f_0a1f, "braaz x16", Ok(Flow::JumpIndirect)),
-            (0xd63f_0100, "blr x8", Ok(Flow::Call)),
-            (0xd73f_0a11, "blraa x16, x17", Ok(Flow::Call)),
-            (0xd400_0001, "svc #0", Ok(Flow::Call)),
-            (0xd420_7d00, "brk #1000", Ok(Flow::Call)),
+            (0xd63f_0100, "blr x8", Ok(Flow::Call(None))),
+            (0xd73f_0a11, "blraa x16, x17", Ok(Flow::Call(None))),
+            (0xd400_0001, "svc #0", Ok(Flow::Call(None))),
+            (0xd420_7d00, "brk #1000", Ok(Flow::Call(None))),
             (0xd440_0000, "hlt #0", Ok(Flow::Stop)),
             (0x0000_0000, "udf #0", Ok(Flow::Stop)),
             (0xd69f_03e0, "eret", Ok(Flow::JumpIndirect)),

@@ -34,7 +34,13 @@ fn of(decoded: &Decoded<'_>) -> Result<Flow, Reason> {
         FlowControl::UnconditionalBranch => Flow::Jump(Addr(insn.near_branch64())),
         FlowControl::ConditionalBranch => Flow::JumpIf(Addr(insn.near_branch64())),
         FlowControl::IndirectBranch => Flow::JumpIndirect,
-        FlowControl::Call | FlowControl::IndirectCall | FlowControl::Interrupt => Flow::Call,
+        FlowControl::Call if insn.op0_kind() == OpKind::NearBranch64 => {
+            if decoded.prefixes().vendor_dependent_branch() {
+                return Err(Reason::VendorDependent);
+            }
+            Flow::Call(Some(Addr(insn.near_branch64())))
+        }
+        FlowControl::Call | FlowControl::IndirectCall | FlowControl::Interrupt => Flow::Call(None),
         FlowControl::Return => match insn.code() {
             Code::Retnq | Code::Retnq_imm16 if !decoded.prefixes().vendor_dependent_branch() => {
                 Flow::Return
@@ -91,13 +97,14 @@ mod tests {
             (&[0x3e, 0xff, 0xe0], "notrack jmp *%rax", Ok(Flow::JumpIndirect)),
             (&[0xff, 0x25, 0, 1, 0, 0], "jmp *0x100(%rip)", Ok(Flow::JumpIndirect)),
             (&[0xff, 0x28], "ljmp *(%rax)", Ok(Flow::JumpIndirect)),
-            (&[0xe8, 0, 0, 0, 0], "call .+5", Ok(Flow::Call)),
-            (&[0xff, 0x10], "call *(%rax)", Ok(Flow::Call)),
-            (&[0xff, 0x18], "lcall *(%rax)", Ok(Flow::Call)),
-            (&[0x0f, 0x05], "syscall", Ok(Flow::Call)),
-            (&[0xcc], "int3", Ok(Flow::Call)),
-            (&[0xcd, 0x80], "int $0x80", Ok(Flow::Call)),
-            (&[0xf1], "int1", Ok(Flow::Call)),
+            (&[0xe8, 0, 0, 0, 0], "call .+5", Ok(Flow::Call(Some(to(5))))),
+            (&[0x66, 0xe8, 0, 0, 0, 0], "data16 call", Err(Reason::VendorDependent)),
+            (&[0xff, 0x10], "call *(%rax)", Ok(Flow::Call(None))),
+            (&[0xff, 0x18], "lcall *(%rax)", Ok(Flow::Call(None))),
+            (&[0x0f, 0x05], "syscall", Ok(Flow::Call(None))),
+            (&[0xcc], "int3", Ok(Flow::Call(None))),
+            (&[0xcd, 0x80], "int $0x80", Ok(Flow::Call(None))),
+            (&[0xf1], "int1", Ok(Flow::Call(None))),
             (&[0x0f, 0x0b], "ud2", Ok(Flow::Stop)),
             (&[0x0f, 0xb9, 0xc0], "ud1 %eax,%eax", Ok(Flow::Stop)),
             (&[0xf4], "hlt", Ok(Flow::Stop)),

@@ -146,14 +146,20 @@ impl Walk<'_> {
         while !self.seen.contains_key(&at) {
             let Some(piece) = self.piece(at) else {
                 // Behind a call that does not return, and in padding, the end may come.
-                return matches!(last, Flow::Call | Flow::Stop).then_some(());
+                return matches!(last, Flow::Call(_) | Flow::Stop).then_some(());
             };
             let text = Text::new(Addr(piece.range.start), &piece.bytes);
             let (flow, len) = A::flow(&text, Addr(at)).ok()?;
             self.seen.insert(at, len as u64);
             match flow {
                 Flow::Nop => {}
-                Flow::Next | Flow::Call => last = flow,
+                Flow::Next => last = flow,
+                Flow::Call(to) => {
+                    last = flow;
+                    // A part of it that it calls may return for all of it.
+                    let part = to.map(|to| to.0).filter(|&to| to != self.exits.inside.entry);
+                    self.todo.extend(part.filter(|&to| self.piece(to).is_some()));
+                }
                 Flow::JumpIf(to) => {
                     last = flow;
                     self.branch(at, to.0, true);

@@ -113,6 +113,13 @@ mod x86_64 {
     }
 
     #[test]
+    fn a_part_that_it_calls_may_return_for_it() {
+        // 0: call 6; 5: ret; 6: pop %rax; 7: ret
+        let code = [0xe8, 1, 0, 0, 0, 0xc3, 0x58, 0xc3];
+        assert_eq!(x86(&code, 8, false), Some((vec![5, 7], vec![])));
+    }
+
+    #[test]
     fn too_much_code_is_not_walked() {
         let code = vec![0x90; (256 << 10) + 1];
         assert_eq!(x86(&code, code.len() as u64, false), None);

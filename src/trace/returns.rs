@@ -206,7 +206,7 @@ impl Session<'_> {
         let bytes = bytes.get_mut(..len)?;
         object.read_code(at, bytes).ok()?;
         let flow = Native::flow(&Text::new(Addr(at), bytes), Addr(at));
-        matches!(flow, Ok((Flow::Call, _))).then_some(Addr(at.wrapping_add(bias)))
+        matches!(flow, Ok((Flow::Call(_), _))).then_some(Addr(at.wrapping_add(bias)))
     }
 
     /// A thread is about to make a call: one with the same return address and stack pointer that
