@@ -88,6 +88,27 @@ fn returns_past_exceptions() {
     }
 }
 
+/// Where not every exit can have a site, the return address stands in; where that cannot either,
+/// the call is missed, and said to be.
+#[test]
+fn returns_with_too_few_sites() {
+    let path = program("returns", Build::Pie);
+    let expected =
+        [("r_sorts", 40), ("r_tail", 80), ("r_switch", 40), ("r_leaf", 253), ("r_deep", 190)];
+    let probes = expected.map(|(name, _)| format!("return:{}:{name}", path.display()));
+    let mut seen = Vec::new();
+    for most in ["8", "12", "16", "24", "32", "1000"] {
+        let counted = xol::count(&["--max-sites", most], &probes, &run(&path));
+        for (name, times) in expected {
+            let line = counted.lines.iter().find(|l| l.symbol == name);
+            let line = line.unwrap_or_else(|| panic!("no {name} in {}", counted.text));
+            assert_eq!(line.hits + line.missed, times, "{most}: {}", counted.text);
+        }
+        seen.push(counted.lines.iter().map(|l| l.hits).sum::<u64>());
+    }
+    assert!(seen[0] < 603 && seen[5] == 603, "{seen:?}");
+}
+
 /// An event's address is the function's at its entry, and at its return where it goes back to.
 #[test]
 fn addresses_of_events() {
