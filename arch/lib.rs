@@ -16,6 +16,7 @@ extern crate std;
 mod addr;
 #[cfg(feature = "arm64")]
 pub mod arm64;
+mod flow;
 mod plan;
 mod reject;
 mod text;
@@ -23,6 +24,7 @@ mod text;
 pub mod x86_64;
 
 pub use addr::Addr;
+pub use flow::Flow;
 pub use plan::{Copied, Plan, Relocated, Rules, Strategies, Strategy};
 pub use reject::{Reason, Reject};
 pub use text::Text;
@@ -114,6 +116,12 @@ pub trait Arch: Copy + fmt::Debug + Eq + 'static {
     /// # Errors
     /// [`Reason::Truncated`] or [`Reason::Undecodable`].
     fn length(text: &Text<'_>, at: Addr) -> Result<usize, Reject>;
+
+    /// How control leaves the instruction at `at`, and its length in bytes.
+    ///
+    /// # Errors
+    /// As for [`Arch::length`]; where processors differ, [`Reason::VendorDependent`].
+    fn flow(text: &Text<'_>, at: Addr) -> Result<(Flow, usize), Reject>;
 
     /// Decides how the instruction at `at` can be displaced.
     ///

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use crate::elf::Object;
-use crate::run::Run;
+use crate::run::{Finished, Run};
 use crate::uprobes::{self, Moment, VALUES};
 use crate::xol;
 
@@ -151,6 +151,32 @@ pub fn compare(object: &Object, names: &[&str], command: &Run) -> Returns {
         })
         .collect();
     Returns { command: command.to_string(), rows }
+}
+
+/// How often each of `names` in the program at `path` returned, by xol, and how the program ended.
+///
+/// # Panics
+/// If a run fails or a probe is rejected.
+#[must_use]
+pub fn count(path: &Path, names: &[&str], command: &Run) -> (BTreeMap<String, u64>, Finished) {
+    let probes: Vec<String> =
+        names.iter().map(|name| format!("return:{}:{name}", path.display())).collect();
+    let counted = xol::count(&[], &probes, command);
+    let hits = counted.lines.iter().map(|line| {
+        assert_eq!((&line.reason, line.missed), (&None, 0), "{}", counted.text);
+        (line.symbol.clone(), line.hits)
+    });
+    (hits.collect(), counted.finished)
+}
+
+/// What the program says of itself in lines like `returned r_leaf 40`.
+#[must_use]
+pub fn said(finished: &Finished) -> BTreeMap<String, u64> {
+    let words = |line: &str| {
+        let (name, times) = line.strip_prefix("returned ")?.split_once(' ')?;
+        Some((name.to_owned(), times.parse().ok()?))
+    };
+    finished.out().lines().filter_map(words).collect()
 }
 
 /// The values in a trace, by function.

@@ -3,6 +3,7 @@
 //! | room | holds |
 //! |---|---|
 //! | `decode` | what a word is, by the encoding groups; which words are allocated |
+//! | `flow` | how control leaves it |
 //! | `plan` | what to do with it, or why not; exclusive and other sequences |
 //! | `simulate` | effects as equations, computed during a hit |
 //! | `relocate` | the copy for a slot; the same effect from elsewhere without a trap |
@@ -20,6 +21,7 @@ mod decode;
 #[cfg(feature = "text")]
 mod disassemble;
 mod emit;
+mod flow;
 mod plan;
 mod regs;
 mod relocate;
@@ -34,7 +36,7 @@ pub use regs::{Btype, Registers};
 pub use relocate::Fixup;
 pub use simulate::{Compare, Condition, Effect, Literal, Relation, Test, Width};
 
-use crate::{Addr, Arch, Code, Fault, Machine, Plan, Reject, Relocated, Rules, Text};
+use crate::{Addr, Arch, Code, Fault, Flow, Machine, Plan, Reject, Relocated, Rules, Text};
 
 /// arm64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +73,10 @@ impl Arch for Arm64 {
             decode::Insn::Refused(reason @ crate::Reason::Undecodable) => Err(reason.into()),
             _ => Ok(4),
         }
+    }
+
+    fn flow(text: &Text<'_>, at: Addr) -> Result<(Flow, usize), Reject> {
+        flow::flow(text, at)
     }
 
     fn plan(text: &Text<'_>, at: Addr, rules: Rules) -> Result<Plan<Self>, Reject> {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use xol_arch::arm64::{Arm64, Effect};
-use xol_arch::{Addr, Arch, Code, Plan, Reason, Rules, Text};
+use xol_arch::{Addr, Arch, Code, Flow, Plan, Reason, Rules, Text};
 
 /// Where Debian and its relatives keep the objects, natively and for cross compilers; the first
 /// that exists of each line.
@@ -91,6 +91,10 @@ fn judge(text: &Text<'_>, line: &Line, tally: &mut Tally) {
     }
     tally.instructions += 1;
     let shown = || format!("{} {:08x} {}", line.at, line.word, line.text);
+    let flow = Arm64::flow(text, line.at);
+    if flow.is_ok_and(|flow| flow != (flow_of(&line.text), 4)) {
+        tally.wrong.push(format!("{}: {flow:?}", shown()));
+    }
     match Arm64::plan(text, line.at, Rules::default()) {
         Ok(plan) => {
             tally.planned += 1;
@@ -129,6 +133,27 @@ fn agrees(text: &Text<'_>, effect: Effect, line: &Line) -> Result<(), String> {
     let same_name = ours[0] == theirs[0] || ours[0].starts_with("b.");
     let same_end = indirect || address(&ours) == address(&theirs);
     if same_name && same_end { Ok(()) } else { Err(format!("{ours:?}")) }
+}
+
+/// The flow of one line of objdump: `tbz w0, #3, 2819c <name+0x10>`.
+fn flow_of(text: &str) -> Flow {
+    let text = words(text.split(" <").next().unwrap_or(""));
+    let there = || {
+        let last = text.last().map_or("", String::as_str);
+        Addr(u64::from_str_radix(last, 16).unwrap_or(0))
+    };
+    match text[0].as_str() {
+        "b" => Flow::Jump(there()),
+        "cbz" | "cbnz" | "tbz" | "tbnz" => Flow::JumpIf(there()),
+        name if name.starts_with("b.") || name.starts_with("bc.") => Flow::JumpIf(there()),
+        "br" | "braa" | "brab" | "braaz" | "brabz" => Flow::JumpIndirect,
+        "bl" => Flow::Call(Some(there())),
+        "blr" | "blraa" | "blrab" | "blraaz" | "blrabz" | "svc" | "brk" => Flow::Call(None),
+        "ret" if text.len() > 1 => Flow::JumpIndirect,
+        "ret" | "retaa" | "retab" => Flow::Return,
+        "nop" => Flow::Nop,
+        _ => Flow::Next,
+    }
 }
 
 fn words(text: &str) -> Vec<String> {

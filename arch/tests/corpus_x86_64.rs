@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use xol_arch::x86_64::X86_64;
-use xol_arch::{Addr, Arch, Code, Plan, Rules, Text};
+use xol_arch::{Addr, Arch, Code, Flow, Plan, Rules, Text};
 
 /// Where Debian and its relatives keep the objects; the first that exists of each line.
 const OBJECTS: [&[&str]; 4] = [
@@ -83,6 +83,52 @@ fn constant_system_calls_are_those_of_objdump() {
     println!("{}: {} system calls with a constant number", libc.display(), found.len());
     assert!(wanted.len() > 100, "{}", wanted.len());
     assert_eq!(found, wanted);
+}
+
+/// Where control goes is what objdump's text says.
+#[test]
+fn flows_are_those_of_objdump() {
+    for object in objects() {
+        let code = code_ranges(&object);
+        let (mut compared, mut wrong) = (0, Vec::new());
+        for line in disassembly(&object) {
+            if code.range(..=line.at).next_back().is_none_or(|(_, end)| line.at >= *end) {
+                continue;
+            }
+            let ours = X86_64::flow(&Text::new(line.at, &line.bytes), line.at);
+            let Ok((ours, length)) = ours else { continue };
+            compared += 1;
+            if length != line.bytes.len() || ours != flow(&line.text) {
+                wrong.push(format!("{} {:02x?} {}: {ours:?}", line.at, line.bytes, line.text));
+            }
+        }
+        println!("{}: {compared} flows", object.display());
+        assert!(compared > 10_000 && wrong.is_empty(), "{compared} {wrong:#?}");
+    }
+}
+
+/// The flow of one line of objdump: `notrack jmp *%rax`, `je     1234 <name+0x10>`.
+fn flow(text: &str) -> Flow {
+    const PREFIXES: [&str; 12] = [
+        "notrack", "bnd", "repz", "repnz", "rep", "data16", "rex.W", "cs", "ds", "es", "ss", "lock",
+    ];
+    let mut words = text.split_whitespace().skip_while(|word| PREFIXES.contains(word));
+    let mnemonic = words.next().unwrap_or("").split(',').next().unwrap_or("");
+    let operand = words.next().unwrap_or("");
+    let there = || Addr(u64::from_str_radix(operand, 16).unwrap_or(0));
+    match mnemonic {
+        "jmp" | "ljmp" if operand.starts_with('*') => Flow::JumpIndirect,
+        "jmp" => Flow::Jump(there()),
+        "xbegin" => Flow::JumpIf(there()),
+        _ if mnemonic.starts_with('j') || mnemonic.starts_with("loop") => Flow::JumpIf(there()),
+        "call" if !operand.starts_with('*') => Flow::Call(Some(there())),
+        "call" | "lcall" | "syscall" | "int3" | "int" | "int1" => Flow::Call(None),
+        "ret" => Flow::Return,
+        "lret" | "lretq" => Flow::JumpIndirect,
+        "hlt" | "ud0" | "ud1" | "ud2" => Flow::Stop,
+        "nop" | "nopw" | "nopl" | "xchg" if mnemonic != "xchg" || operand == "%ax,%ax" => Flow::Nop,
+        _ => Flow::Next,
+    }
 }
 
 /// What the nearest of the last twelve lines that matters loads into eax.

@@ -3,6 +3,7 @@
 //! | room | holds |
 //! |---|---|
 //! | `decode` | one instruction's bytes, its prefixes, its RIP-relative operand |
+//! | `flow` | how control leaves it |
 //! | `plan` | what to do with it, or why not |
 //! | `simulate` | effects as equations, computed during a hit |
 //! | `relocate` | the copy for a slot; the same effect from elsewhere without a trap |
@@ -26,6 +27,7 @@ mod disassemble;
 #[cfg(test)]
 mod effects;
 mod emit;
+mod flow;
 mod plan;
 mod regs;
 mod relocate;
@@ -40,7 +42,7 @@ pub use regs::{Gpr, Registers};
 pub use relocate::Fixup;
 pub use simulate::{Address, Base, Condition, Effect, Operand, Segment, Width};
 
-use crate::{Addr, Arch, Code, Fault, Machine, Plan, Reject, Relocated, Rules, Text};
+use crate::{Addr, Arch, Code, Fault, Flow, Machine, Plan, Reject, Relocated, Rules, Text};
 
 /// x86-64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +69,10 @@ impl Arch for X86_64 {
 
     fn length(text: &Text<'_>, at: Addr) -> Result<usize, Reject> {
         decode::decode(text, at).map(|decoded| decoded.bytes.len())
+    }
+
+    fn flow(text: &Text<'_>, at: Addr) -> Result<(Flow, usize), Reject> {
+        flow::flow(text, at)
     }
 
     fn plan(text: &Text<'_>, at: Addr, _: Rules) -> Result<Plan<Self>, Reject> {

@@ -13,12 +13,30 @@ pub(super) enum Consumer {
     Entered(u32),
     /// A call may return here.
     Returned,
+    /// A RET of a function of this row.
+    Exit(u32),
+    /// A jump that may leave a function of this row.
+    Leave(u32),
+    /// A call whose function may be left by a tail call.
+    Called,
     /// The loader has mapped something.
     Mapped,
     /// The program may have set SIGTRAP's action.
     ActionSet,
     /// An IFUNC resolver was entered: what it returns is what these rows are about.
     Resolver(Rc<Resolver>),
+}
+
+impl Consumer {
+    /// When it is told, of several at one site: a function of one instruction is entered before
+    /// it is left.
+    pub(super) fn turn(&self) -> u8 {
+        match self {
+            Consumer::Exit(_) | Consumer::Leave(_) | Consumer::Called => 2,
+            Consumer::Entered(_) => 1,
+            _ => 0,
+        }
+    }
 }
 
 /// What is to be armed when a resolver has returned.

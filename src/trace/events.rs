@@ -1,7 +1,7 @@
 //! Arguments read from a stopped thread, events told to the sink, counts reported.
 
 use super::consumer::{Row, RowState};
-use super::returns::Entry;
+use super::frames::Entry;
 use super::session::Session;
 use super::{Counted, Outcome, Report};
 use crate::spec::{Signature, Type, prototype};
@@ -35,7 +35,7 @@ pub struct HitEvent<'a> {
     pub tid: Tid,
     /// What was hit.
     pub row: &'a Row,
-    /// The address in memory.
+    /// The address in memory: of the instruction; at a return, of the one it goes back to.
     pub addr: Addr,
     /// The types of arguments and return value, if known.
     pub signature: Option<&'a Signature>,
@@ -48,14 +48,14 @@ pub struct HitEvent<'a> {
 }
 
 impl Session<'_> {
-    pub(super) fn entry_event(&mut self, tid: Tid, row: u32) -> io::Result<()> {
+    pub(super) fn entry_event(&mut self, tid: Tid, row: u32, at: Addr) -> io::Result<()> {
         let probe = &self.options.probes[self.rows[row as usize].probe];
         // With the return value asked for, one line says both: at the return.
         if probe.when.ret() {
             return Ok(());
         }
         let args = self.read_args(tid, row)?;
-        self.tell_sink(tid, row, own::now_ns(), &args, None, None)
+        self.tell_sink(tid, row, at, own::now_ns(), &args, None)
     }
 
     pub(super) fn return_event(
@@ -64,6 +64,7 @@ impl Session<'_> {
         row: u32,
         entry: &Entry,
         value: u64,
+        back: Addr,
     ) -> io::Result<()> {
         let now = own::now_ns();
         let signature = self.signature(row);
@@ -76,22 +77,22 @@ impl Session<'_> {
             _ => Value::Bits(value),
         };
         let duration = now.saturating_sub(entry.ts_ns);
-        self.tell_sink(tid, row, now, &entry.args, Some(ret), Some(duration))
+        self.tell_sink(tid, row, back, now, &entry.args, Some((ret, duration)))
     }
 
     fn tell_sink(
         &mut self,
         tid: Tid,
         row: u32,
+        addr: Addr,
         ts_ns: u64,
         args: &[Value],
-        ret: Option<Value>,
-        duration_ns: Option<u64>,
+        returned: Option<(Value, u64)>,
     ) -> io::Result<()> {
         let Some(pid) = self.target.thread(tid).map(|t| t.pid) else { return Ok(()) };
-        let addr = self.target.regs(tid)?.pc();
         let row = &self.rows[row as usize];
         let signature = signature_of(&self.options.probes, row);
+        let (ret, duration_ns) = returned.unzip();
         self.sink.hit(&HitEvent {
             ts_ns,
             pid,

@@ -264,12 +264,20 @@ impl Session<'_> {
             n += 1;
         }
         let rest: Vec<u32> = all.collect();
-        for consumer in few[..n].iter().copied().chain(rest) {
+        let mut many = Vec::new();
+        let order = if rest.is_empty() {
+            &mut few[..n]
+        } else {
+            many.extend(few.into_iter().chain(rest));
+            &mut many[..]
+        };
+        order.sort_by_key(|&consumer| self.consumers[consumer as usize].turn());
+        for &consumer in &*order {
             match &self.consumers[consumer as usize] {
                 Consumer::Row(row) => {
                     if self.options.events {
                         let row = *row;
-                        self.entry_event(tid, row)?;
+                        self.entry_event(tid, row, at)?;
                     }
                 }
                 Consumer::Entered(row) => {
@@ -277,6 +285,9 @@ impl Session<'_> {
                     self.entered(tid, space, row, at)?;
                 }
                 Consumer::Returned => self.returned(tid, space, at)?,
+                &Consumer::Exit(row) => self.exited(tid, space, row)?,
+                &Consumer::Leave(row) => self.left(tid, space, row, at)?,
+                Consumer::Called => self.called(tid, space, at)?,
                 Consumer::Mapped => self.mapped(tid, space, at)?,
                 Consumer::ActionSet => self.action_set(tid, at)?,
                 Consumer::Resolver(resolver) => {

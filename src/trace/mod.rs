@@ -7,14 +7,17 @@
 //! | `objects`, `probes` | what is mapped, and what in it is wanted |
 //! | `arm`, `sites`, `slots`, `steal` | from wanted places to armed sites |
 //! | `hit`, `signals` | traps, and signals that find a thread in a slot |
-//! | `returns`, `watch` | return probes; sites that serve xol itself |
+//! | `returns`, `exits`, `frames` | return probes: hits, where functions are left, open calls |
+//! | `watch` | sites that serve xol itself |
 //! | `follow`, `leave` | new processes and programs; the end |
 //! | `events` | arguments read, events told |
 
 mod arm;
 mod consumer;
 mod events;
+mod exits;
 mod follow;
+mod frames;
 mod hit;
 mod leave;
 mod objects;

@@ -65,6 +65,7 @@ impl Session<'_> {
         }
         let armed = self.arm(space, tid, &wants)?;
         self.note_states(space, &wants, &armed);
+        self.arm_exits(space, tid, &wants, &armed)?;
         self.sink.progress_done();
         self.check_hope();
         Ok(())
@@ -92,7 +93,7 @@ impl Session<'_> {
         }
     }
 
-    fn open(&mut self, pid: Pid, loaded: &Loaded) -> Option<Rc<Object>> {
+    pub(super) fn open(&mut self, pid: Pid, loaded: &Loaded) -> Option<Rc<Object>> {
         if self.resolved.len() >= KEPT && !self.resolved.contains_key(&loaded.file) {
             self.resolved.clear();
         }

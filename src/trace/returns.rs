@@ -1,81 +1,16 @@
-//! Return probes. The return address is never touched: a site stands at it, and a return is one
-//! that comes to it with the stack pointer the call had promised (RULES H).
+//! Return probes. The return address is never touched. Where a function's exits are proven, a
+//! RET with the stack pointer and the return address of a call ends that call. Where they are
+//! not, and behind a tail call, a site stands at the return address, and a return is what comes
+//! to it with the stack pointer that the call had promised (RULES H).
 
-use super::consumer::{Consumer, Resolver};
+use super::consumer::Consumer;
+use super::frames::{Entry, Expect, Frame, Key};
 use super::session::Session;
-use std::collections::HashMap;
 use std::io;
-use std::rc::Rc;
-use xol_arch::{Addr, Regs as _};
-use xol_targets::native;
-use xol_targets::ptrace::{SpaceId, Tid, own};
-
-/// Frames that are waited for at most, in all.
-const MOST: usize = 1 << 20;
-
-/// What a return is waited for.
-#[derive(Clone, Debug)]
-pub(super) enum Expect {
-    /// This row counts it.
-    Row(u32, Entry),
-    /// It says what an IFUNC stands for.
-    Resolver(Rc<Resolver>),
-}
-
-/// What is kept of the entry until the return.
-#[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) ts_ns: u64,
-    pub(super) args: Vec<super::Value>,
-}
-
-/// The calls that have not returned: by return address and stack pointer behind the return.
-#[derive(Debug, Default)]
-pub(super) struct Frames {
-    waiting: HashMap<(SpaceId, Addr, Addr), Vec<Expect>>,
-    count: usize,
-}
-
-impl Frames {
-    fn add(&mut self, key: (SpaceId, Addr, Addr), expect: Expect) -> bool {
-        if self.count >= MOST {
-            return false;
-        }
-        let all = self.waiting.entry(key).or_default();
-        if let Expect::Row(row, _) = &expect
-            && let Some(i) = all.iter().position(|e| matches!(e, Expect::Row(r, _) if r == row))
-        {
-            // The same frame again: the call before it never returned (longjmp, unwinding).
-            all.remove(i);
-            self.count -= 1;
-        }
-        all.push(expect);
-        self.count += 1;
-        true
-    }
-
-    fn take(&mut self, key: (SpaceId, Addr, Addr)) -> Vec<Expect> {
-        let all = self.waiting.remove(&key).unwrap_or_default();
-        self.count -= all.len();
-        all
-    }
-
-    pub(super) fn forget_space(&mut self, space: SpaceId) {
-        self.waiting.retain(|key, _| key.0 != space);
-        self.count = self.waiting.values().map(Vec::len).sum();
-    }
-
-    pub(super) fn fork_space(&mut self, from: SpaceId, to: SpaceId) {
-        let copies: Vec<_> = self
-            .waiting
-            .iter()
-            .filter(|(key, _)| key.0 == from)
-            .map(|(key, all)| ((to, key.1, key.2), all.clone()))
-            .collect();
-        self.waiting.extend(copies);
-        self.count = self.waiting.values().map(Vec::len).sum();
-    }
-}
+use xol_arch::{Addr, Arch, Fault, Flow, Machine, Memory, Regs as _, Text};
+use xol_targets::Native;
+use xol_targets::native::{self, Regs};
+use xol_targets::ptrace::{SpaceId, Stopped, Tid, own, procfs};
 
 impl Session<'_> {
     /// A function whose return is of interest was entered.
@@ -89,9 +24,9 @@ impl Session<'_> {
         let args = if self.options.events { self.read_args(tid, row)? } else { Vec::new() };
         let entry = Entry { ts_ns: own::now_ns(), args };
         // The site's own count was for the entry; the row counts returns.
-        let consumer = self.rows[row as usize].consumer as usize;
-        self.counters[consumer].hits -= 1;
-        self.expect_return(tid, space, at, Expect::Row(row, entry))
+        self.counters[self.rows[row as usize].consumer as usize].hits -= 1;
+        let proven = self.sites_mut(space).exits.proven(at, row);
+        self.expect(tid, space, at, Expect::Row(row, entry), !proven)
     }
 
     /// Has a site at the return address of the call that has just been made.
@@ -102,52 +37,73 @@ impl Session<'_> {
         at: Addr,
         expect: Expect,
     ) -> io::Result<()> {
-        let mut machine = self.target.stopped(tid)?;
-        let missed = match &expect {
-            Expect::Row(row, _) => Some(self.rows[*row as usize].consumer as usize),
+        self.expect(tid, space, at, expect, true)
+    }
+
+    fn expect(
+        &mut self,
+        tid: Tid,
+        space: SpaceId,
+        at: Addr,
+        expect: Expect,
+        awaited: bool,
+    ) -> io::Result<()> {
+        let row = match &expect {
+            Expect::Row(row, _) => Some(*row),
             Expect::Resolver(_) => None,
         };
-        let frame = native::caller(&mut machine);
-        let Some((back, sp)) = frame else {
+        let Some((back, sp)) = native::caller(&mut self.target.stopped(tid)?) else {
             return Ok(());
         };
-        let mut armed = match self.sites_mut(space).find(back) {
-            Some(site) => {
-                let consumer = self.internal(Consumer::Returned);
-                let sites = self.sites_mut(space);
-                sites.link(site, consumer);
-                sites.sites[site as usize].armed
-            }
-            None => false,
-        };
-        if !armed {
-            self.target.stopped(tid)?.rewind(at);
-            let consumer = self.internal(Consumer::Returned);
-            if let Some(want) = self.want_in_memory(space, back, consumer) {
-                let results = self.arm(space, Some(tid), &[want])?;
-                armed = matches!(results.first(), Some(Ok(_)));
-            }
+        let key = Key { space, sp, back };
+        if self.frames.is_crowded() {
+            self.drop_dead(tid, key);
         }
-        if !(armed && self.frames.add((space, back, sp), expect))
-            && let Some(missed) = missed
-        {
-            self.counters[missed].missed += 1;
+        let seen = !awaited || self.arm_back(tid, space, at, back)?;
+        if !(seen && self.frames.add(key, Frame { expect, awaited, left: false })) {
+            self.missed(row);
         }
         Ok(())
+    }
+
+    fn missed(&mut self, row: Option<u32>) {
+        if let Some(row) = row {
+            self.counters[self.rows[row as usize].consumer as usize].missed += 1;
+        }
+    }
+
+    /// Whether there is a site at a return address, which is armed if need be.
+    fn arm_back(&mut self, tid: Tid, space: SpaceId, at: Addr, back: Addr) -> io::Result<bool> {
+        let consumer = self.internal(Consumer::Returned);
+        self.arm_in_hit(tid, space, at, back, consumer)
+    }
+
+    fn arm_in_hit(
+        &mut self,
+        tid: Tid,
+        space: SpaceId,
+        at: Addr,
+        place: Addr,
+        consumer: u32,
+    ) -> io::Result<bool> {
+        let sites = self.sites_mut(space);
+        if let Some(site) = sites.find(place) {
+            sites.link(site, consumer);
+            return self.rearm(space, site);
+        }
+        self.target.stopped(tid)?.rewind(at);
+        let Some(want) = self.want_in_memory(space, place, consumer) else { return Ok(false) };
+        let results = self.arm(space, Some(tid), &[want])?;
+        Ok(matches!(results.first(), Some(Ok(_))))
     }
 
     /// A thread came to a return address.
     pub(super) fn returned(&mut self, tid: Tid, space: SpaceId, at: Addr) -> io::Result<()> {
         let regs = self.target.regs(tid)?;
-        for expect in self.frames.take((space, at, regs.sp())) {
+        let key = Key { space, sp: regs.sp(), back: at };
+        for expect in self.frames.take_awaited(key) {
             match expect {
-                Expect::Row(row, entry) => {
-                    let consumer = self.rows[row as usize].consumer as usize;
-                    self.counters[consumer].hits += 1;
-                    if self.options.events {
-                        self.return_event(tid, row, &entry, regs.ret())?;
-                    }
-                }
+                Expect::Row(row, entry) => self.count_return(tid, row, &entry, at)?,
                 Expect::Resolver(resolver) => {
                     self.target.stopped(tid)?.rewind(at);
                     self.resolver_returned(tid, space, &resolver, Addr(regs.ret()))?;
@@ -155,5 +111,160 @@ impl Session<'_> {
             }
         }
         Ok(())
+    }
+
+    fn count_return(&mut self, tid: Tid, row: u32, entry: &Entry, back: Addr) -> io::Result<()> {
+        self.counters[self.rows[row as usize].consumer as usize].hits += 1;
+        if self.options.events {
+            let value = self.target.regs(tid)?.ret();
+            self.return_event(tid, row, entry, value, back)?;
+        }
+        Ok(())
+    }
+
+    /// A thread is about to run a RET of a function of this row. It returns from it if it does so
+    /// to where the call came from, with the stack as it was then.
+    pub(super) fn exited(&mut self, tid: Tid, space: SpaceId, row: u32) -> io::Result<()> {
+        let Some((back, sp)) = native::returning(&mut self.target.stopped(tid)?) else {
+            return Ok(());
+        };
+        match self.frames.take_last(Key { space, sp, back }, row) {
+            Some(entry) => self.count_return(tid, row, &entry, back),
+            None => Ok(()),
+        }
+    }
+
+    /// A thread is about to run a jump that may leave a function of this row.
+    pub(super) fn left(&mut self, tid: Tid, space: SpaceId, row: u32, at: Addr) -> io::Result<()> {
+        let to = self.jump_target(tid, space, at)?;
+        if let Some(to) = to
+            && self.sites_mut(space).exits.around(at, row).is_some_and(|inside| inside.has(to))
+        {
+            return Ok(());
+        }
+        let regs = self.target.regs(tid)?;
+        let exact = native::returning(&mut self.target.stopped(tid)?);
+        let exact = exact.map(|(back, sp)| Key { space, sp, back });
+        let exact = exact.filter(|key| self.frames.last_mut(*key, row).is_some());
+        let below = Key { space, sp: regs.sp(), back: Addr(0) };
+        let Some(key) = exact.or_else(|| self.frames.innermost(below, row)) else {
+            return Ok(());
+        };
+        if !self.arm_back(tid, space, at, key.back)? {
+            self.frames.take_last(key, row);
+            self.missed(Some(row));
+            return Ok(());
+        }
+        // Only where the call itself is watched can a second one be told from the first.
+        let left = exact.is_some() && self.arm_call(tid, space, at, key.back)?;
+        if let Some(frame) = self.frames.last_mut(key, row) {
+            (frame.awaited, frame.left) = (true, left);
+        }
+        Ok(())
+    }
+
+    /// Where the jump at `at` is about to go, if that can be computed.
+    fn jump_target(&mut self, tid: Tid, space: SpaceId, at: Addr) -> io::Result<Option<Addr>> {
+        let sites = self.sites_mut(space);
+        let effect = sites.find(at).and_then(|site| sites.sites[site as usize].plan.effect);
+        let Some(effect) = effect else { return Ok(None) };
+        let mut stopped = self.target.stopped(tid)?;
+        let mut ahead = Ahead { regs: *stopped.seen(), stopped: &mut stopped };
+        ahead.regs.set_pc(at);
+        let jumped = Native::simulate(effect, at, &mut ahead);
+        Ok(jumped.is_ok().then_some(ahead.regs.pc()))
+    }
+
+    /// Whether there is a site at the call that returns to `back`.
+    fn arm_call(&mut self, tid: Tid, space: SpaceId, at: Addr, back: Addr) -> io::Result<bool> {
+        let known = self.sites_mut(space).exits.calls.get(&back).copied();
+        let call = known.unwrap_or_else(|| self.call_before(space, back));
+        self.sites_mut(space).exits.calls.insert(back, call);
+        let Some(call) = call else { return Ok(false) };
+        let consumer = self.internal(Consumer::Called);
+        self.arm_in_hit(tid, space, at, call, consumer)
+    }
+
+    /// The call instruction that ends at `back`.
+    fn call_before(&mut self, space: SpaceId, back: Addr) -> Option<Addr> {
+        let pid = self.target.processes().find(|p| p.space == space)?.pid;
+        let objects = &self.sites_mut(space).objects;
+        let loaded = objects.iter().find(|l| (l.start..l.end).contains(&back)).cloned()?;
+        let object = self.open(pid, &loaded)?;
+        let bias = loaded.bias(&object)?;
+        let behind = back.0.wrapping_sub(bias);
+        let from = object.symbols().ok()?.decode_from(behind.checked_sub(1)?)?;
+        let mut call = None;
+        let each = &mut |at: u64, len: usize| {
+            if at + len as u64 == behind {
+                call = Some((at, len));
+            }
+        };
+        object.boundaries::<Native>(from..behind, each).ok()?;
+        let (at, len) = call?;
+        let mut bytes = [0; 16];
+        let bytes = bytes.get_mut(..len)?;
+        object.read_code(at, bytes).ok()?;
+        let flow = Native::flow(&Text::new(Addr(at), bytes), Addr(at));
+        matches!(flow, Ok((Flow::Call(_), _))).then_some(Addr(at.wrapping_add(bias)))
+    }
+
+    /// A thread is about to make a call: one with the same return address and stack pointer that
+    /// is still waited for was left for good.
+    pub(super) fn called(&mut self, tid: Tid, space: SpaceId, at: Addr) -> io::Result<()> {
+        let sp = self.target.regs(tid)?.sp();
+        let sites = self.sites_mut(space);
+        let Some(site) = sites.find(at) else { return Ok(()) };
+        let back = at.add(sites.sites[site as usize].plan.len.into());
+        self.frames.drop_left(Key { space, sp, back });
+        Ok(())
+    }
+
+    /// Drops frames that cannot return any more: longjmp and exceptions leave them behind.
+    fn drop_dead(&mut self, tid: Tid, now: Key) {
+        let Some(memory) = self.target.space(now.space) else { return };
+        if native::return_slot(now.sp).is_some() {
+            // Something else was written where the return address was, or nothing is mapped.
+            self.frames.sweep(now.space, |key| {
+                let mut word = [0; 8];
+                let slot = native::return_slot(key.sp).unwrap_or(key.sp);
+                let read = memory.read(slot, &mut word);
+                read.is_err() || u64::from_ne_bytes(word) != key.back.0
+            });
+            return;
+        }
+        // The return address is in a register: what is below on the same stack is over.
+        let maps = self.target.thread(tid).and_then(|t| procfs::maps(t.pid).ok());
+        let stack =
+            maps.and_then(|maps| maps.into_iter().find(|m| m.start <= now.sp && now.sp < m.end));
+        self.frames.sweep(now.space, |key| {
+            stack.as_ref().is_some_and(|stack| stack.start <= key.sp && key.sp < now.sp)
+        });
+    }
+}
+
+/// A stopped thread whose registers can be changed without changing it.
+struct Ahead<'a, 'b> {
+    regs: Regs,
+    stopped: &'a mut Stopped<'b>,
+}
+
+impl Memory for Ahead<'_, '_> {
+    fn read(&mut self, at: Addr, to: &mut [u8]) -> Result<(), Fault> {
+        self.stopped.read(at, to)
+    }
+
+    fn write(&mut self, at: Addr, _: &[u8]) -> Result<(), Fault> {
+        Err(Fault { at, write: true })
+    }
+}
+
+impl Machine<Native> for Ahead<'_, '_> {
+    fn regs(&mut self) -> &mut Regs {
+        &mut self.regs
+    }
+
+    fn set_vector(&mut self, _: u8, _: u128) -> Result<(), Fault> {
+        Err(Fault { at: self.regs.pc(), write: true })
     }
 }

@@ -1,8 +1,8 @@
 //! One run: what is traced, what is counted, and the loop.
 
 use super::consumer::{Consumer, Row};
+use super::frames::Frames;
 use super::options::{Options, Subject};
-use super::returns::Frames;
 use super::sites::Sites;
 use super::{Outcome, Sink, TraceError};
 use crate::engine::Counter;

@@ -18,6 +18,8 @@ pub(super) struct Sites {
     pub(super) objects: Vec<Loaded>,
     /// Whether it was tried to map our head.
     pub(super) prepared: bool,
+    /// Where functions are left.
+    pub(super) exits: super::exits::Known,
     /// Why there are no slots.
     pub(super) no_slots: Option<String>,
 }
@@ -91,6 +93,8 @@ impl Sites {
         if kept.len() == self.sites.len() {
             return;
         }
+        // What was decoded there may be something else now.
+        self.exits.calls.clear();
         self.sites = kept;
         self.slots.renumber(&moved);
         self.rebuild();

@@ -123,7 +123,7 @@ impl Session<'_> {
         resolver: &Rc<Resolver>,
         at: Addr,
     ) -> io::Result<()> {
-        self.expect_return(tid, space, at, super::returns::Expect::Resolver(resolver.clone()))
+        self.expect_return(tid, space, at, super::frames::Expect::Resolver(resolver.clone()))
     }
 
     /// A resolver has chosen: the probe goes there.
@@ -141,7 +141,7 @@ impl Session<'_> {
         }
         let armed = self.arm(space, Some(tid), &wants)?;
         self.note_states(space, &wants, &armed);
-        Ok(())
+        self.arm_exits(space, Some(tid), &wants, &armed)
     }
 
     /// What an IFUNC's resolver has chosen already, from the slots the loader filled.

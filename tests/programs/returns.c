@@ -1,5 +1,10 @@
 // Functions that leave in every way a compiler knows. Everything they return is a number that
 // depends on the arguments.
+//
+// With a number, coroutines too, also ones that go on in another thread: the kernel's
+// uretprobes kill a program that has them; and calls as deep as the number says. It then says how
+// often functions returned.
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,6 +141,31 @@ PROBED long r_catches(long n)
 		return -5;
 	return r_jumped_over(m);
 }
+// Left by a tail call, and the callee by longjmp.
+PROBED long r_tail_jumped(long n) { return r_jumped(n + 1); }
+PROBED long r_catches_tail(long n)
+{
+	volatile long m = n;
+	if (setjmp(out))
+		return -6;
+	long value = r_tail_jumped(m);
+	BARRIER;
+	return value + 2;
+}
+// Each call is the last thing that the one before it does: all return at once.
+#define APART __attribute__((noipa, used))
+APART long r_odd(long n);
+APART long r_even(long n) { return n ? r_odd(n - 1) : 7; }
+APART long r_odd(long n) { return n ? r_even(n - 1) : 8; }
+// Deep, and back by returns or by longjmp.
+PROBED long r_abyss(long n, _Bool jump)
+{
+	if (!n && jump)
+		longjmp(out, 1);
+	long below = n ? r_abyss(n - 1, jump) : 0;
+	BARRIER;
+	return below + 1;
+}
 // Left for another stack and come back to.
 PROBED long r_switched(long n)
 {
@@ -147,35 +177,73 @@ PROBED long r_in_routine(long n)
 	swapcontext(&routine, &back);
 	return n + 100;
 }
-static void coroutine(void)
-{
-	for (long n = 0;; n++)
-		state += r_in_routine(n);
-}
 PROBED int r_compare(const void *a, const void *b) { return *(int *)a - *(int *)b; }
 PROBED long r_sorts(int *numbers, long n)
 {
 	qsort(numbers, n, sizeof *numbers, r_compare);
 	return numbers[0];
 }
-// Two functions that share one end, by hand.
+// By hand: two functions that share one end, one that falls into the next, one that calls a part of
+// itself that ends in a return (no exit), functions of one instruction, a conditional tail call, a
+// loop whose head is the entry (each round is a call of its own), and a return that pops.
 long r_shared_one(long n), r_shared_two(long n), r_falls(long n), r_middle(long n), r_ret_twice(long n);
+long call_nothing(long n), r_thunk(long n), r_thunk_pointer(long n), r_maybe_tail(long n);
+long r_again(long n), call_pops(long n);
+long (*volatile leaf_pointer)(long) = r_leaf;
+#define FUNCTION(name) ".balign 16\n" NEXT(name)
+#define NEXT(name) ".globl " #name "\n.type " #name ", %function\n" #name ":\n"
+#define END(name) ".size " #name ", .-" #name "\n"
 __asm__(".text\n"
-	".balign 16\n.globl r_shared_one\n.type r_shared_one, @function\nr_shared_one:\n"
-	"	push %rbx\n	lea 1(%rdi), %rax\n	jmp 1f\n.size r_shared_one, .-r_shared_one\n"
-	".balign 16\n.globl r_shared_two\n.type r_shared_two, @function\nr_shared_two:\n"
-	"	push %rbx\n	lea 2(%rdi), %rax\n1:	pop %rbx\n	ret\n.size r_shared_two, .-r_shared_two\n"
-	// Falls through into the next function.
-	".balign 16\n.globl r_falls\n.type r_falls, @function\nr_falls:\n"
-	"	inc %rdi\n	test %rdi, %rdi\n.size r_falls, .-r_falls\n"
-	".globl r_middle\n.type r_middle, @function\nr_middle:\n"
-	"	lea 7(%rdi), %rax\n	ret\n.size r_middle, .-r_middle\n"
-	// Calls a part of itself that ends in a ret: not an exit.
-	".balign 16\n.globl r_ret_twice\n.type r_ret_twice, @function\nr_ret_twice:\n"
-	"	call 2f\n	call 2f\n	mov %rdi, %rax\n	ret\n2:	inc %rdi\n	ret\n"
-	".size r_ret_twice, .-r_ret_twice\n");
+#if defined __x86_64__
+	FUNCTION(r_shared_one) "push %rbx\n lea 1(%rdi), %rax\n jmp 1f\n" END(r_shared_one)
+	FUNCTION(r_shared_two) "push %rbx\n lea 2(%rdi), %rax\n1: pop %rbx\n ret\n" END(r_shared_two)
+	FUNCTION(r_falls) "inc %rdi\n test %rdi, %rdi\n" END(r_falls)
+	NEXT(r_middle) "lea 7(%rdi), %rax\n ret\n" END(r_middle)
+	FUNCTION(r_ret_twice) "call 2f\n call 2f\n mov %rdi, %rax\n ret\n2: inc %rdi\n ret\n" END(r_ret_twice)
+	FUNCTION(r_nothing) "ret\n" END(r_nothing)
+	FUNCTION(call_nothing) "lea 3(%rdi), %rax\n call r_nothing\n ret\n" END(call_nothing)
+	FUNCTION(r_thunk) "jmp r_leaf\n" END(r_thunk)
+	FUNCTION(r_thunk_pointer) "jmp *leaf_pointer(%rip)\n" END(r_thunk_pointer)
+	FUNCTION(r_maybe_tail) "test $1, %dil\n jz r_leaf\n lea 5(%rdi), %rax\n ret\n" END(r_maybe_tail)
+	FUNCTION(r_again) "dec %rdi\n jnz r_again\n mov $9, %eax\n ret\n" END(r_again)
+	FUNCTION(r_pops) "lea 4(%rdi), %rax\n ret $16\n" END(r_pops)
+	FUNCTION(call_pops) "sub $24, %rsp\n call r_pops\n add $8, %rsp\n ret\n" END(call_pops)
+#elif defined __aarch64__
+	FUNCTION(r_shared_one) "add x0, x0, #1\n stp x29, x30, [sp, #-16]!\n b 1f\n" END(r_shared_one)
+	FUNCTION(r_shared_two) "add x0, x0, #2\n stp x29, x30, [sp, #-16]!\n"
+	"1: ldp x29, x30, [sp], #16\n ret\n" END(r_shared_two)
+	FUNCTION(r_falls) "add x0, x0, #1\n cmp x0, #0\n" END(r_falls)
+	NEXT(r_middle) "add x0, x0, #7\n ret\n" END(r_middle)
+	FUNCTION(r_ret_twice) "mov x9, x30\n bl 2f\n bl 2f\n mov x30, x9\n ret\n2: add x0, x0, #1\n ret\n" END(r_ret_twice)
+	FUNCTION(r_nothing) "ret\n" END(r_nothing)
+	FUNCTION(call_nothing) "mov x9, x30\n add x0, x0, #3\n bl r_nothing\n mov x30, x9\n ret\n" END(call_nothing)
+	FUNCTION(r_thunk) "b r_leaf\n" END(r_thunk)
+	FUNCTION(r_thunk_pointer) "adrp x9, leaf_pointer\n ldr x9, [x9, :lo12:leaf_pointer]\n br x9\n" END(r_thunk_pointer)
+	FUNCTION(r_maybe_tail) "tbz x0, #0, r_near\n add x0, x0, #5\n ret\n" END(r_maybe_tail)
+	FUNCTION(r_near) "b r_leaf\n" END(r_near)
+	FUNCTION(r_again) "subs x0, x0, #1\n b.ne r_again\n mov x0, #9\n ret\n" END(r_again)
+	// Returns through another register than the link register.
+	FUNCTION(r_pops) "mov x9, x30\n add x0, x0, #4\n ret x9\n" END(r_pops)
+	FUNCTION(call_pops) "stp x29, x30, [sp, #-16]!\n bl r_pops\n ldp x29, x30, [sp], #16\n ret\n" END(call_pops)
+#endif
+);
 
-// With an argument, coroutines too: the kernel's uretprobes kill a program that has them.
+static long abyss, switched, in_routine, sorts, catches_tail;
+
+static void coroutine(void)
+{
+	for (long n = 0;; n++) {
+		state += r_in_routine(n);
+		in_routine++;
+	}
+}
+static void *elsewhere(void *n)
+{
+	state += r_switched((long)n);
+	switched++;
+	return NULL;
+}
+
 int main(int argc, char **argv)
 {
 	static char stack[1 << 16];
@@ -193,14 +261,39 @@ int main(int argc, char **argv)
 		sum += r_mutual(i % 6) + r_int(i) + r_bool(i) + r_pair(i).b + r_large(i).v[3];
 		sum += r_pointer((char *)&numbers) - (char *)&numbers;
 		sum += r_variadic(3, i, i + 1, 5L) + r_alloca(i) + r_catches(i);
-		if (argc > 1)
-			sum += r_switched(i) + !argv[1];
+		sum += r_catches_tail(i) + r_even(i % 7) + r_odd(i % 5);
+		catches_tail++;
+		if (argc > 1 && i % 2) {
+			sum += r_switched(i);
+			switched++;
+		} else if (argc > 1) {
+			// The routine goes on in a thread, with frames that it got in another.
+			pthread_t thread;
+			if (pthread_create(&thread, NULL, elsewhere, (void *)i))
+				return 1;
+			pthread_join(thread, NULL);
+		}
 		sum += r_shared_one(i) + r_shared_two(i) + r_falls(i) + r_middle(i) + r_ret_twice(i);
+		sum += call_nothing(i) + r_thunk(i) + r_thunk_pointer(i) + r_maybe_tail(i) + r_again(i % 5 + 1);
+		sum += call_pops(i);
 		r_void(&counter);
 		for (int n = 0; n < 64; n++)
 			numbers[n] = n * 37 % 64;
 		sum += r_sorts(numbers, 64);
+		sorts++;
 	}
 	printf("sum %ld counter %ld state %ld\n", sum, counter, state);
+	if (argc > 1) {
+		long depth = atol(argv[1]);
+		if (!setjmp(out))
+			r_abyss(depth, 1);
+		abyss = r_abyss(depth, 0);
+		if (!setjmp(out))
+			r_abyss(depth / 2, 1);
+		abyss += r_abyss(depth / 4, 0);
+		printf("returned r_abyss %ld\n", abyss);
+		printf("returned r_switched %ld\nreturned r_in_routine %ld\n", switched, in_routine);
+		printf("returned r_sorts %ld\nreturned r_catches_tail %ld\n", sorts, catches_tail);
+	}
 	return 0;
 }

@@ -46,8 +46,33 @@ PROBED void rethrow(int n)
 	}
 }
 
+// Exceptions past calls that were left by a tail call, from one and the same place.
+extern "C" {
+PROBED long t_throws(long n)
+{
+	if (n % 2)
+		throw n;
+	return n * 2;
+}
+PROBED long t_tail(long n) { return t_throws(n + 2); }
+PROBED long t_over(long n) { return t_throws(n) + 1; }
+PROBED long t_catches(long n)
+{
+	try {
+		long value = t_tail(n);
+		return value + t_over(n / 2);
+	} catch (long thrown) {
+		return -thrown;
+	}
+}
+}
+
 int main()
 {
+	long sum = 0;
+	for (long n = 0; n < 40; n++)
+		sum += t_catches(n);
+	std::printf("sum %ld\n", sum);
 	std::map<std::string, int> caught;
 	for (int n = 0; n < 60; n++) {
 		try {

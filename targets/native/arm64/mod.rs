@@ -1,9 +1,12 @@
 //! arm64: `struct user_pt_regs` of <asm/ptrace.h>, `struct rt_sigframe` of
 //! arch/arm64/kernel/signal.c, and system calls by SVC #0.
 
+mod calls;
 pub mod head;
 
 use super::HandlerEntry;
+pub use calls::{caller, return_slot, returning, stack_arg};
+
 use crate::ptrace::{Stopped, Tid, sys};
 use xol_arch::{Addr, Memory as _, arm64};
 
@@ -362,23 +365,6 @@ pub fn is_syscall(code: &[u8]) -> bool {
 
 /// Where the saved PC is in the signal frame that a handler finds at SP.
 pub const FRAME_PC: u64 = (MCONTEXT + 264) as u64;
-
-/// At a function's first instruction: where it returns to, and the stack pointer behind the
-/// return (AAPCS64).
-#[must_use]
-pub fn caller(machine: &mut Stopped<'_>) -> Option<(Addr, Addr)> {
-    let regs = machine.seen();
-    Some((Addr(regs.x[30]), Addr(regs.sp)))
-}
-
-/// Integer argument `n` from the stack, at a function's first instruction.
-#[must_use]
-pub fn stack_arg(machine: &mut Stopped<'_>, n: usize) -> Option<u64> {
-    let at = machine.seen().sp + 8 * (n as u64).checked_sub(8)?;
-    let mut word = [0; 8];
-    machine.read(Addr(at), &mut word).ok()?;
-    Some(u64::from_ne_bytes(word))
-}
 
 /// The low 64 bits of vector register `n`: where a float or double is passed and returned.
 #[must_use]

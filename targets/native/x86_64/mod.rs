@@ -1,7 +1,10 @@
 //! x86-64: `struct user_regs_struct` of <asm/ptrace.h>, `struct rt_sigframe` of
 //! arch/x86/include/asm/sigframe.h, and system calls by SYSCALL.
 
+mod calls;
 pub mod head;
+
+pub use calls::{caller, return_slot, returning, stack_arg};
 
 use super::HandlerEntry;
 use xol_arch::{Addr, x86_64};
@@ -438,27 +441,6 @@ pub const SYS_RT_SIGACTION: i64 = libc::SYS_rt_sigaction;
 pub const PROT_EXEC: u64 = libc::PROT_EXEC as u64;
 /// SIGTRAP.
 pub const SIGTRAP: u64 = libc::SIGTRAP as u64;
-
-/// At a function's first instruction: where it returns to, and the stack pointer behind the
-/// return (System V ABI, 3.2.2).
-#[must_use]
-pub fn caller(machine: &mut crate::ptrace::Stopped<'_>) -> Option<(Addr, Addr)> {
-    use xol_arch::Memory as _;
-    let sp = machine.seen().rsp;
-    let mut word = [0; 8];
-    machine.read(Addr(sp), &mut word).ok()?;
-    Some((Addr(u64::from_ne_bytes(word)), Addr(sp + 8)))
-}
-
-/// Integer argument `n` from the stack, at a function's first instruction.
-#[must_use]
-pub fn stack_arg(machine: &mut crate::ptrace::Stopped<'_>, n: usize) -> Option<u64> {
-    use xol_arch::Memory as _;
-    let at = machine.seen().rsp + 8 + 8 * (n as u64).checked_sub(6)?;
-    let mut word = [0; 8];
-    machine.read(Addr(at), &mut word).ok()?;
-    Some(u64::from_ne_bytes(word))
-}
 
 /// The low 64 bits of vector register `n`: where a float or double is passed and returned.
 #[must_use]

@@ -1,0 +1,35 @@
+//! Calls as the ABI has them: return addresses and arguments on the stack.
+
+use crate::ptrace::Stopped;
+use xol_arch::{Addr, Memory as _};
+
+/// At a function's first instruction: where it returns to, and the stack pointer behind the
+/// return (AAPCS64).
+#[must_use]
+pub fn caller(machine: &mut Stopped<'_>) -> Option<(Addr, Addr)> {
+    let regs = machine.seen();
+    Some((Addr(regs.x[30]), Addr(regs.sp)))
+}
+
+/// At a RET or a tail call: where it returns to, and the stack pointer behind the return. RETAA
+/// finds it signed: the signature is in the bits above those of a user's address.
+#[must_use]
+pub fn returning(machine: &mut Stopped<'_>) -> Option<(Addr, Addr)> {
+    let (back, sp) = caller(machine)?;
+    Some((Addr(back.0 & ((1 << 48) - 1)), sp))
+}
+
+/// Where the return address of a call is kept: in a register, until the function says otherwise.
+#[must_use]
+pub fn return_slot(_: Addr) -> Option<Addr> {
+    None
+}
+
+/// Integer argument `n` from the stack, at a function's first instruction.
+#[must_use]
+pub fn stack_arg(machine: &mut Stopped<'_>, n: usize) -> Option<u64> {
+    let at = machine.seen().sp + 8 * (n as u64).checked_sub(8)?;
+    let mut word = [0; 8];
+    machine.read(Addr(at), &mut word).ok()?;
+    Some(u64::from_ne_bytes(word))
+}

@@ -1,0 +1,35 @@
+//! Calls as the ABI has them: return addresses and arguments on the stack.
+
+use crate::ptrace::Stopped;
+use xol_arch::{Addr, Memory as _};
+
+/// At a function's first instruction: where it returns to, and the stack pointer behind the
+/// return (System V ABI, 3.2.2).
+#[must_use]
+pub fn caller(machine: &mut Stopped<'_>) -> Option<(Addr, Addr)> {
+    let sp = machine.seen().rsp;
+    let mut word = [0; 8];
+    machine.read(Addr(sp), &mut word).ok()?;
+    Some((Addr(u64::from_ne_bytes(word)), Addr(sp + 8)))
+}
+
+/// At a RET or a tail call: where it returns to, and the stack pointer behind the return.
+#[must_use]
+pub fn returning(machine: &mut Stopped<'_>) -> Option<(Addr, Addr)> {
+    caller(machine)
+}
+
+/// Where the return address of a call is kept whose stack pointer behind the return is `sp`.
+#[must_use]
+pub fn return_slot(sp: Addr) -> Option<Addr> {
+    Some(sp.offset(-8))
+}
+
+/// Integer argument `n` from the stack, at a function's first instruction.
+#[must_use]
+pub fn stack_arg(machine: &mut Stopped<'_>, n: usize) -> Option<u64> {
+    let at = machine.seen().rsp + 8 + 8 * (n as u64).checked_sub(6)?;
+    let mut word = [0; 8];
+    machine.read(Addr(at), &mut word).ok()?;
+    Some(u64::from_ne_bytes(word))
+}

@@ -1,0 +1,137 @@
+//! Returns where there is no yardstick: in programs that the kernel's uretprobes break, and on
+//! every architecture.
+
+use xol_tests::elf::Object;
+use xol_tests::programs::{Build, program};
+use xol_tests::run::run;
+use xol_tests::{returns, xol};
+
+/// What the kernel's uretprobes count on x86-64 (`counts` compares with them), on every
+/// architecture.
+#[test]
+fn returns_are_those_of_the_source() {
+    let expected = [
+        ("r_shared_one", 40),
+        ("r_shared_two", 40),
+        ("r_falls", 40),
+        ("r_middle", 80),
+        ("r_ret_twice", 40),
+        ("r_nothing", 40),
+        ("r_thunk", 40),
+        ("r_thunk_pointer", 40),
+        ("r_maybe_tail", 40),
+        ("r_again", 120),
+        ("r_pops", 40),
+        ("r_leaf", 253),
+        ("r_tail", 80),
+        ("r_tail_twice", 50),
+        ("r_frame", 54),
+        ("r_tail_pointer", 40),
+        ("r_cold", 40),
+        ("r_early", 40),
+        ("r_switch", 40),
+        ("r_deep", 190),
+        ("r_mutual", 78),
+        ("r_mutual_other", 58),
+        ("r_large", 40),
+        ("r_variadic", 40),
+        ("r_jumped", 53),
+        ("r_jumped_over", 26),
+        ("r_catches", 40),
+        ("r_tail_jumped", 27),
+        ("r_catches_tail", 40),
+        ("r_odd", 138),
+        ("r_even", 137),
+        ("r_sorts", 40),
+    ];
+    let path = program("returns", Build::Pie);
+    let names = expected.map(|(name, _)| name);
+    let command = run(&path);
+    let (hits, finished) = returns::count(&path, &names, &command);
+    command.finish().assert_same(&finished);
+    let expected = expected.map(|(name, times)| (name.to_owned(), times));
+    assert_eq!(hits, expected.into());
+}
+
+/// Frames that are left for another stack, and end in another thread than they began in. The
+/// kernel's uretprobes kill such a program, so it counts itself.
+#[test]
+fn returns_of_coroutines() {
+    let path = program("returns", Build::Pie);
+    let names = ["r_abyss", "r_switched", "r_in_routine", "r_sorts", "r_catches_tail"];
+    // So deep that it is looked for frames that cannot return; not where a stop takes long.
+    let depth = if cfg!(target_arch = "x86_64") { "70000" } else { "500" };
+    let command = run(&path).arg(depth);
+    let (hits, finished) = returns::count(&path, &names, &command);
+    command.finish().assert_same(&finished);
+    let said = returns::said(&finished);
+    println!("{said:?}");
+    assert_eq!(said.len(), names.len());
+    assert_eq!(hits, said);
+}
+
+/// Exceptions leave functions that never return. The kernel's uretprobes end such a program: its
+/// unwinder does not know their trampoline.
+#[test]
+fn returns_past_exceptions() {
+    let path = program("throws", Build::Pie);
+    let expected = [("t_throws", 30), ("t_tail", 20), ("t_over", 10), ("t_catches", 40)];
+    let deep = ["deep", "rethrow", "text"];
+    let names: Vec<&str> = expected.iter().map(|e| e.0).chain(deep).collect();
+    let command = run(&path);
+    let (hits, finished) = returns::count(&path, &names, &command);
+    command.finish().assert_same(&finished);
+    for (name, times) in expected.into_iter().chain([("deep(int)", 0), ("rethrow(int)", 0)]) {
+        let name = name.split('(').next().unwrap_or(name);
+        let found = hits.iter().find(|(symbol, _)| symbol.contains(name));
+        assert_eq!(found.map(|f| *f.1), Some(times), "{name}: {hits:?}");
+    }
+}
+
+/// Where not every exit can have a site, the return address stands in; where that cannot either,
+/// the call is missed, and said to be.
+#[test]
+fn returns_with_too_few_sites() {
+    let path = program("returns", Build::Pie);
+    let expected =
+        [("r_sorts", 40), ("r_tail", 80), ("r_switch", 40), ("r_leaf", 253), ("r_deep", 190)];
+    let probes = expected.map(|(name, _)| format!("return:{}:{name}", path.display()));
+    let mut seen = Vec::new();
+    for most in ["8", "12", "16", "24", "32", "1000"] {
+        let counted = xol::count(&["--max-sites", most], &probes, &run(&path));
+        for (name, times) in expected {
+            let line = counted.lines.iter().find(|l| l.symbol == name);
+            let line = line.unwrap_or_else(|| panic!("no {name} in {}", counted.text));
+            assert_eq!(line.hits + line.missed, times, "{most}: {}", counted.text);
+        }
+        seen.push(counted.lines.iter().map(|l| l.hits).sum::<u64>());
+    }
+    assert!(seen[0] < 603 && seen[5] == 603, "{seen:?}");
+}
+
+/// An event's address is the function's at its entry, and at its return where it goes back to.
+#[test]
+fn addresses_of_events() {
+    let path = program("returns", Build::Pie);
+    let object = Object::open(&path);
+    let main = object.functions().into_iter().find(|f| f.name == "main").expect("a main");
+    let sorts = object.functions().into_iter().find(|f| f.name == "r_sorts").expect("r_sorts");
+    let report = xol::scratch("trace");
+    let before = [xol::xol().as_os_str().to_owned(), "trace".into(), "--format".into()];
+    let before = before.into_iter().chain(["json".into(), "-o".into(), report.clone().into()]);
+    let probes = ["r_sorts".into(), "return:r_sorts".into(), "--".into()];
+    let finished = run(&path).under(before.chain(probes)).finish();
+    run(&path).finish().assert_same(&finished);
+    let text = std::fs::read_to_string(&report).expect("a report");
+    _ = std::fs::remove_file(&report);
+    let events = text.lines().map(|line| -> serde_json::Value {
+        serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))
+    });
+    let addrs: Vec<u64> = events.map(|event| event["addr"].as_u64().expect("an addr")).collect();
+    assert_eq!(addrs.len(), 80, "{text}");
+    for pair in addrs.chunks(2) {
+        let back = sorts.addr.wrapping_add(pair[1].wrapping_sub(pair[0]));
+        assert_eq!(pair[0] & 0xfff, sorts.addr & 0xfff, "{text}");
+        assert!(main.addr < back && back < main.addr + main.size, "{back:#x}");
+    }
+}
