@@ -363,10 +363,13 @@ impl Ptrace {
         thread.regs = None;
         thread.dirty = Dirty::No;
         let rejoin = std::mem::take(&mut thread.rejoin);
-        let watched = matches!(thread.watch, Watch::Watched { .. })
-            || thread.give_back.is_some()
-            || thread.block.is_lifted()
-            || thread.is_followed() && !leaving;
+        // Never when we leave: in a stop at a call that nobody takes, the kernel wakes the thread
+        // when we end, as a signal would, and the call returns EINTR.
+        let watched = !leaving
+            && (matches!(thread.watch, Watch::Watched { .. })
+                || thread.give_back.is_some()
+                || thread.block.is_lifted()
+                || thread.is_followed());
         match how {
             Go::Step | Go::DeliverStep(_) => sys::step(tid, signal)?,
             _ if watched => sys::cont_to_syscall(tid, signal)?,
