@@ -7,18 +7,25 @@ use xol_tests::programs::{Build, program};
 use xol_tests::target::Target;
 use xol_tests::xol::command;
 
-/// How often xol comes and goes.
-const TIMES: usize = 1000;
-
 #[test]
 fn a_thousand_visits_disturb_no_wait() {
+    visits(1000, &["150"]);
+}
+
+#[test]
+fn nor_where_probed_code_runs_with_sigtrap_blocked() {
+    visits(300, &["150", "blocked"]);
+}
+
+/// Comes and goes `times` times.
+fn visits(times: usize, args: &[&str]) {
     // A stop takes a few milliseconds on two busy cores; a wait that began again at each visit
     // would never end.
-    let target = Target::start_with(program("waits", Build::Pie), &["150"]);
+    let target = Target::start_with(program("waits", Build::Pie), args);
     let pid = target.pid().to_string();
     let begun = Instant::now();
     let mut hits = 0;
-    for n in 0..TIMES {
+    for n in 0..times {
         let name = target.name();
         let visit = command(["count", "--format", "json", "-o", "-", "--duration", "0.004"])
             .args(["--strategy", ["auto", "boost", "xol"][n % 3], "-p", &pid])
@@ -29,12 +36,12 @@ fn a_thousand_visits_disturb_no_wait() {
         assert_eq!(visit.code(), 0, "visit {n}:\n{visit}");
         hits += xol_tests::xol::parse(&visit.out()).iter().map(|l| l.hits).sum::<u64>();
     }
-    println!("{TIMES} visits in {:?}, {hits} hits", begun.elapsed());
+    println!("{times} visits in {:?}, {hits} hits", begun.elapsed());
     let finished = target.end();
     print!("{finished}");
     let out = finished.out();
     assert!(finished.code() == 0 && !out.contains("BAD") && !out.contains("never"), "{finished}");
     assert!(out.contains("action: own 10000000\n"), "{finished}");
     assert!(out.contains("text changed: 0\n"), "{finished}");
-    assert!(hits > 1000, "{hits} hits");
+    assert!(hits > times as u64, "{hits} hits");
 }
