@@ -62,6 +62,10 @@ impl Session<'_> {
         tid: Option<Tid>,
         wants: &[Want],
     ) -> io::Result<Vec<Armed>> {
+        if self.target.is_leaving() {
+            // A hit that is still on its way must not bring traps back.
+            return Ok(vec![Err(Reason::TooManySites.into()); wants.len()]);
+        }
         let mut results: Vec<Option<Armed>> = vec![None; wants.len()];
         let mut order: Vec<usize> = (0..wants.len()).collect();
         order.sort_by_key(|&i| wants[i].addr);

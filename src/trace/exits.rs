@@ -346,8 +346,8 @@ impl Session<'_> {
     /// Sees to it that a site that is there has its trap too.
     pub(super) fn rearm(&mut self, space: SpaceId, site: u32) -> io::Result<bool> {
         let here = self.sites_mut(space).sites[site as usize];
-        if here.armed {
-            return Ok(true);
+        if here.armed || self.target.is_leaving() {
+            return Ok(here.armed);
         }
         let foreign = self.write_traps(space, std::iter::once(here.addr.0), true)?;
         self.sites_mut(space).sites[site as usize].armed = foreign.is_empty();

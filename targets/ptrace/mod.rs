@@ -120,6 +120,12 @@ impl Ptrace {
         self.leaving = true;
     }
 
+    /// Whether that was said.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
     fn add_space(&mut self, space: Space) -> SpaceId {
         let id = SpaceId(self.next_space);
         self.next_space += 1;
