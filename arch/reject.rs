@@ -74,7 +74,14 @@ reasons! {
     ChangedText = "changed-text", "the code in memory is not what the file has";
     TooManySites = "too-many-sites", "the limit on sites is reached";
     NotCode = "not-code", "the address is not in an executable mapping of this object";
+    // Jumps.
+    UnknownFunction = "unknown-function", "where the function around it begins and ends is not known";
+    WindowEnd = "window-end", "a jump would reach over the end of the function";
+    WindowInstruction = "window-instruction", "a jump would cover an instruction that cannot be displaced";
+    NoLandingPlace = "no-landing-place", "no free address is one that a jump here can go to";
+    MissingFeature = "missing-feature", "this processor or kernel lacks what a recorder needs (RDFSBASE, LAHF)";
     // arm64.
+    PadOnly = "pad-only", "a jump cannot replace a landing pad, and a branch goes to the instruction behind it";
     Misaligned = "misaligned", "arm64 instructions are at multiples of four";
     ExclusiveSequence = "exclusive-sequence", "a trap between a load-exclusive and its store-exclusive makes the store fail for ever";
     Daif = "daif", "the instruction reads or writes the interrupt masks (DAIF)";
