@@ -36,6 +36,15 @@ pub struct Window {
 }
 
 impl Window {
+    /// A window with one instruction of `span` bytes, whatever its length: for a trampoline that
+    /// no jump leads to.
+    #[must_use]
+    pub fn one(at: Addr, span: u8) -> Window {
+        let mut window = Window::new(at, span);
+        window.add(Covered { offset: 0, len: span });
+        window
+    }
+
     /// A window without instructions.
     pub(crate) const fn new(at: Addr, len: u8) -> Window {
         Window {

@@ -109,6 +109,28 @@ pub trait Cpu: Sized + fmt::Debug + Clone + PartialEq {
     /// Whether hardware single-step can be asked for.
     fn can_step(&self) -> bool;
 
+    /// Where trampolines note things down in `layout`: (start, length). The tested instruction
+    /// does not know of it.
+    fn notes(&self, layout: &Layout) -> (Addr, usize);
+
+    /// Writes there.
+    fn write_notes(&mut self, layout: &Layout, bytes: &[u8]);
+
+    /// What is there now.
+    fn read_notes(&self, layout: &Layout) -> Vec<u8>;
+
+    /// What names the thread that runs from `state`.
+    fn thread_pointer(&self, state: &State<Self>) -> u64;
+
+    /// Makes the flags zero.
+    fn clear_flags(regs: &mut <Self::Arch as Arch>::Regs);
+
+    /// Bytes below the stack pointer that belong to the program.
+    const RED_ZONE: u64;
+
+    /// What the stack pointer is a multiple of wherever it is used.
+    const STACK_ALIGN: u64;
+
     /// Why relocated code may be refused for what is otherwise simulated.
     fn refusals(&self) -> &'static [Reason] {
         &[]

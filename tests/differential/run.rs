@@ -39,11 +39,12 @@ impl Counts {
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const WAYS: [Way; 6] = [
+        const WAYS: [Way; 7] = [
             Way::Near(Strategy::Step),
             Way::Near(Strategy::Xol),
             Way::Near(Strategy::Boost),
             Way::Near(Strategy::Simulate),
+            Way::Near(Strategy::Jump),
             Way::Far,
             Way::Orphan,
         ];

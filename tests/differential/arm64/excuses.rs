@@ -24,7 +24,9 @@ pub(super) fn excuse(
     match way {
         Way::Near(Strategy::Simulate) => fault(site, wanted, got),
         // A call made by BR says BR.
-        Way::Orphan if is_call(word) && wanted.state.regs.btype() == Btype::Call as u8 => {
+        Way::Orphan | Way::Near(Strategy::Jump)
+            if is_call(word) && wanted.state.regs.btype() == Btype::Call as u8 =>
+        {
             if got.state.regs.btype() == Btype::Jump as u8 {
                 got.state.regs.set_btype(Btype::Call);
             }

@@ -15,7 +15,7 @@ mod instructions;
 mod states;
 mod vectors;
 
-use xol_arch::arm64::Arm64;
+use xol_arch::arm64::{Arm64, Registers};
 use xol_arch::{Addr, Reason};
 
 use crate::cpu::{Case, Cpu, End, Layout, Outcome, Placed, State, Way};
@@ -44,6 +44,8 @@ const LAYOUTS: [Layout; 2] = [
 const DATA: i64 = 0x2_0000;
 /// Distance of the stack window from the site's page.
 const STACK: i64 = 0x6_0000;
+/// Distance of what trampolines note down from the site's page.
+const NOTES: i64 = 0x9_3000;
 /// A window's length: what lies around it is not mapped.
 const WINDOW: usize = 4096;
 
@@ -61,6 +63,10 @@ fn windows(layout: &Layout) -> [Addr; 2] {
     [page.offset(DATA), page.offset(STACK)]
 }
 
+fn notes(layout: &Layout) -> Addr {
+    layout.site.align_down(4096).offset(NOTES)
+}
+
 fn code_pages(layout: &Layout) -> [Addr; 3] {
     [layout.site, layout.slot, layout.far_slot].map(|at| at.align_down(4096))
 }
@@ -74,7 +80,8 @@ impl Cpu for Hardware {
     type Vectors = Vectors;
 
     fn open() -> Hardware {
-        let windows: Vec<_> = LAYOUTS.iter().flat_map(windows).collect();
+        let windows = LAYOUTS.iter().flat_map(windows).chain(LAYOUTS.iter().map(notes));
+        let windows: Vec<_> = windows.collect();
         let page = |layout: &Layout| {
             let [site, slots @ ..] = code_pages(layout);
             let site = CodePage { at: site, guarded: layout.guarded };
@@ -152,6 +159,29 @@ impl Cpu for Hardware {
     /// Indirect branches out of a guarded page, and literals out of reach, stay in place.
     fn refusals(&self) -> &'static [Reason] {
         &[Reason::LandingPad, Reason::OutOfReach]
+    }
+
+    const RED_ZONE: u64 = 0;
+    const STACK_ALIGN: u64 = 16;
+
+    fn notes(&self, layout: &Layout) -> (Addr, usize) {
+        (notes(layout), WINDOW)
+    }
+
+    fn write_notes(&mut self, layout: &Layout, bytes: &[u8]) {
+        self.doors.write_window(notes(layout), bytes);
+    }
+
+    fn read_notes(&self, layout: &Layout) -> Vec<u8> {
+        self.doors.read_window(notes(layout))
+    }
+
+    fn thread_pointer(&self, _: &State<Self>) -> u64 {
+        enter::thread_pointer()
+    }
+
+    fn clear_flags(regs: &mut Registers) {
+        regs.set_nzcv(0);
     }
 
     fn row(&self, case: &Case<Self>) -> String {

@@ -22,7 +22,7 @@ pub(super) fn excuse(
         Way::Near(Strategy::Simulate) => simulated(case, wanted, got),
         // The relocated CALL r/m holds the target below the return address for a moment; a fault
         // there, or of a target that is not canonical, comes after the push.
-        Way::Orphan
+        Way::Orphan | Way::Near(Strategy::Jump)
             if insn.mnemonic() == Mnemonic::Call && insn.op0_kind() != OpKind::NearBranch64 =>
         {
             let below = Addr(before.rsp.wrapping_sub(16));
