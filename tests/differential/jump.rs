@@ -98,7 +98,15 @@ impl<C: Cpu> Bench<'_, C> {
         self.cpu.write_notes(&layout, &first);
         let placed = [in_place[0], Placed { at: layout.slot, bytes: &made.code }];
         let Some(got) = self.cpu.run(&layout, &placed, &before, false) else { return Ok(None) };
-        Ok(Some([wanted, self.back_from_trampoline(&made, got)]))
+        let mut both = [wanted, self.back_from_trampoline(&made, got)];
+        // Lost flags are seen where the instruction does not come to overwrite them.
+        let entry = records.iter().any(|record| record.entry);
+        if made.flags_lost() && (entry || both[0].end != End::Trap) {
+            both.iter_mut().for_each(|outcome| C::clear_flags(&mut outcome.state.regs));
+        }
+        // A second recorder may keep flags that the first has lost.
+        both.iter_mut().for_each(|outcome| self.forget_frame(sp, &mut outcome.state));
+        Ok(Some(both))
     }
 
     /// Runs from `before` with a trap at offset `pc` of the trampoline.
@@ -131,16 +139,8 @@ impl<C: Cpu> Bench<'_, C> {
             C::clear_flags(&mut wanted.regs);
             C::clear_flags(&mut got.regs);
         }
-        let frame = before.regs.sp().0.wrapping_sub(C::RED_ZONE + FRAME);
-        for (i, (start, len)) in self.cpu.windows(&self.case.layout).iter().enumerate() {
-            for at in frame..frame.wrapping_add(FRAME) {
-                let offset = at.wrapping_sub(start.0) as usize;
-                if offset < *len {
-                    wanted.memory[i][offset] = 0;
-                    got.memory[i][offset] = 0;
-                }
-            }
-        }
+        self.forget_frame(before.regs.sp(), &mut wanted);
+        self.forget_frame(before.regs.sp(), &mut got);
         if wanted == got {
             return Ok(());
         }
@@ -150,6 +150,19 @@ impl<C: Cpu> Bench<'_, C> {
         Err(format!(
             "a recorder left\n  {regs:x?} for\n  {was:x?}; memory is {memory}, vectors are {vectors}\n"
         ))
+    }
+
+    /// Makes zero what recorders leave on the stack.
+    fn forget_frame(&self, sp: Addr, state: &mut State<C>) {
+        let frame = sp.0.wrapping_sub(C::RED_ZONE + FRAME);
+        for (i, (start, len)) in self.cpu.windows(&self.case.layout).iter().enumerate() {
+            for at in frame..frame.wrapping_add(FRAME) {
+                let offset = at.wrapping_sub(start.0) as usize;
+                if offset < *len {
+                    state.memory[i][offset] = 0;
+                }
+            }
+        }
     }
 
     /// The notes at first: a ring in some lap, now and then full.

@@ -23,11 +23,12 @@ pub(super) fn excuse(
     }
     match way {
         Way::Near(Strategy::Simulate) => fault(site, wanted, got),
-        // qemu 7.2 says that DC GVA and DC GZVA fault where the code begins that it translated
+        // qemu 7.2 says that DC ZVA, GVA and GZVA fault where the code begins that it translated
         // together with them.
-        //    DC GVA, GZVA    1101 0101  0000 1011  0111 0100  z11t tttt    z: 0 or 1, 011 or 100
+        //    DC ZVA, GVA, GZVA   1101 0101  0000 1011  0111 0100  zzzt tttt    z: 1, 3, 4
         Way::Near(Strategy::Jump)
-            if matches!(word & !0x1f, 0xd50b_7460 | 0xd50b_7480) && same_signal(wanted, got) =>
+            if matches!(word & !0x1f, 0xd50b_7420 | 0xd50b_7460 | 0xd50b_7480)
+                && same_signal(wanted, got) =>
         {
             *got = wanted.clone();
         }
