@@ -44,6 +44,9 @@ pub fn check<C: Cpu>(cpu: &mut C, case: &Case<C>) -> Result<Option<Vec<Way>>, Di
     if bench.jump()? {
         done.push(Way::Near(Strategy::Jump));
     }
+    if bench.window()? {
+        done.push(Way::Window);
+    }
     Ok(Some(done))
 }
 
@@ -91,7 +94,7 @@ impl<C: Cpu> Bench<'_, C> {
                 self.copy(layout.slot, way == Way::Near(Strategy::Step))
             }
             // With other states before it: `jump`.
-            Way::Near(Strategy::Jump) => Ok(None),
+            Way::Near(Strategy::Jump) | Way::Window => Ok(None),
             Way::Far => {
                 let mut near = Code::new();
                 let (site, plan) = (layout.site, &self.plan);

@@ -119,6 +119,10 @@ pub trait Cpu: Sized + fmt::Debug + Clone + PartialEq {
     /// What is there now.
     fn read_notes(&self, layout: &Layout) -> Vec<u8>;
 
+    /// Whether the instruction may run at `at` of the layout's code in whatever state another
+    /// instruction left.
+    fn may_follow(&self, layout: &Layout, bytes: &[u8], at: Addr) -> bool;
+
     /// What names the thread that runs from `state`.
     fn thread_pointer(&self, state: &State<Self>) -> u64;
 
@@ -167,6 +171,8 @@ pub enum Way {
     Far,
     /// The relocated code of a plan that is otherwise simulated: what an orphan runs.
     Orphan,
+    /// A trampoline for several instructions, entered at each of them.
+    Window,
 }
 
 impl fmt::Display for Way {
@@ -175,6 +181,7 @@ impl fmt::Display for Way {
             Way::Near(strategy) => f.pad(strategy.name()),
             Way::Far => f.pad("far"),
             Way::Orphan => f.pad("orphan"),
+            Way::Window => f.pad("window"),
         }
     }
 }

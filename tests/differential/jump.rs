@@ -110,7 +110,12 @@ impl<C: Cpu> Bench<'_, C> {
     }
 
     /// Runs from `before` with a trap at offset `pc` of the trampoline.
-    fn stop_at(&mut self, made: &Trampoline, pc: u16, before: &State<C>) -> Option<Outcome<C>> {
+    pub(crate) fn stop_at(
+        &mut self,
+        made: &Trampoline,
+        pc: u16,
+        before: &State<C>,
+    ) -> Option<Outcome<C>> {
         let layout = self.case.layout;
         let code = made.code.get(..pc.into())?;
         let placed = [
@@ -290,15 +295,20 @@ impl<C: Cpu> Bench<'_, C> {
     }
 
     /// A thread that stopped in a trampoline, seen from outside.
-    fn back_from_trampoline(&self, made: &Trampoline, mut got: Outcome<C>) -> Outcome<C> {
+    pub(crate) fn back_from_trampoline(
+        &self,
+        made: &Trampoline,
+        mut got: Outcome<C>,
+    ) -> Outcome<C> {
         let layout = self.case.layout;
         let pc = got.pc();
         let offset = pc.distance_from(layout.slot);
         let place = u16::try_from(offset).ok().and_then(|offset| made.place(offset));
         let at = match place {
-            Some(Place::At { .. }) => layout.site,
-            Some(Place::Behind { offset }) => layout.site.add(offset.into()),
-            Some(Place::Inside { by, .. }) if by < self.plan.span().into() => {
+            Some(Place::At { offset, .. } | Place::Behind { offset }) => {
+                layout.site.add(offset.into())
+            }
+            Some(Place::Inside { offset: 0, by }) if by < self.plan.span().into() => {
                 layout.site.add(by.into())
             }
             _ => return got,
@@ -324,7 +334,7 @@ fn boundaries<C: Cpu>(made: &Trampoline, slot: Addr, end: u16) -> Vec<u16> {
     offsets
 }
 
-fn word(notes: &[u8], at: u64) -> u64 {
+pub(crate) fn word(notes: &[u8], at: u64) -> u64 {
     notes[at as usize..].first_chunk().map_or(0, |&bytes| u64::from_le_bytes(bytes))
 }
 

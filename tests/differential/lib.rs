@@ -6,6 +6,7 @@
 //! | [`cpu`] | what an architecture must bring: [`cpu::Cpu`], and what a run leaves |
 //! | [`check`] | the ways to run an instruction, and the comparison; written once |
 //! | `jump` | the same for trampolines: what they record, and every place in them |
+//! | `window` | the same for windows of several instructions |
 //! | [`run`] | many cases: counts by plan row, shrinking, the replay command |
 //! | `x86_64`, `arm64` | the processor at hand, in-process: signal frames in and out |
 //!
@@ -23,6 +24,7 @@ pub mod cpu;
 mod jump;
 pub mod rng;
 pub mod run;
+mod window;
 #[cfg(target_arch = "x86_64")]
 pub mod x86_64;
 

@@ -39,7 +39,7 @@ impl Counts {
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const WAYS: [Way; 7] = [
+        const WAYS: [Way; 8] = [
             Way::Near(Strategy::Step),
             Way::Near(Strategy::Xol),
             Way::Near(Strategy::Boost),
@@ -47,6 +47,7 @@ impl fmt::Display for Counts {
             Way::Near(Strategy::Jump),
             Way::Far,
             Way::Orphan,
+            Way::Window,
         ];
         write!(f, "{:32}", "row")?;
         for way in WAYS {

@@ -176,6 +176,11 @@ impl Cpu for Hardware {
         self.doors.read_window(notes(layout))
     }
 
+    /// A window is one instruction.
+    fn may_follow(&self, _: &Layout, _: &[u8], _: Addr) -> bool {
+        false
+    }
+
     fn thread_pointer(&self, _: &State<Self>) -> u64 {
         enter::thread_pointer()
     }

@@ -250,6 +250,14 @@ fn may_run(insn: &Instruction, layout: &Layout) -> bool {
     !(ELUSIVE.contains(&insn.mnemonic()) || loads_segment || into_itself)
 }
 
+/// Whether the instruction may run at `at` in a state that was not made for it.
+pub(super) fn may_follow(layout: &Layout, bytes: &[u8], at: Addr) -> bool {
+    let tamed =
+        [Mnemonic::Syscall, Mnemonic::Popf, Mnemonic::Popfd, Mnemonic::Popfq, Mnemonic::Retf];
+    decode(bytes, at)
+        .is_some_and(|(insn, _)| may_run(&insn, layout) && !tamed.contains(&insn.mnemonic()))
+}
+
 /// Every row there is.
 pub(super) const ROWS: &[&str] = &[
     "call fs/gs",

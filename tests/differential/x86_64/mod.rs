@@ -158,6 +158,10 @@ impl Cpu for Hardware {
         self.doors.read_window(notes(layout))
     }
 
+    fn may_follow(&self, layout: &Layout, bytes: &[u8], at: Addr) -> bool {
+        instructions::may_follow(layout, bytes, at)
+    }
+
     fn thread_pointer(&self, state: &State<Self>) -> u64 {
         state.regs.fs_base
     }
