@@ -75,6 +75,13 @@ impl Reach {
         self.constrained == 0
     }
 
+    /// Bit n: byte n of the displacement is constrained. Jumps with the same constraints land
+    /// side by side.
+    #[must_use]
+    pub const fn constraints(&self) -> u8 {
+        self.constrained
+    }
+
     /// The addresses within the distance: [first, behind the last). At the ends of the address
     /// space they are cut.
     #[must_use]
