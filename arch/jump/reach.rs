@@ -8,8 +8,11 @@ use crate::Addr;
 pub struct TrapBytes([u64; 4]);
 
 impl TrapBytes {
+    /// No byte.
+    pub const NONE: TrapBytes = TrapBytes([0; 4]);
+
     /// INT3 alone: only SIGTRAP is raised.
-    pub const INT3: TrapBytes = TrapBytes([0; 4]).with(0xcc);
+    pub const INT3: TrapBytes = TrapBytes::NONE.with(0xcc);
 
     /// The one-byte opcodes that are illegal in 64-bit mode: pushes and pops of segments, the
     /// decimal adjustments, PUSHA, POPA and SALC. They raise SIGILL; check it on the processor
