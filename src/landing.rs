@@ -51,7 +51,21 @@ struct Used([u64; PAGE_BITS]);
 
 impl Used {
     fn is_free(&self, offset: u64) -> bool {
-        (offset..offset + PLACE).all(|byte| self.0[(byte / 64) as usize] >> (byte % 64) & 1 == 0)
+        self.next_free(offset) == Some(offset)
+    }
+
+    /// The first offset from `from` on where a place is free.
+    fn next_free(&self, from: u64) -> Option<u64> {
+        let first = (from / 64) as usize;
+        (first..PAGE_BITS).find_map(|i| {
+            let used = *self.0.get(i)?;
+            // No place goes over the end.
+            let next = self.0.get(i + 1).copied().unwrap_or(u64::MAX);
+            let taken = (1..PLACE).fold(used, |taken, n| taken | used >> n | next << (64 - n));
+            let not_before = if i == first { u64::MAX << (from % 64) } else { u64::MAX };
+            let free = !taken & not_before;
+            (free != 0).then(|| 64 * i as u64 + u64::from(free.trailing_zeros()))
+        })
     }
 
     fn set(&mut self, offset: u64, used: bool) {
@@ -196,10 +210,12 @@ impl Landings {
         let end = Addr((page + PAGE - PLACE + 1).min(within.end));
         let mut from = Addr(page.max(within.start));
         while let Some(at) = jump.next(from, end) {
-            if used.is_free(at.0 & (PAGE - 1)) {
+            let offset = at.0 & (PAGE - 1);
+            let free = used.next_free(offset)?;
+            if free == offset {
                 return Some(Place { at, backing });
             }
-            from = at.add(1);
+            from = Addr(page + free);
         }
         None
     }

@@ -38,6 +38,23 @@ impl TrapBytes {
         self
     }
 
+    /// The least of them that is at least `from`.
+    #[must_use]
+    pub fn next(self, from: u8) -> Option<u8> {
+        let first = usize::from(from >> 6);
+        (first..4).find_map(|word| {
+            let not_below = if word == first { u64::MAX << (from & 63) } else { u64::MAX };
+            let left = self.0.get(word)? & not_below;
+            (left != 0).then(|| (word << 6) as u8 | left.trailing_zeros() as u8)
+        })
+    }
+
+    /// Each with its highest bit turned.
+    const fn turned(self) -> TrapBytes {
+        let [a, b, c, d] = self.0;
+        TrapBytes([c, d, a, b])
+    }
+
     /// Whether `byte` is among them.
     #[must_use]
     pub const fn has(self, byte: u8) -> bool {
@@ -122,33 +139,31 @@ impl Reach {
     /// The least number from `number` on whose constrained digits, bytes, are allowed.
     fn next_number(&self, number: u32) -> Option<u32> {
         let digits = number.to_be_bytes();
-        // As many digits as possible stay.
-        let valid =
-            (0..4).take_while(|&i| digits.get(i).is_some_and(|&d| self.digit(i, d))).count();
-        if valid == 4 {
-            return Some(number);
-        }
-        (0..=valid).rev().find_map(|i| {
-            let larger = digits.get(i)?.checked_add(1)?;
-            let digit = (larger..=255).find(|&digit| self.digit(i, digit))?;
+        // As many digits as possible stay: up to the first that may not be what it is.
+        let wrong = (0..4).find(|&i| digits.get(i).is_none_or(|&d| self.digit(i, d) != Some(d)));
+        let Some(wrong) = wrong else { return Some(number) };
+        (0..=wrong).rev().find_map(|i| {
+            let digit = self.digit(i, digits.get(i)?.checked_add(1)?)?;
             let mut found = [0; 4];
             for (j, place) in found.iter_mut().enumerate() {
                 *place = match j {
                     _ if j < i => *digits.get(j)?,
                     _ if j == i => digit,
-                    _ => (0..=255).find(|&digit| self.digit(j, digit))?,
+                    _ => self.digit(j, 0)?,
                 };
             }
             Some(u32::from_be_bytes(found))
         })
     }
 
-    /// Whether digit `i`, the first being the most significant and its sign bit turned, may be
-    /// `digit`.
-    const fn digit(&self, i: usize, digit: u8) -> bool {
-        let byte = 3 - i;
-        let turned = if i == 0 { 0x80 } else { 0 };
-        self.constrained >> byte & 1 == 0 || self.bytes.has(digit ^ turned)
+    /// The least value from `from` on that digit `i` may have, the first digit being the most
+    /// significant one, whose sign bit is turned.
+    fn digit(&self, i: usize, from: u8) -> Option<u8> {
+        match (self.constrained >> (3 - i) & 1 == 1, i) {
+            (false, _) => Some(from),
+            (true, 0) => self.bytes.turned().next(from),
+            (true, _) => self.bytes.next(from),
+        }
     }
 }
 
