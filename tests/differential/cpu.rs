@@ -126,6 +126,9 @@ pub trait Cpu: Sized + fmt::Debug + Clone + PartialEq {
     /// What names the thread that runs from `state`.
     fn thread_pointer(&self, state: &State<Self>) -> u64;
 
+    /// Where a function that began here would return to, if that can be read.
+    fn link(&self, layout: &Layout, state: &State<Self>) -> Option<u64>;
+
     /// Makes the flags zero.
     fn clear_flags(regs: &mut <Self::Arch as Arch>::Regs);
 

@@ -1,5 +1,5 @@
-//! Trampolines: the recorder alone, then recorder and copy together, then a stop at a place in
-//! between, from where the thread is taken back to the instruction.
+//! Trampolines: the recorder alone, then the copy from the state that it left, and a stop at a
+//! place in the recorder, from where the thread is taken back to the instruction.
 
 use xol_arch::jump::{
     Features, Filter, MISSED, Order, PROBE, Phase, Place, Record, Recorder, Relation, SLOT, SLOTS,
@@ -50,7 +50,8 @@ impl<C: Cpu> Bench<'_, C> {
             .fold(sp.0, |seed, &byte| seed << 5 ^ seed >> 3 ^ u64::from(byte));
         let mut rng = Rng::new(seed, before.regs.arg(0).unwrap_or(0));
         let notes = self.cpu.notes(&layout).0;
-        let records = records(&mut rng, notes, &before.regs);
+        let link = self.cpu.link(&layout, &before);
+        let records = records(&mut rng, notes, &before.regs, link);
         let features = Features { atomics: rng.one_in(2), ..Features::ALL };
         let window = Window::one(site, self.plan.span());
         let order = Order {
@@ -90,23 +91,15 @@ impl<C: Cpu> Bench<'_, C> {
             self.place(&made, pc, records.len(), &before, stopped.state, [&first, &now, &last])?;
         }
 
-        // All of it, against the instruction in place after the recorder.
+        // The copy from there on, against the instruction in place.
         let mut after = stopped.state;
         after.regs.set_pc(site);
         let in_place = [Placed { at: site, bytes: &self.case.bytes }];
         let Some(wanted) = self.cpu.run(&layout, &in_place, &after, false) else { return Ok(None) };
-        self.cpu.write_notes(&layout, &first);
+        after.regs.set_pc(layout.slot.add(piece.copy.into()));
         let placed = [in_place[0], Placed { at: layout.slot, bytes: &made.code }];
-        let Some(got) = self.cpu.run(&layout, &placed, &before, false) else { return Ok(None) };
-        let mut both = [wanted, self.back_from_trampoline(&made, got)];
-        // Lost flags are seen where the instruction does not come to overwrite them.
-        let entry = records.iter().any(|record| record.entry);
-        if made.flags_lost() && (entry || both[0].end != End::Trap) {
-            both.iter_mut().for_each(|outcome| C::clear_flags(&mut outcome.state.regs));
-        }
-        // A second recorder may keep flags that the first has lost.
-        both.iter_mut().for_each(|outcome| self.forget_frame(sp, &mut outcome.state));
-        Ok(Some(both))
+        let Some(got) = self.cpu.run(&layout, &placed, &after, false) else { return Ok(None) };
+        Ok(Some([wanted, self.back_from_trampoline(&made, got)]))
     }
 
     /// Runs from `before` with a trap at offset `pc` of the trampoline.
@@ -226,7 +219,8 @@ impl<C: Cpu> Bench<'_, C> {
             set(slot + THREAD, &thread.to_le_bytes());
             set(slot + PROBE, &probe.to_le_bytes());
             for value in values.iter() {
-                let held = held(value, regs).ok_or("a value that no register holds")?;
+                let link = self.cpu.link(&self.case.layout, &self.case.state);
+                let held = held(value, regs).or(link).ok_or("a value that no register holds")?;
                 let at = slot + VALUES + 8 * value.index().unwrap_or(0) as u64;
                 set(at, &held.to_le_bytes());
             }
@@ -353,7 +347,12 @@ fn held<R: xol_arch::Regs>(value: Value, regs: &R) -> Option<u64> {
 }
 
 /// One or two recorders with filters.
-fn records<R: xol_arch::Regs>(rng: &mut Rng, notes: Addr, regs: &R) -> Vec<Record> {
+fn records<R: xol_arch::Regs>(
+    rng: &mut Rng,
+    notes: Addr,
+    regs: &R,
+    link: Option<u64>,
+) -> Vec<Record> {
     let count = 1 + usize::from(rng.one_in(4));
     let one = |_| {
         let recorder = if rng.one_in(3) {
@@ -361,8 +360,8 @@ fn records<R: xol_arch::Regs>(rng: &mut Rng, notes: Addr, regs: &R) -> Vec<Recor
         } else {
             let args = (0..8).filter(|&n| regs.arg(n).is_some() && !rng.one_in(4));
             let mut values = args.fold(Values::NONE, |set, n| set.with(Value::Arg(n as u8)));
-            for value in [Value::Ret, Value::Sp] {
-                if rng.one_in(2) {
+            for value in [Value::Ret, Value::Sp, Value::Link] {
+                if rng.one_in(2) && (value != Value::Link || link.is_some()) {
                     values = values.with(value);
                 }
             }

@@ -90,11 +90,12 @@ fn holes(maps: &str) -> Vec<Range<u64>> {
 /// Prints two rows; the windows of the entries.
 fn cover<A: Arch>(path: &str, object: &Object, bias: u64, holes: &[Range<u64>]) -> Vec<Window> {
     let symbols = object.symbols().expect("symbols");
-    let starts: BTreeSet<u64> = symbols
-        .iter()
-        .map(|(_, symbol)| symbol.addr)
-        .filter(|addr| symbols.code_around(*addr).is_some())
-        .collect();
+    // Where there is no symbol the unwind table says where functions begin.
+    let all = std::iter::successors(Some(0), |&addr| Some(symbols.next_start(addr)))
+        .take_while(|&addr| addr < u64::MAX);
+    let named = symbols.iter().map(|(_, symbol)| symbol.addr);
+    let starts: BTreeSet<u64> =
+        all.chain(named).filter(|addr| symbols.code_around(*addr).is_some()).collect();
     let (mut entries, mut all) = (Tally::default(), Tally::default());
     let mut windows = Vec::new();
     let mut done = 0;

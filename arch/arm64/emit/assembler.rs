@@ -75,6 +75,7 @@ pub(super) mod opcode {
     pub(in super::super) const LDP: u32 = 0xa940_0000;
     /// `[x[n] + 8*imm12]`, and 4 for W.
     pub(in super::super) const STR: u32 = 0xf900_0000;
+    pub(in super::super) const LDR: u32 = 0xf940_0000;
     pub(in super::super) const STR_W: u32 = 0xb900_0000;
     pub(in super::super) const CBZ: u32 = 0xb400_0000;
     pub(in super::super) const CBNZ: u32 = 0xb500_0000;

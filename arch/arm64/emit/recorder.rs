@@ -22,6 +22,9 @@ use crate::{Addr, Reason, Reject};
 /// Pairs of registers in the order in which they are needed. None holds an argument.
 const PAIRS: [[X; 2]; 3] = [[16, 17], [14, 15], [12, 13]];
 
+/// Where the time is in the frame until there is a slot: behind all pairs.
+const TIME_KEPT: u64 = 48;
+
 /// Appends a recorder.
 pub(in crate::arm64) fn record(
     record: &Record,
@@ -36,8 +39,10 @@ pub(in crate::arm64) fn record(
         (false, false) => 2,
         (false, true) => 1,
     };
+    let timed = matches!(record.recorder, Recorder::Event { time: true, .. });
+    let frame = 16 * (pairs + i32::from(timed));
     let asm = Assembler { code: out, to };
-    let mut body = Body { asm, features, frame: 16 * pairs, saved: heapless::Vec::new() };
+    let mut body = Body { asm, features, frame, saved: heapless::Vec::new() };
     let pairs = PAIRS.get(..pairs as usize).unwrap_or(&[]);
     body.save(pairs)?;
     let mut failed = heapless::Vec::<Forward, 8>::new();
@@ -51,6 +56,11 @@ pub(in crate::arm64) fn record(
             done.noted = body.increment(16, 17, 14, 15)?;
         }
         Recorder::Event { ring, shape, probe, values, time } => {
+            if time {
+                // Where it is forbidden it faults before a slot is taken.
+                body.asm.word(opcode::MRS_TIME | 12)?;
+                body.asm.store(12, SP, TIME_KEPT)?;
+            }
             let (full, again) = body.claim(ring, shape, &mut done)?;
             body.write(probe, values, time)?;
             body.commit(full, again, &mut done)?;
@@ -315,7 +325,7 @@ impl Body<'_> {
             }
         }
         if time {
-            self.asm.word(opcode::MRS_TIME | 12)?;
+            self.asm.two(opcode::LDR | (TIME_KEPT as u32 >> 3) << 10, 12, SP)?;
             self.asm.store(12, 15, TIME)?;
         }
         Ok(())

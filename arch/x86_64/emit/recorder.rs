@@ -40,6 +40,9 @@ const ARGS: [Gpr; 6] = [RDI, RSI, RDX, RCX, R8, R9];
 /// System V AMD64 ABI 3.2.2: 128 bytes below the stack pointer belong to the program.
 const RED_ZONE: i32 = 128;
 
+/// Words of the frame for what is fetched before a slot is taken.
+const FETCHED: i32 = 2;
+
 /// OF, SF, ZF, AF, PF, CF: what LAHF and SETO keep.
 const IN_AH: u64 = 0xd5;
 const OF: u64 = 1 << 11;
@@ -72,7 +75,7 @@ pub(in crate::x86_64) fn record(
         return Err(Reason::MissingFeature.into());
     }
     let asm = Assembler { code: out, to };
-    let mut body = Body { asm, frame: 0, saved: heapless::Vec::new() };
+    let mut body = Body { asm, frame: 0, fetched: 0, saved: heapless::Vec::new() };
     let filtered = record.filter.iter().next().is_some();
     if !event && !filtered && !keep_flags {
         let Recorder::Count { counter } = record.recorder else {
@@ -98,6 +101,7 @@ pub(in crate::x86_64) fn record(
             done.noted = body.noted();
         }
         Recorder::Event { ring, shape, probe, values, time } => {
+            body.fetch(values, time)?;
             let (differs, again) = body.claim(ring, shape, &mut done)?;
             body.write(probe, values, time)?;
             body.commit(differs, again, &mut done)?;
@@ -134,6 +138,8 @@ struct Body<'a> {
     asm: Assembler<'a>,
     /// Bytes from our stack pointer to the program's.
     frame: i32,
+    /// Which place of the frame is behind what is saved: the time, then the link.
+    fetched: usize,
     saved: heapless::Vec<Saved, 10>,
 }
 
@@ -167,7 +173,8 @@ impl Body<'_> {
     /// rax first: the flags go through it.
     fn save(&mut self, registers: &[Gpr], flags: bool) -> Result<(), Reject> {
         let words = registers.len() + usize::from(flags);
-        self.frame = RED_ZONE + 8 * words as i32;
+        self.fetched = words;
+        self.frame = RED_ZONE + 8 * (words as i32 + FETCHED);
         self.asm.lea(RSP, Mem(RSP, -self.frame))?;
         self.note(Kept::Sp, 0)?;
         for (n, &register) in registers.iter().enumerate() {
@@ -209,7 +216,7 @@ impl Body<'_> {
         };
         let register = match value {
             Value::Sp => return self.asm.lea(RAX, Mem(RSP, self.frame)),
-            Value::Link => return self.asm.load(RAX, Mem(RSP, self.frame)),
+            Value::Link => return self.asm.load(RAX, Self::slot(self.fetched + 1)),
             Value::Ret => RAX,
             Value::Arg(n) => *ARGS.get(usize::from(n)).ok_or(Reason::Undecodable)?,
         };
@@ -268,6 +275,22 @@ impl Body<'_> {
             };
             let forward = self.asm.jump_if(out)?;
             failed.push(forward).map_err(|_| Reason::NoRoomForSlots)?;
+        }
+        Ok(())
+    }
+
+    /// What can fault, before a slot is taken: RDTSC where it is forbidden, the word at the stack
+    /// pointer.
+    fn fetch(&mut self, values: Values, time: bool) -> Result<(), Reject> {
+        if time {
+            self.asm.bytes(&[0x0f, 0x31])?; // RDTSC
+            self.asm.bytes(&[0x48, 0xc1, 0xe2, 32])?; // SHL rdx, 32
+            self.asm.registers(true, &[0x09], RDX, RAX)?; // OR rax, rdx
+            self.asm.store(Self::slot(self.fetched), RAX)?;
+        }
+        if values.has(Value::Link) {
+            self.asm.load(RAX, Mem(RSP, self.frame))?;
+            self.asm.store(Self::slot(self.fetched + 1), RAX)?;
         }
         Ok(())
     }
@@ -357,9 +380,7 @@ impl Body<'_> {
             }
         }
         if time {
-            self.asm.bytes(&[0x0f, 0x31])?; // RDTSC
-            self.asm.bytes(&[0x48, 0xc1, 0xe2, 32])?; // SHL rdx, 32
-            self.asm.registers(true, &[0x09], RDX, RAX)?; // OR rax, rdx
+            self.asm.load(RAX, Self::slot(self.fetched))?;
             self.asm.store(word(TIME), RAX)?;
         }
         Ok(())

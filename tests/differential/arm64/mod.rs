@@ -185,6 +185,10 @@ impl Cpu for Hardware {
         enter::thread_pointer()
     }
 
+    fn link(&self, _: &Layout, state: &State<Self>) -> Option<u64> {
+        Some(state.regs.x[30])
+    }
+
     fn clear_flags(regs: &mut Registers) {
         regs.set_nzcv(0);
     }

@@ -252,10 +252,27 @@ fn may_run(insn: &Instruction, layout: &Layout) -> bool {
 
 /// Whether the instruction may run at `at` in a state that was not made for it.
 pub(super) fn may_follow(layout: &Layout, bytes: &[u8], at: Addr) -> bool {
-    let tamed =
-        [Mnemonic::Syscall, Mnemonic::Popf, Mnemonic::Popfd, Mnemonic::Popfq, Mnemonic::Retf];
+    // What other instructions have states made for; what stores the address of an x87
+    // instruction, which is where that ran.
+    let excluded = [
+        Mnemonic::Syscall,
+        Mnemonic::Popf,
+        Mnemonic::Popfd,
+        Mnemonic::Popfq,
+        Mnemonic::Retf,
+        Mnemonic::Fnstenv,
+        Mnemonic::Fstenv,
+        Mnemonic::Fnsave,
+        Mnemonic::Fsave,
+        Mnemonic::Fxsave,
+        Mnemonic::Fxsave64,
+        Mnemonic::Xsave,
+        Mnemonic::Xsave64,
+        Mnemonic::Xsavec,
+        Mnemonic::Xsavec64,
+    ];
     decode(bytes, at)
-        .is_some_and(|(insn, _)| may_run(&insn, layout) && !tamed.contains(&insn.mnemonic()))
+        .is_some_and(|(insn, _)| may_run(&insn, layout) && !excluded.contains(&insn.mnemonic()))
 }
 
 /// Every row there is.

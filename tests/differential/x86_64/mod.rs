@@ -166,6 +166,13 @@ impl Cpu for Hardware {
         state.regs.fs_base
     }
 
+    fn link(&self, layout: &Layout, state: &State<Self>) -> Option<u64> {
+        windows(layout).into_iter().zip(&state.memory).find_map(|(start, bytes)| {
+            let offset = usize::try_from(state.regs.rsp.checked_sub(start.0)?).ok()?;
+            bytes.get(offset..)?.first_chunk().map(|&word| u64::from_le_bytes(word))
+        })
+    }
+
     fn clear_flags(regs: &mut Registers) {
         regs.rflags = 0;
     }
