@@ -11,7 +11,7 @@ use xol_arch::jump::{
 use xol_arch::x86_64::X86_64;
 use xol_arch::{Addr, Arch, Text};
 use xol_differential::calls::Function;
-use xol_differential::jumping::armed::{Armed, PLUS_ONE, arm};
+use xol_differential::jumping::armed::{Armed, PLUS_ONE, arm, features};
 use xol_targets::shared::Shared;
 
 /// Calls in one measurement: as many as a shard of the ring has slots.
@@ -52,8 +52,10 @@ fn main() {
         ("the same, flags live", of(event(6, true), false, Filter::NONE)),
         ("the same, filtered out", of(event(6, true), true, filter)),
     ];
-    let armed: Vec<Armed> =
-        rows.iter().map(|(_, records)| arm(PLUS_ONE, records, TrapBytes::ALL)).collect();
+    let armed: Vec<Armed> = rows
+        .iter()
+        .map(|(_, records)| arm(PLUS_ONE, records, TrapBytes::ALL, features()))
+        .collect();
     let mut reader = Reader::new(ring.words(), shape).expect("it fits");
     let mut times = vec![Vec::new(); rows.len()];
     let (mut twins, mut reads) = (Vec::new(), Vec::new());

@@ -53,18 +53,24 @@ pub const PLUS_ONE: &[u8] = &[
 /// # Panics
 /// There is no such jump.
 #[must_use]
-pub fn arm(code: &[u8], records: &[Record], bytes: TrapBytes) -> Armed {
+pub fn arm(code: &[u8], records: &[Record], bytes: TrapBytes, features: Features) -> Armed {
     // A constrained jump needs what it can reach to be free: elsewhere, if it is not.
     for round in 0..64_u64 {
         let near = (round > 0).then(|| Addr(0x5100_0000_0000 + round * 0x1_2345_6000));
-        if let Some(armed) = arm_at(near, code, records, bytes) {
+        if let Some(armed) = arm_at(near, code, records, bytes, features) {
             return armed;
         }
     }
     panic!("no landing place anywhere");
 }
 
-fn arm_at(near: Option<Addr>, code: &[u8], records: &[Record], bytes: TrapBytes) -> Option<Armed> {
+fn arm_at(
+    near: Option<Addr>,
+    code: &[u8],
+    records: &[Record],
+    bytes: TrapBytes,
+    features: Features,
+) -> Option<Armed> {
     let file = Shared::new(2 * PAGE).expect("memory");
     let twin = calls::executable(&file, 0..PAGE, None)?;
     let at = calls::executable(&file, PAGE..2 * PAGE, near)?;
@@ -76,13 +82,7 @@ fn arm_at(near: Option<Addr>, code: &[u8], records: &[Record], bytes: TrapBytes)
     Native::targets(&text, &mut |target| targets.push(target));
     targets.sort();
     let window = Native::window(&text, at, Rules::default(), &targets).expect("a window");
-    let order = Order {
-        text: &text,
-        window: &window,
-        rules: Rules::default(),
-        records,
-        features: features(),
-    };
+    let order = Order { text: &text, window: &window, rules: Rules::default(), records, features };
     let to = at.add(TRAMPOLINE);
     let trampoline = build::<Native>(&order, to).expect("a trampoline");
     let reach = window.reach(bytes);

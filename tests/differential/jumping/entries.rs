@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use crate::calls::{Function, moved};
-use xol_arch::jump::{Filter, Record, Recorder, TrapBytes};
+use xol_arch::jump::{Features, Filter, Record, Recorder, TrapBytes};
 use xol_arch::{Addr, Arch as _, x86_64::X86_64};
 use xol_targets::shared::Shared;
 
@@ -45,7 +45,7 @@ pub(super) fn every_way_in() {
         let inside: Vec<u8> = boundaries.iter().copied().filter(|&b| b < 5).collect();
         // Counters are near the code only if the kernel put them there.
         let records: Vec<_> = inside.iter().map(|&offset| counted(offset, &counters)).collect();
-        let armed = arm(&code, &records, TrapBytes::ALL);
+        let armed = arm(&code, &records, TrapBytes::ALL, Features::ALL);
         assert_eq!(armed.landing, inside.len() > 1);
         for &entry in &inside {
             let function = Function::at(armed.at.add(entry.into()));
@@ -78,7 +78,7 @@ pub(super) fn every_trap_byte() {
     for byte in [0xcc].into_iter().chain(TrapBytes::ILLEGAL) {
         // nop; mov eax, edi; add eax, 1; ret
         let code = [0x90, 0x89, 0xf8, 0x83, 0xc0, 0x01, 0xc3];
-        let armed = arm(&code, &[], TrapBytes::NONE.with(byte));
+        let armed = arm(&code, &[], TrapBytes::NONE.with(byte), Features::ALL);
         let function = Function::at(armed.at.add(1));
         assert_eq!(function.call([41, 0, 0, 0, 0, 0]), 42, "{byte:02x}");
         let wanted = if byte == 0xcc { (1, 0) } else { (0, 1) };

@@ -7,20 +7,20 @@ use std::thread;
 use crate::calls::thread_pointer;
 use xol::engine::{Note, Reader};
 use xol_arch::Addr;
-use xol_arch::jump::{Filter, Record, Recorder, Shape, TrapBytes, Value, Values};
+use xol_arch::jump::{Features, Filter, Record, Recorder, Shape, TrapBytes, Value, Values};
 use xol_targets::shared::Shared;
 
-use super::armed::{Armed, PLUS_ONE, arm};
+use super::armed::{Armed, PLUS_ONE, arm, features};
 
 const THREADS: u64 = 8;
 
-fn recorded(ring: &Shared, shape: Shape, count: &Shared) -> Armed {
+fn recorded(ring: &Shared, shape: Shape, count: &Shared, features: Features) -> Armed {
     let at = |shared: &Shared| Addr(shared.words().as_ptr() as u64);
     let values = Values::args(6).with(Value::Sp);
     let event = Recorder::Event { ring: at(ring), shape, probe: 77, values, time: true };
     let of = |recorder| Record { offset: 0, entry: true, filter: Filter::NONE, recorder };
     let records = [of(Recorder::Count { counter: at(count) }), of(event)];
-    arm(PLUS_ONE, &records, TrapBytes::ALL)
+    arm(PLUS_ONE, &records, TrapBytes::ALL, features)
 }
 
 /// `calls` calls in each thread, numbered, while `read` runs; each thread's pointer.
@@ -55,11 +55,15 @@ fn call(armed: &Armed, calls: u64, mut read: impl FnMut() -> bool) -> Vec<u64> {
 /// whole, and each thread's are in order.
 pub(super) fn nothing_is_lost() {
     let calls = if cfg!(target_arch = "x86_64") { 200_000 } else { 10_000 };
-    for (shards, slots) in [(0, 1), (0, 4), (2, 6)] {
+    // What the processor has, and what all of them have.
+    let features = [features(), Features { atomics: false, ..features() }];
+    for (shards, slots, features) in
+        [(0, 1, features[0]), (0, 1, features[1]), (0, 4, features[1]), (2, 6, features[0])]
+    {
         let shape = Shape::new(shards, slots).expect("a shape");
         let ring = Shared::new(shape.len() as usize).expect("memory");
         let count = Shared::new(4096).expect("memory");
-        let armed = recorded(&ring, shape, &count);
+        let armed = recorded(&ring, shape, &count, features);
         let mut reader = Reader::new(ring.words(), shape).expect("it fits");
         let mut hits = 0;
         let mut last = BTreeMap::<u64, (u64, u64, u64)>::new();
@@ -95,7 +99,7 @@ pub(super) fn everything_is_read() {
     let shape = Shape::new(3, 13).expect("a shape");
     let ring = Shared::new(shape.len() as usize).expect("memory");
     let count = Shared::new(4096).expect("memory");
-    let armed = recorded(&ring, shape, &count);
+    let armed = recorded(&ring, shape, &count, features());
     let mut reader = Reader::new(ring.words(), shape).expect("it fits");
     let mut seen = vec![vec![false; calls as usize]; THREADS as usize];
     let mut check = |note: &Note| {
