@@ -208,8 +208,11 @@ pub trait Arch: Copy + fmt::Debug + Eq + 'static {
     fn targets(text: &Text<'_>, found: &mut dyn FnMut(Addr));
 
     /// Decides what a jump instead of the instruction at `at` replaces. `text` must know the
-    /// function, and reach as far as the jump does; `targets` are those of the function
-    /// ([`Arch::targets`]), sorted.
+    /// function, and go on behind it for as long as a jump and a NOP; `targets` are those of the
+    /// function ([`Arch::targets`]) and whatever else is known to be entered, sorted.
+    ///
+    /// Whoever knows of places that nothing may be moved out of must look for them among
+    /// [`jump::Window::covered`], not only at `at`.
     ///
     /// # Errors
     /// Why there can be no jump: what [`Arch::plan`] says of the instruction, or

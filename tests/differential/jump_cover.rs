@@ -34,7 +34,8 @@ fn main() {
     if words.first().is_some_and(|word| word == "arm64") {
         for path in &words[1..] {
             let object = Object::open(path).expect("an object");
-            cover::<Arm64>(path, &object, 0, &[0..1 << 47]);
+            // No jump is constrained: no hole is asked for.
+            cover::<Arm64>(path, &object, 0, &[]);
         }
         return;
     }
