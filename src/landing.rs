@@ -374,7 +374,7 @@ mod tests {
 
     #[test]
     fn what_is_reserved_is_no_hole() {
-        let mut landings = Landings::new([0x10_0000..0x20_0000]);
+        let mut landings = Landings::new(std::iter::once(0x10_0000..0x20_0000));
         landings.reserve(0x14_0000..0x15_0000);
         landings.reserve(0x1f_0000..0x30_0000);
         landings.reserve(0..0x10_1000);
