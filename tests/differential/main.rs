@@ -1,4 +1,4 @@
-//! `differential --arch ARCH [--seed N] [--states N | --seconds N | --case N]`
+//! `differential --arch ARCH [--seed N] [--states N [--floor N] | --seconds N | --case N]`
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use xol_differential::cpu::Cpu;
 use xol_differential::run::{Until, replay, run};
 
 const USAGE: &str =
-    "usage: differential --arch ARCH [--seed N] [--states N | --seconds N | --case N]";
+    "usage: differential --arch ARCH [--seed N] [--states N [--floor N] | --seconds N | --case N]";
 
 struct Options {
     arch: String,
@@ -52,6 +52,7 @@ fn options() -> Option<Options> {
     let mut options =
         Options { arch: String::new(), seed: 1, until: Until::States(1_000_000), case: None };
     let mut words = std::env::args().skip(1);
+    let mut least = None;
     while let Some(word) = words.next() {
         let value = words.next()?;
         let number = value.parse();
@@ -60,9 +61,15 @@ fn options() -> Option<Options> {
             "--seed" => options.seed = number.ok()?,
             "--states" => options.until = Until::States(number.ok()?),
             "--seconds" => options.until = Until::Time(Duration::from_secs(number.ok()?)),
+            "--floor" => least = Some(number.ok()?),
             "--case" => options.case = Some(number.ok()?),
             _ => return None,
         }
     }
+    options.until = match (options.until, least) {
+        (until, None) => until,
+        (Until::States(states), Some(floor)) => Until::Floor { states, floor },
+        _ => return None,
+    };
     (!options.arch.is_empty()).then_some(options)
 }
