@@ -269,6 +269,8 @@ fn branches_reach_anywhere() {
     let (code, done) = relocate(&[0x74, 0x10], to);
     assert_eq!(code, [&[0x75, 14][..], &leap(target), &leap(back)].concat());
     assert_eq!(done, 16);
+    let (code, _) = relocate(&[0x75, 0x10], to);
+    assert_eq!(code, [&[0x74, 14][..], &leap(target), &leap(back)].concat());
     // loop
     let (code, done) = relocate(&[0xe2, 0x10], to);
     assert_eq!(code, [&[0xe2, 2, 0xeb, 14][..], &leap(target), &leap(back)].concat());
