@@ -59,6 +59,7 @@ macro_rules! reasons {
 reasons! {
     // Both architectures.
     Undecodable = "undecodable", "these bytes are no instruction that is known here";
+    TooLong = "too-long", "with its prefixes the instruction is longer than 15 bytes";
     Truncated = "truncated", "the instruction reaches over the end of the readable code";
     OutOfReach = "out-of-reach", "no slot is near enough for what the instruction addresses";
     InsideInstruction = "inside-instruction", "the address is inside an instruction";
