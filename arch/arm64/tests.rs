@@ -363,6 +363,23 @@ fn sequences_end_with_their_function() {
     assert!(Arm64::plan(&function(8, 16), at, Rules::default()).is_err());
 }
 
+/// A sequence as long as is looked at, the site in its middle.
+#[test]
+fn long_sequences_are_seen() {
+    let place = |load: usize, store: usize| {
+        let mut words = [0xd503_201f; 700];
+        (words[350 - load], words[350 + store]) = (0x885f_7c20, 0x8802_7c20);
+        let bytes = bytes(&words);
+        Arm64::plan(&Text::new(AT, &bytes), AT.add(4 * 350), Rules::default()).err()
+    };
+    for (load, store) in [(1, 1), (1, 100), (100, 1), (200, 250), (256, 255)] {
+        let reason = place(load, store).map(|reject| reject.reason);
+        assert_eq!(reason, Some(Reason::ExclusiveSequence), "{load} {store}");
+    }
+    assert_eq!(place(257, 1), None);
+    assert_eq!(place(1, 256), None);
+}
+
 #[test]
 fn the_nearest_place_is_in_the_function() {
     // NOP | LDXR; NOP; STXR | NOP

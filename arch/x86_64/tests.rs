@@ -1,7 +1,7 @@
 //! A few whole flows by hand; the tables in `cases/` hold the breadth.
 
 use super::{Fixup, Gpr, Registers, X86_64};
-use crate::{Addr, Arch, Code, Fault, Machine, Memory, Plan, Reason, Rules, Text};
+use crate::{Addr, Arch, Code, Fault, Machine, Memory, Plan, Reason, Rules, Strategy, Text};
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
@@ -140,6 +140,18 @@ fn a_stepped_copy_does_not_show_the_trap_flag() {
     let mut machine = stepping(0x346);
     X86_64::fixup(fixup, AT, &plan(&[0x0f, 0x05]).unwrap(), &before, &mut machine).unwrap();
     assert_eq!(machine.regs.r11, 0x246);
+}
+
+/// nop, jmp *%rax, jmp
+#[test]
+fn plans_say_what_is_done() {
+    let said = |bytes: &[u8]| {
+        let plan = plan(bytes).unwrap();
+        (plan.word(), plan.strategies().iter().map(Strategy::name).collect::<Vec<_>>())
+    };
+    assert_eq!(said(&[0x90]), ("copy", Vec::from(["step", "xol", "boost"])));
+    assert_eq!(said(&[0xff, 0xe0]), ("copy", Vec::from(["boost", "simulate"])));
+    assert_eq!(said(&[0xeb, 0]), ("simulate", Vec::from(["simulate"])));
 }
 
 #[test]
