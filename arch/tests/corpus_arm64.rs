@@ -13,6 +13,19 @@ use xol_arch::{Addr, Arch, Code, Flow, Plan, Reason, Rules, Text};
 
 mod judges;
 
+/// Names that our text (yaxpeax's, but for what depends on its address) and objdump's give the
+/// same instruction; `None` is any of objdump's.
+const NAMES: &[(&str, Option<&str>, &str)] = &[
+    ("b.hs", Some("b.cs"), "the condition's other name"),
+    ("b.lo", Some("b.cc"), "the condition's other name"),
+    ("ushll", Some("uxtl"), "an alias: a shift by nothing"),
+    ("ushll2", Some("uxtl2"), "an alias: a shift by nothing"),
+    ("sshll", Some("sxtl"), "an alias: a shift by nothing"),
+    ("sshll2", Some("sxtl2"), "an alias: a shift by nothing"),
+    ("mov", Some("dup"), "yaxpeax calls a DUP of an element MOV"),
+    (".inst", None, "SVE and MOPS, which yaxpeax does not know"),
+];
+
 /// One line of objdump.
 struct Line {
     at: Addr,
@@ -30,6 +43,8 @@ struct Tally {
     words: BTreeMap<&'static str, usize>,
     rejects: BTreeMap<&'static str, Vec<String>>,
     wrong: Vec<String>,
+    /// Names that we and objdump give the same instruction: how often, and an example.
+    names: BTreeMap<(String, String), (usize, String)>,
 }
 
 #[test]
@@ -38,6 +53,11 @@ fn every_instruction_of_real_objects_has_a_plan() {
         let tally = measure(&object);
         print(&object, &tally);
         assert!(tally.instructions > 10_000, "{}: objdump told nothing", object.display());
+        let listed = |ours: &str, theirs: &str| {
+            NAMES.iter().any(|(a, b, _)| *a == ours && b.is_none_or(|b| b == theirs))
+        };
+        let unlisted: Vec<_> = tally.names.iter().filter(|((a, b), _)| !listed(a, b)).collect();
+        assert!(unlisted.is_empty(), "{}: {unlisted:#?}", object.display());
         assert!(tally.wrong.is_empty(), "{}: {:#?}", object.display(), tally.wrong);
         assert!(
             tally.planned * 1000 >= tally.instructions * 999,
@@ -83,6 +103,12 @@ fn judge(text: &Text<'_>, line: &Line, tally: &mut Tally) {
     match Arm64::plan(text, line.at, Rules::default()) {
         Ok(plan) => {
             tally.planned += 1;
+            let mut ours = String::new();
+            let _ = Arm64::disassemble(text, line.at, &mut ours);
+            let [ours, theirs] = [&ours, &line.text].map(|text| name(text).to_owned());
+            if ours != theirs {
+                tally.names.entry((ours, theirs)).or_insert((0, line.text.clone())).0 += 1;
+            }
             *tally.words.entry(plan.word()).or_default() += 1;
             if let Err(why) = relocates(text, line.at, &plan) {
                 tally.wrong.push(format!("{}: {why}", shown()));
@@ -141,6 +167,11 @@ fn flow_of(text: &str) -> Flow {
     }
 }
 
+/// The mnemonic.
+fn name(text: &str) -> &str {
+    text.split([' ', '\t']).next().unwrap_or("")
+}
+
 fn words(text: &str) -> Vec<String> {
     let words = text.split([' ', '\t', ',']).filter(|word| !word.is_empty());
     words.map(|word| word.trim_start_matches("0x").to_owned()).collect()
@@ -174,6 +205,9 @@ fn relocates(text: &Text<'_>, at: Addr, plan: &Plan<Arm64>) -> Result<(), String
 }
 
 fn print(object: &Path, tally: &Tally) {
+    for ((ours, theirs), (n, example)) in &tally.names {
+        println!("  {n:7} times {ours}, which objdump calls {theirs}: {example}");
+    }
     println!(
         "{}: {} instructions, {} lines outside functions",
         object.display(),
