@@ -297,6 +297,9 @@ fn indirect_branches_leave_only_where_btype_comes_out_right() {
 
 #[test]
 fn addresses_are_rebuilt_as_constants() {
+    // adrp x5, 0: a constant without a bit
+    let nothing = Vec::from([0xd280_0005, b(SLOT.add(4), AT.add(4))]);
+    assert_eq!(relocate(&[0x90ff_e005], SLOT), Ok((nothing, 4)));
     let back = b(SLOT.add(8), AT.add(4));
     // adr x1, #1 ; adrp x1, #0x1000 from far enough
     let adr = Vec::from([0xd281_4521, 0xf2a0_0801, back]);
