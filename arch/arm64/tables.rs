@@ -257,6 +257,7 @@ const NAMELESS: &[&str] = &[
     "mrs x0, AMCNTENSET0_EL0",
     "mrs x0, MDCCSR_EL0",
     "mrs x0, MDSCR_EL1",
+    "mrs x0, PMEVCNTR0_EL0",
     "msr ALLINT, #1",
     "msrr TTBR0_EL1, x0, x1",
     "mul z0.d, z1.d, z2.d",

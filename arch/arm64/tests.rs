@@ -364,6 +364,7 @@ fn sequences_end_with_their_function() {
     assert!(Arm64::plan(&function(4, 16), at, Rules::default()).is_ok());
     // A function that the site is not in says nothing.
     assert!(Arm64::plan(&function(8, 16), at, Rules::default()).is_err());
+    assert!(Arm64::plan(&function(0, 4), at, Rules::default()).is_err());
 }
 
 /// A sequence as long as is looked at, the site in its middle.
