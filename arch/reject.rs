@@ -98,7 +98,17 @@ reasons! {
 
 #[cfg(test)]
 mod tests {
-    use super::Reason;
+    use super::{Reason, Reject};
+    use crate::Addr;
+    use std::string::ToString;
+
+    #[test]
+    fn a_refusal_says_why_and_where_to_go() {
+        let alone = Reject::from(Reason::Truncated);
+        assert_eq!(alone.to_string(), Reason::Truncated.sentence());
+        let near = Reject { nearest: Some(Addr(0x1234)), ..alone }.to_string();
+        assert!(near.starts_with(Reason::Truncated.sentence()) && near.ends_with(" 0x1234"));
+    }
 
     #[test]
     fn ids_are_kebab_case_and_unique() {

@@ -289,6 +289,9 @@ fn branches_reach_anywhere() {
     assert_eq!(done, 18);
     // jmp
     assert_eq!(relocate(&[0xeb, 0x10], to), (leap(target), 14));
+    // What leaves its slot by itself is its own relocation: jmp *%rax; ret
+    assert_eq!(relocate(&[0xff, 0xe0], to), (Vec::from([0xff, 0xe0]), 2));
+    assert_eq!(relocate(&[0xc3], to), (Vec::from([0xc3]), 1));
 }
 
 /// The last displacements that reach, and the first that do not.
