@@ -325,6 +325,9 @@ fn literal_loads_are_rebuilt() {
     assert_eq!(relocate(&literal(0x1800_0041), away), via(0xb940_0021));
     assert_eq!(relocate(&literal(0x5800_0041), away), via(0xf940_0021));
     assert_eq!(relocate(&literal(0x9800_0041), away), via(0xb980_0021));
+    // Readable to its last byte, and not.
+    assert_eq!(relocate(&literal(0x5800_0041)[..4], away), via(0xf940_0021));
+    assert_eq!(relocate(&literal(0x5800_0041)[..3], away), Err(Reason::OutOfReach));
     assert_eq!(relocate(&[0x5800_0041], away), Err(Reason::OutOfReach));
     let nothing = Ok((Vec::from([0xd503_201f, b(away.add(4), AT.add(4))]), 4));
     assert_eq!(relocate(&literal(0x5800_005f), away), nothing);
