@@ -97,6 +97,13 @@ pub trait Cpu: Sized + fmt::Debug + Clone + PartialEq {
     /// A random state for it.
     fn state(&self, rng: &mut Rng, layout: &Layout, bytes: &[u8]) -> State<Self>;
 
+    /// Both.
+    fn case(&self, rng: &mut Rng) -> Option<Case<Self>> {
+        let (layout, bytes) = self.code(rng)?;
+        let state = self.state(rng, &layout, &bytes);
+        Some(Case { layout, bytes, state })
+    }
+
     /// Runs from `state` at its PC, with `code` placed and all else in the code pages trapping.
     /// With `step`, the hardware stops after one instruction. `None` if it did not end.
     fn run(

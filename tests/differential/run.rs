@@ -169,12 +169,9 @@ pub fn run<C: Cpu>(cpu: &mut C, seed: u64, until: Until) -> Result<Counts, Failu
 /// # Errors
 /// Its difference, shrunk.
 pub fn replay<C: Cpu>(cpu: &mut C, seed: u64, number: u64) -> Result<String, Failure> {
-    let mut rng = Rng::new(seed, number);
-    let Some((layout, bytes)) = cpu.code(&mut rng) else {
+    let Some(case) = cpu.case(&mut Rng::new(seed, number)) else {
         return Ok("that case is none: the dice made no instruction".into());
     };
-    let state = cpu.state(&mut rng, &layout, &bytes);
-    let case = Case { layout, bytes, state };
     match check(cpu, &case) {
         Ok(ways) => Ok(format!("{}\nno difference: {ways:?}", describe(&case))),
         Err(difference) => Err(explain(cpu, seed, number, case, difference)),
