@@ -131,5 +131,6 @@ fn plans_agree_with_capstone() {
     assert!(wrong.is_empty(), "{} of {count}:\n{shown}", wrong.len());
     let idle: Vec<_> =
         [NEWER, LAXER].concat().into_iter().filter(|(_, _, why)| !excuses.contains(why)).collect();
-    assert!(idle.is_empty(), "nothing needs {idle:#?}");
+    // Fewer words than usual need fewer rows.
+    assert!(idle.is_empty() || count < WORDS, "nothing needs {idle:#?}");
 }
