@@ -59,6 +59,7 @@ macro_rules! reasons {
 reasons! {
     // Both architectures.
     Undecodable = "undecodable", "these bytes are no instruction that is known here";
+    TooLong = "too-long", "with its prefixes the instruction is longer than 15 bytes";
     Truncated = "truncated", "the instruction reaches over the end of the readable code";
     OutOfReach = "out-of-reach", "no slot is near enough for what the instruction addresses";
     InsideInstruction = "inside-instruction", "the address is inside an instruction";
@@ -104,7 +105,17 @@ reasons! {
 
 #[cfg(test)]
 mod tests {
-    use super::Reason;
+    use super::{Reason, Reject};
+    use crate::Addr;
+    use std::string::ToString;
+
+    #[test]
+    fn a_refusal_says_why_and_where_to_go() {
+        let alone = Reject::from(Reason::Truncated);
+        assert_eq!(alone.to_string(), Reason::Truncated.sentence());
+        let near = Reject { nearest: Some(Addr(0x1234)), ..alone }.to_string();
+        assert!(near.starts_with(Reason::Truncated.sentence()) && near.ends_with(" 0x1234"));
+    }
 
     #[test]
     fn ids_are_kebab_case_and_unique() {

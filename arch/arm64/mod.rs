@@ -21,6 +21,8 @@
 mod decode;
 #[cfg(feature = "text")]
 mod disassemble;
+#[cfg(test)]
+mod effects;
 mod emit;
 mod flow;
 mod jump;

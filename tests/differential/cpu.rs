@@ -90,8 +90,19 @@ pub trait Cpu: Sized + fmt::Debug + Clone + PartialEq {
     /// The pages of code in `layout`: readable, and full of traps but for what is placed.
     fn code_pages(&self, layout: &Layout) -> Vec<Addr>;
 
-    /// A random case; `None` where the dice made no instruction that may be run here.
-    fn case(&self, rng: &mut Rng) -> Option<Case<Self>>;
+    /// A random instruction and where it is; `None` where the dice made none that may be run
+    /// here.
+    fn code(&self, rng: &mut Rng) -> Option<(Layout, Vec<u8>)>;
+
+    /// A random state for it.
+    fn state(&self, rng: &mut Rng, layout: &Layout, bytes: &[u8]) -> State<Self>;
+
+    /// Both.
+    fn case(&self, rng: &mut Rng) -> Option<Case<Self>> {
+        let (layout, bytes) = self.code(rng)?;
+        let state = self.state(rng, &layout, &bytes);
+        Some(Case { layout, bytes, state })
+    }
 
     /// Runs from `state` at its PC, with `code` placed and all else in the code pages trapping.
     /// With `step`, the hardware stops after one instruction. `None` if it did not end.
@@ -143,13 +154,11 @@ pub trait Cpu: Sized + fmt::Debug + Clone + PartialEq {
         &[]
     }
 
-    /// The plan row a case belongs to, for the counts.
-    fn row(&self, case: &Case<Self>) -> String;
+    /// The plan row an instruction belongs to, for the counts.
+    fn row(&self, layout: &Layout, bytes: &[u8]) -> String;
 
-    /// The rows that a run of some seconds must reach, where they can be listed.
-    fn rows(&self) -> &'static [&'static str] {
-        &[]
-    }
+    /// The rows that a run of some seconds must reach: all there are.
+    fn rows(&self) -> &'static [&'static str];
 
     /// Takes out of both what may differ by `way` without being wrong; each with its reason in
     /// the implementation.

@@ -103,13 +103,17 @@ impl Cpu for Hardware {
         code_pages(layout).into()
     }
 
-    fn case(&self, rng: &mut Rng) -> Option<Case<Self>> {
+    fn code(&self, rng: &mut Rng) -> Option<(Layout, Vec<u8>)> {
         let layout = *rng.choose(&LAYOUTS);
         let words = instructions::random(rng, &layout, &self.corpus)?;
-        let mut state = states::random(rng, &layout, words[0]);
+        Some((layout, words.iter().flat_map(|word| word.to_le_bytes()).collect()))
+    }
+
+    fn state(&self, rng: &mut Rng, layout: &Layout, bytes: &[u8]) -> State<Self> {
+        let word = bytes.first_chunk().map_or(0, |&bytes| u32::from_le_bytes(bytes));
+        let mut state = states::random(rng, layout, word);
         self.doors.clip(&mut state.vectors);
-        let bytes = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        Some(Case { layout, bytes, state })
+        state
     }
 
     fn run(
@@ -193,8 +197,12 @@ impl Cpu for Hardware {
         regs.set_nzcv(0);
     }
 
-    fn row(&self, case: &Case<Self>) -> String {
-        instructions::row(case)
+    fn row(&self, layout: &Layout, bytes: &[u8]) -> String {
+        instructions::row(layout, bytes)
+    }
+
+    fn rows(&self) -> &'static [&'static str] {
+        instructions::ROWS
     }
 
     fn excuse(

@@ -339,9 +339,10 @@ pub(super) const ROWS: &[&str] = &[
     "ret imm",
     "retf",
     "retf imm",
+    "syscall",
 ];
 
-/// The row of a case: what kind of plan it has, and what matters for it.
+/// The row of an instruction: what kind of plan it has, and what matters for it.
 pub(super) fn row(bytes: &[u8], at: Addr) -> String {
     let Some((insn, decoder)) = decode(bytes, at) else { return "undecodable".into() };
     let operand = |insn: &Instruction| match insn.op0_kind() {

@@ -92,12 +92,16 @@ impl Cpu for Hardware {
         code_pages(layout).into()
     }
 
-    fn case(&self, rng: &mut Rng) -> Option<Case<Self>> {
+    fn code(&self, rng: &mut Rng) -> Option<(Layout, Vec<u8>)> {
         let layout = *rng.choose(&LAYOUTS);
         let bytes = instructions::random(rng, &layout, &self.corpus)?;
-        let mut state = states::random(rng, &layout, &bytes);
+        Some((layout, bytes))
+    }
+
+    fn state(&self, rng: &mut Rng, layout: &Layout, bytes: &[u8]) -> State<Self> {
+        let mut state = states::random(rng, layout, bytes);
         self.doors.clip(&mut state.vectors);
-        Some(Case { layout, bytes, state })
+        state
     }
 
     fn run(
@@ -177,8 +181,8 @@ impl Cpu for Hardware {
         regs.rflags = 0;
     }
 
-    fn row(&self, case: &Case<Self>) -> String {
-        instructions::row(&case.bytes, case.layout.site)
+    fn row(&self, layout: &Layout, bytes: &[u8]) -> String {
+        instructions::row(bytes, layout.site)
     }
 
     fn rows(&self) -> &'static [&'static str] {
