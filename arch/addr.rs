@@ -43,3 +43,19 @@ impl fmt::Debug for Addr {
         write!(f, "{:#x}", self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Addr;
+    use std::format;
+
+    #[test]
+    fn addresses_wrap_and_are_written_in_hexadecimal() {
+        let at = Addr(0x1234);
+        assert_eq!((format!("{at}"), format!("{at:?}")), ("0x1234".into(), "0x1234".into()));
+        assert_eq!((at.add(4), at.offset(-4)), (Addr(0x1238), Addr(0x1230)));
+        assert_eq!(Addr(u64::MAX).add(2), Addr(1));
+        assert_eq!((Addr(1).distance_from(Addr(3)), Addr(3).distance_from(Addr(1))), (-2, 2));
+        assert_eq!((at.align_down(0x1000), at.align_down(4)), (Addr(0x1000), at));
+    }
+}

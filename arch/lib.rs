@@ -17,6 +17,7 @@ mod addr;
 #[cfg(feature = "arm64")]
 pub mod arm64;
 mod flow;
+pub mod jump;
 mod plan;
 mod reject;
 mod text;
@@ -201,6 +202,48 @@ pub trait Arch: Copy + fmt::Debug + Eq + 'static {
     /// # Errors
     /// [`Reason::OutOfReach`].
     fn jump(from: Addr, to: Addr, out: &mut Code) -> Result<(), Reject>;
+
+    /// The places in the function around `text` that its own direct branches go to: calls
+    /// `found` with each, in no order. Those outside the function are not reported.
+    fn targets(text: &Text<'_>, found: &mut dyn FnMut(Addr));
+
+    /// Decides what a jump instead of the instruction at `at` replaces. `text` must know the
+    /// function, and go on behind it for as long as a jump and a NOP; `targets` are those of the
+    /// function ([`Arch::targets`]) and whatever else is known to be entered, sorted.
+    ///
+    /// Whoever knows of places that nothing may be moved out of must look for them among
+    /// [`jump::Window::covered`], not only at `at`.
+    ///
+    /// # Errors
+    /// Why there can be no jump: what [`Arch::plan`] says of the instruction, or
+    /// [`Reason::UnknownFunction`], [`Reason::WindowEnd`], [`Reason::WindowInstruction`],
+    /// [`Reason::PadOnly`].
+    fn window(
+        text: &Text<'_>,
+        at: Addr,
+        rules: Rules,
+        targets: &[Addr],
+    ) -> Result<jump::Window, Reject>;
+
+    /// Whether a recorder before the instruction at `at` must keep the flags: not if the code
+    /// from there on overwrites them all, nor at an `entry` unless they are read.
+    fn flags_live(text: &Text<'_>, at: Addr, entry: bool) -> bool;
+
+    /// Appends a recorder to a trampoline's code, whose first byte runs at `to`. Control comes out
+    /// behind it with every register as before, the flags only if `keep_flags`.
+    ///
+    /// # Errors
+    /// [`Reason::OutOfReach`] of a counter, [`Reason::MissingFeature`].
+    fn record(
+        record: &jump::Record,
+        keep_flags: bool,
+        features: jump::Features,
+        to: Addr,
+        out: &mut jump::LongCode,
+    ) -> Result<jump::Recorded, Reject>;
+
+    /// Gives a register back a value that a recorder kept.
+    fn restore(regs: &mut Self::Regs, what: jump::Kept, value: u64);
 
     /// The system-call instructions in `text` whose number is a constant loaded shortly before:
     /// calls `found` with the address of the instruction and the number. For watching a loader's

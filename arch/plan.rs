@@ -141,3 +141,23 @@ pub struct Rules {
     /// A load-exclusive itself may be boosted (`--allow-exclusive-head`).
     pub exclusive_head: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Strategies, Strategy};
+    use std::vec::Vec;
+
+    #[test]
+    fn a_set_has_what_was_put_into_it() {
+        assert_eq!(Strategies::NONE.iter().count(), 0);
+        let set = Strategies::NONE.with(Strategy::Simulate).with(Strategy::Xol);
+        assert_eq!(set.iter().collect::<Vec<_>>(), [Strategy::Xol, Strategy::Simulate]);
+        assert_eq!(set.with(Strategy::Xol), set);
+        for strategy in Strategy::ALL {
+            assert_eq!(set.has(strategy), [Strategy::Xol, Strategy::Simulate].contains(&strategy));
+        }
+        let all = Strategy::ALL.into_iter().fold(Strategies::NONE, Strategies::with);
+        assert!(all.iter().eq(Strategy::ALL));
+        assert_eq!(Strategy::ALL.map(Strategy::name), ["step", "xol", "boost", "simulate", "jump"]);
+    }
+}

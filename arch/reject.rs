@@ -59,6 +59,7 @@ macro_rules! reasons {
 reasons! {
     // Both architectures.
     Undecodable = "undecodable", "these bytes are no instruction that is known here";
+    TooLong = "too-long", "with its prefixes the instruction is longer than 15 bytes";
     Truncated = "truncated", "the instruction reaches over the end of the readable code";
     OutOfReach = "out-of-reach", "no slot is near enough for what the instruction addresses";
     InsideInstruction = "inside-instruction", "the address is inside an instruction";
@@ -74,7 +75,14 @@ reasons! {
     ChangedText = "changed-text", "the code in memory is not what the file has";
     TooManySites = "too-many-sites", "the limit on sites is reached";
     NotCode = "not-code", "the address is not in an executable mapping of this object";
+    // Jumps.
+    UnknownFunction = "unknown-function", "where the function around it begins and ends is not known";
+    WindowEnd = "window-end", "a jump would reach over the end of the function";
+    WindowInstruction = "window-instruction", "a jump would cover an instruction that cannot be displaced";
+    NoLandingPlace = "no-landing-place", "no free address is one that a jump here can go to";
+    MissingFeature = "missing-feature", "this processor or kernel lacks what a recorder needs (RDFSBASE, LAHF)";
     // arm64.
+    PadOnly = "pad-only", "a jump cannot replace a landing pad, and a branch goes to the instruction behind it";
     Misaligned = "misaligned", "arm64 instructions are at multiples of four";
     ExclusiveSequence = "exclusive-sequence", "a trap between a load-exclusive and its store-exclusive makes the store fail for ever";
     Daif = "daif", "the instruction reads or writes the interrupt masks (DAIF)";
@@ -97,7 +105,17 @@ reasons! {
 
 #[cfg(test)]
 mod tests {
-    use super::Reason;
+    use super::{Reason, Reject};
+    use crate::Addr;
+    use std::string::ToString;
+
+    #[test]
+    fn a_refusal_says_why_and_where_to_go() {
+        let alone = Reject::from(Reason::Truncated);
+        assert_eq!(alone.to_string(), Reason::Truncated.sentence());
+        let near = Reject { nearest: Some(Addr(0x1234)), ..alone }.to_string();
+        assert!(near.starts_with(Reason::Truncated.sentence()) && near.ends_with(" 0x1234"));
+    }
 
     #[test]
     fn ids_are_kebab_case_and_unique() {

@@ -6,6 +6,7 @@
 #[cfg(target_os = "linux")]
 pub mod native;
 pub mod ptrace;
+pub mod shared;
 
 /// The native architecture: the one place where the build decides.
 pub use native::Native;

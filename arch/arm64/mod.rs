@@ -7,7 +7,8 @@
 //! | `plan` | what to do with it, or why not; exclusive and other sequences |
 //! | `simulate` | effects as equations, computed during a hit |
 //! | `relocate` | the copy for a slot; the same effect from elsewhere without a trap |
-//! | `emit` | jumps and constants |
+//! | `jump` | what a jump replaces |
+//! | `emit` | jumps, constants, and what a trampoline records |
 //! | `regs` | the general registers |
 //! | `syscalls` | system calls with a constant number |
 //! | `disassemble` | text |
@@ -20,8 +21,11 @@
 mod decode;
 #[cfg(feature = "text")]
 mod disassemble;
+#[cfg(test)]
+mod effects;
 mod emit;
 mod flow;
+mod jump;
 mod plan;
 mod regs;
 mod relocate;
@@ -36,6 +40,7 @@ pub use regs::{Btype, Registers};
 pub use relocate::Fixup;
 pub use simulate::{Compare, Condition, Effect, Literal, Relation, Test, Width};
 
+use crate::jump::{Features, Kept, LongCode, Record, Recorded, Window};
 use crate::{Addr, Arch, Code, Fault, Flow, Machine, Plan, Reject, Relocated, Rules, Text};
 
 /// arm64.
@@ -120,6 +125,33 @@ impl Arch for Arm64 {
 
     fn jump(from: Addr, to: Addr, out: &mut Code) -> Result<(), Reject> {
         emit::jump(from, to, out)
+    }
+
+    fn targets(text: &Text<'_>, found: &mut dyn FnMut(Addr)) {
+        jump::targets(text, found);
+    }
+
+    fn window(text: &Text<'_>, at: Addr, rules: Rules, targets: &[Addr]) -> Result<Window, Reject> {
+        jump::window(text, at, rules, targets)
+    }
+
+    /// No recorder here touches NZCV.
+    fn flags_live(_: &Text<'_>, _: Addr, _: bool) -> bool {
+        false
+    }
+
+    fn record(
+        record: &Record,
+        _: bool,
+        features: Features,
+        to: Addr,
+        out: &mut LongCode,
+    ) -> Result<Recorded, Reject> {
+        emit::record(record, features, to, out)
+    }
+
+    fn restore(regs: &mut Registers, what: Kept, value: u64) {
+        emit::restore(regs, what, value);
     }
 
     fn syscalls(text: &Text<'_>, found: &mut dyn FnMut(Addr, u64)) {

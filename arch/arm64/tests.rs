@@ -4,16 +4,16 @@ use super::{Arm64, Btype, Effect, Fixup, Registers};
 use crate::{Addr, Arch, Code, Fault, Machine, Memory, Plan, Reason, Regs, Rules, Text};
 use std::vec::Vec;
 
-const AT: Addr = Addr(0x40_0a28);
+pub(super) const AT: Addr = Addr(0x40_0a28);
 const SLOT: Addr = Addr(0x41_0000);
 /// Out of reach of anything but a constant.
 const FAR: Addr = Addr(0x7fff_0000_0000);
 
 /// A thread whose memory holds its own address everywhere; nothing below 4096 is mapped.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Fake {
-    regs: Registers,
-    vectors: [u128; 32],
+pub(super) struct Fake {
+    pub regs: Registers,
+    pub vectors: [u128; 32],
 }
 
 impl Memory for Fake {
@@ -47,7 +47,7 @@ fn content(at: u64) -> u8 {
     (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8 | 0x80
 }
 
-fn bytes(words: &[u32]) -> Vec<u8> {
+pub(super) fn bytes(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
@@ -56,7 +56,7 @@ fn plan(words: &[u32]) -> Plan<Arm64> {
 }
 
 /// A thread at the site whose registers are all different, and BTYPE set.
-fn before() -> Fake {
+pub(super) fn before() -> Fake {
     let mut fake = Fake::default();
     fake.regs.x = core::array::from_fn(|n| 0x1111_0000_0000 + 0x1001 * n as u64);
     fake.regs.sp = 0x7fff_ffff_e000;
@@ -66,7 +66,7 @@ fn before() -> Fake {
     fake
 }
 
-fn simulate(word: u32, mut machine: Fake) -> Fake {
+pub(super) fn simulate(word: u32, mut machine: Fake) -> Fake {
     let effect = plan(&[word]).effect.unwrap();
     Arm64::simulate(effect, AT, &mut machine).unwrap();
     machine
@@ -106,68 +106,6 @@ fn branches_set_the_pc_and_clear_btype() {
         m.regs.x[30] = AT.0 + 4;
     });
     assert_eq!(simulate(0x97ff_ff00, before()), called);
-}
-
-#[test]
-fn every_condition_looks_at_its_flags() {
-    // Written as the Arm ARM's table of condition codes has them.
-    let expected = |condition: u32, nzcv: u32| {
-        let [n, z, c, v] = [nzcv & 8 != 0, nzcv & 4 != 0, nzcv & 2 != 0, nzcv & 1 != 0];
-        match condition {
-            0b0000 => z,
-            0b0001 => !z,
-            0b0010 => c,
-            0b0011 => !c,
-            0b0100 => n,
-            0b0101 => !n,
-            0b0110 => v,
-            0b0111 => !v,
-            0b1000 => c && !z,
-            0b1001 => !c || z,
-            0b1010 => n == v,
-            0b1011 => n != v,
-            0b1100 => !z && n == v,
-            0b1101 => z || n != v,
-            _ => true,
-        }
-    };
-    for condition in 0..16 {
-        for nzcv in 0..16 {
-            let mut machine = before();
-            machine.regs.set_nzcv(nzcv as u8);
-            let pc = simulate(0x5400_0080 | condition, machine).regs.pc;
-            let taken = expected(condition, nzcv);
-            assert_eq!(pc, AT.0 + if taken { 16 } else { 4 }, "{condition:04b} {nzcv:04b}");
-        }
-    }
-}
-
-#[test]
-fn compare_and_branch_looks_at_the_width_it_names() {
-    let pc = |word, x1: u64, x2: u64| {
-        let mut machine = before();
-        machine.regs.x[1] = x1;
-        machine.regs.x[2] = x2;
-        simulate(word, machine).regs.pc.wrapping_sub(AT.0)
-    };
-    let high = 1 << 32;
-    assert_eq!(pc(0x3400_0041, high, 0), 8); // cbz w1
-    assert_eq!(pc(0xb400_0041, high, 0), 4); // cbz x1
-    assert_eq!(pc(0x3500_0041, high, 0), 4); // cbnz w1
-    assert_eq!(pc(0xb500_0041, high, 0), 8); // cbnz x1
-    assert_eq!(pc(0xb600_0041, high, 0), 4); // tbz x1, #32
-    assert_eq!(pc(0xb700_0041, high, 0), 8); // tbnz x1, #32
-    assert_eq!(pc(0x7402_0041, 1, 1 << 31), 8); // cbgt w1, w2: signed
-    assert_eq!(pc(0xf402_0041, 1, 1 << 31), 4); // cbgt x1, x2
-    assert_eq!(pc(0x7442_0041, 1, 1 << 31), 4); // cbhi w1, w2: unsigned
-    assert_eq!(pc(0x7402_8041, 0x101, 0xff), 8); // cbbgt w1, w2: 1 > -1
-    assert_eq!(pc(0x7442_8041, 0x101, 0xff), 4); // cbbhi w1, w2: 1 > 255
-    assert_eq!(pc(0x7402_c041, 0x1_0001, 0x8000), 8); // cbhgt w1, w2
-    assert_eq!(pc(0x74c2_c041, 0x1_0001, 0x2_0001), 8); // cbheq w1, w2
-    assert_eq!(pc(0x751f_8041, u64::MAX, 0), 4); // cbgt w1, #63: -1
-    assert_eq!(pc(0x753f_8041, u64::MAX, 0), 8); // cblt w1, #63
-    assert_eq!(pc(0x755f_8041, u64::MAX, 0), 8); // cbhi w1, #63
-    assert_eq!(pc(0x757f_8041, u64::MAX, 0), 4); // cblo w1, #63
 }
 
 #[test]
@@ -359,6 +297,9 @@ fn indirect_branches_leave_only_where_btype_comes_out_right() {
 
 #[test]
 fn addresses_are_rebuilt_as_constants() {
+    // adrp x5, 0: a constant without a bit
+    let nothing = Vec::from([0xd280_0005, b(SLOT.add(4), AT.add(4))]);
+    assert_eq!(relocate(&[0x90ff_e005], SLOT), Ok((nothing, 4)));
     let back = b(SLOT.add(8), AT.add(4));
     // adr x1, #1 ; adrp x1, #0x1000 from far enough
     let adr = Vec::from([0xd281_4521, 0xf2a0_0801, back]);
@@ -384,6 +325,9 @@ fn literal_loads_are_rebuilt() {
     assert_eq!(relocate(&literal(0x1800_0041), away), via(0xb940_0021));
     assert_eq!(relocate(&literal(0x5800_0041), away), via(0xf940_0021));
     assert_eq!(relocate(&literal(0x9800_0041), away), via(0xb980_0021));
+    // Readable to its last byte, and not.
+    assert_eq!(relocate(&literal(0x5800_0041)[..4], away), via(0xf940_0021));
+    assert_eq!(relocate(&literal(0x5800_0041)[..3], away), Err(Reason::OutOfReach));
     assert_eq!(relocate(&[0x5800_0041], away), Err(Reason::OutOfReach));
     let nothing = Ok((Vec::from([0xd503_201f, b(away.add(4), AT.add(4))]), 4));
     assert_eq!(relocate(&literal(0x5800_005f), away), nothing);
@@ -423,6 +367,53 @@ fn sequences_end_with_their_function() {
     assert!(Arm64::plan(&function(4, 16), at, Rules::default()).is_ok());
     // A function that the site is not in says nothing.
     assert!(Arm64::plan(&function(8, 16), at, Rules::default()).is_err());
+    assert!(Arm64::plan(&function(0, 4), at, Rules::default()).is_err());
+}
+
+/// A sequence as long as is looked at, the site in its middle.
+#[test]
+fn long_sequences_are_seen() {
+    let place = |load: usize, store: usize| {
+        let mut words = [0xd503_201f; 700];
+        (words[350 - load], words[350 + store]) = (0x885f_7c20, 0x8802_7c20);
+        let bytes = bytes(&words);
+        Arm64::plan(&Text::new(AT, &bytes), AT.add(4 * 350), Rules::default()).err()
+    };
+    for (load, store) in [(1, 1), (1, 100), (100, 1), (200, 250), (256, 255)] {
+        let reason = place(load, store).map(|reject| reject.reason);
+        assert_eq!(reason, Some(Reason::ExclusiveSequence), "{load} {store}");
+    }
+    assert_eq!(place(257, 1), None);
+    assert_eq!(place(1, 256), None);
+}
+
+#[test]
+fn the_nearest_place_is_in_the_function() {
+    // NOP | LDXR; NOP; STXR | NOP
+    let bytes = bytes(&[0xd503_201f, 0x885f_7c20, 0xd503_201f, 0x8802_7c20, 0xd503_201f]);
+    let nearest = |function| {
+        let text = Text { function, ..Text::new(AT, &bytes) };
+        Arm64::plan(&text, AT.add(8), Rules::default()).unwrap_err().nearest
+    };
+    let function = |from, to| Some((AT.add(from), AT.add(to)));
+    assert_eq!(nearest(None), Some(AT));
+    assert_eq!(nearest(function(0, 20)), Some(AT));
+    assert_eq!(nearest(function(4, 20)), Some(AT.add(16)));
+    assert_eq!(nearest(function(4, 16)), None);
+}
+
+/// Written here once more, so that the two say the same.
+#[test]
+fn a_text_is_planned_as_each_of_its_words() {
+    let bytes = bytes(&[0xd503_201f, 0, 0x1400_0010, 0xffff_ffff, 0xd65f_03c0]);
+    let text = Text::new(AT, &bytes);
+    let (mut in_a_row, mut at) = (Vec::new(), AT);
+    Arm64::plans(&text, Rules::default(), &mut |at, plan| in_a_row.push((at, plan)));
+    for (place, plan) in &in_a_row {
+        assert_eq!((*place, *plan), (at, Arm64::plan(&text, at, Rules::default())));
+        at = at.add(4);
+    }
+    assert_eq!(in_a_row.len(), 5);
 }
 
 #[test]
@@ -436,6 +427,7 @@ fn jumps_reach_128_mib() {
     assert_eq!(jump((1 << 27) - 4), Ok(0x15ff_ffff_u32.to_le_bytes().to_vec()));
     // From the far end of a slot too.
     let reach = Arm64::JUMP_REACH as i64;
+    assert_eq!(reach, (128 << 20) - 4096);
     assert!([reach + 128, -reach - 128].into_iter().all(|by| jump(by).is_ok()));
     for by in [1 << 27, -(1 << 27) - 4, 2, i64::MIN] {
         assert_eq!(jump(by), Err(Reason::OutOfReach), "{by}");

@@ -5,17 +5,25 @@
 #![cfg(all(feature = "arm64", feature = "text"))]
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use xol_arch::arm64::{Arm64, Effect};
 use xol_arch::{Addr, Arch, Code, Flow, Plan, Reason, Rules, Text};
 
-/// Where Debian and its relatives keep the objects, natively and for cross compilers; the first
-/// that exists of each line.
-const OBJECTS: [&[&str]; 2] = [
-    &["/usr/lib/aarch64-linux-gnu/libc.so.6", "/usr/aarch64-linux-gnu/lib/libc.so.6"],
-    &["/usr/lib/aarch64-linux-gnu/libstdc++.so.6", "/usr/aarch64-linux-gnu/lib/libstdc++.so.6"],
+mod judges;
+
+/// Names that our text (yaxpeax's, but for what depends on its address) and objdump's give the
+/// same instruction; `None` is any of objdump's.
+const NAMES: &[(&str, Option<&str>, &str)] = &[
+    ("b.hs", Some("b.cs"), "the condition's other name"),
+    ("b.lo", Some("b.cc"), "the condition's other name"),
+    ("ushll", Some("uxtl"), "an alias: a shift by nothing"),
+    ("ushll2", Some("uxtl2"), "an alias: a shift by nothing"),
+    ("sshll", Some("sxtl"), "an alias: a shift by nothing"),
+    ("sshll2", Some("sxtl2"), "an alias: a shift by nothing"),
+    ("mov", Some("dup"), "yaxpeax calls a DUP of an element MOV"),
+    (".inst", None, "SVE and MOPS, which yaxpeax does not know"),
 ];
 
 /// One line of objdump.
@@ -35,16 +43,21 @@ struct Tally {
     words: BTreeMap<&'static str, usize>,
     rejects: BTreeMap<&'static str, Vec<String>>,
     wrong: Vec<String>,
+    /// Names that we and objdump give the same instruction: how often, and an example.
+    names: BTreeMap<(String, String), (usize, String)>,
 }
 
 #[test]
 fn every_instruction_of_real_objects_has_a_plan() {
-    let objects = objects();
-    assert!(!objects.is_empty(), "no arm64 object here: libc6-arm64-cross has one");
-    for object in objects {
+    for object in judges::objects() {
         let tally = measure(&object);
         print(&object, &tally);
         assert!(tally.instructions > 10_000, "{}: objdump told nothing", object.display());
+        let listed = |ours: &str, theirs: &str| {
+            NAMES.iter().any(|(a, b, _)| *a == ours && b.is_none_or(|b| b == theirs))
+        };
+        let unlisted: Vec<_> = tally.names.iter().filter(|((a, b), _)| !listed(a, b)).collect();
+        assert!(unlisted.is_empty(), "{}: {unlisted:#?}", object.display());
         assert!(tally.wrong.is_empty(), "{}: {:#?}", object.display(), tally.wrong);
         assert!(
             tally.planned * 1000 >= tally.instructions * 999,
@@ -54,14 +67,6 @@ fn every_instruction_of_real_objects_has_a_plan() {
             tally.instructions
         );
     }
-}
-
-fn objects() -> Vec<PathBuf> {
-    if let Some(list) = std::env::var_os("XOL_CORPUS_ARM64") {
-        return std::env::split_paths(&list).collect();
-    }
-    let exists = |paths: &&[&str]| paths.iter().map(PathBuf::from).find(|path| path.exists());
-    OBJECTS.iter().filter_map(exists).collect()
 }
 
 fn measure(object: &Path) -> Tally {
@@ -98,6 +103,12 @@ fn judge(text: &Text<'_>, line: &Line, tally: &mut Tally) {
     match Arm64::plan(text, line.at, Rules::default()) {
         Ok(plan) => {
             tally.planned += 1;
+            let mut ours = String::new();
+            let _ = Arm64::disassemble(text, line.at, &mut ours);
+            let [ours, theirs] = [&ours, &line.text].map(|text| name(text).to_owned());
+            if ours != theirs {
+                tally.names.entry((ours, theirs)).or_insert((0, line.text.clone())).0 += 1;
+            }
             *tally.words.entry(plan.word()).or_default() += 1;
             if let Err(why) = relocates(text, line.at, &plan) {
                 tally.wrong.push(format!("{}: {why}", shown()));
@@ -156,6 +167,11 @@ fn flow_of(text: &str) -> Flow {
     }
 }
 
+/// The mnemonic.
+fn name(text: &str) -> &str {
+    text.split([' ', '\t']).next().unwrap_or("")
+}
+
 fn words(text: &str) -> Vec<String> {
     let words = text.split([' ', '\t', ',']).filter(|word| !word.is_empty());
     words.map(|word| word.trim_start_matches("0x").to_owned()).collect()
@@ -189,6 +205,9 @@ fn relocates(text: &Text<'_>, at: Addr, plan: &Plan<Arm64>) -> Result<(), String
 }
 
 fn print(object: &Path, tally: &Tally) {
+    for ((ours, theirs), (n, example)) in &tally.names {
+        println!("  {n:7} times {ours}, which objdump calls {theirs}: {example}");
+    }
     println!(
         "{}: {} instructions, {} lines outside functions",
         object.display(),

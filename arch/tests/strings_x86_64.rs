@@ -185,6 +185,7 @@ const DISAGREEMENTS: &[(Kind, &[&str], &str)] = &[
             "vpdpwssds",
             "vpmadd52huq",
             "vpmadd52luq",
+            "vsm3rnds2",
             "xresldtrk",
             "xsusldtrk",
         ],

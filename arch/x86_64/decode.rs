@@ -19,7 +19,7 @@ pub(super) fn decode<'a>(text: &Text<'a>, at: Addr) -> Result<Decoded<'a>, Rejec
     // iced reads at most 15 bytes; a shorter slice says which limit was met.
     let window = bytes.get(..16).unwrap_or(bytes);
     let mut decoder = decoder(window, at)?;
-    next(&mut decoder, window)
+    next(&mut decoder, bytes)
 }
 
 /// A decoder that stands at `bytes`, which are at `at`. Making one costs more than decoding.
@@ -35,10 +35,32 @@ pub(super) fn next<'a>(decoder: &mut Decoder<'a>, bytes: &'a [u8]) -> Result<Dec
     match decoder.last_error() {
         DecoderError::None => {}
         DecoderError::NoMoreBytes => return Err(Reason::Truncated.into()),
+        _ if too_long(bytes) => return Err(Reason::TooLong.into()),
         _ => return Err(Reason::Undecodable.into()),
     }
     let bytes = bytes.get(..insn.len()).ok_or(Reason::Undecodable)?;
     Ok(Decoded { insn, bytes })
+}
+
+/// Whether bytes that do not decode would be an instruction but for the number of their prefixes.
+fn too_long(bytes: &[u8]) -> bool {
+    const LIMIT: usize = 15;
+    let prefixes = bytes.iter().take_while(|byte| is_prefix(**byte)).count();
+    (1..=prefixes.min(LIMIT)).find_map(|skipped| {
+        let rest = bytes.get(skipped..)?;
+        let mut decoder = decoder(rest, Addr(0)).ok()?;
+        let insn = decoder.decode();
+        match decoder.last_error() {
+            DecoderError::None => Some(skipped + insn.len() > LIMIT),
+            DecoderError::NoMoreBytes => Some(bytes.len() >= LIMIT),
+            _ => None,
+        }
+    }) == Some(true)
+}
+
+/// Legacy prefixes and REX.
+const fn is_prefix(byte: u8) -> bool {
+    matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3)
 }
 
 /// Where the displacement of a RIP-relative operand is and what it points at.

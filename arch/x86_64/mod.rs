@@ -7,7 +7,8 @@
 //! | `plan` | what to do with it, or why not |
 //! | `simulate` | effects as equations, computed during a hit |
 //! | `relocate` | the copy for a slot; the same effect from elsewhere without a trap |
-//! | `emit` | jumps |
+//! | `jump` | what a jump replaces |
+//! | `emit` | jumps, and what a trampoline records |
 //! | `regs` | the general registers |
 //! | `syscalls` | system calls with a constant number |
 //! | `disassemble` | text |
@@ -28,6 +29,7 @@ mod disassemble;
 mod effects;
 mod emit;
 mod flow;
+mod jump;
 mod plan;
 mod regs;
 mod relocate;
@@ -42,6 +44,7 @@ pub use regs::{Gpr, Registers};
 pub use relocate::Fixup;
 pub use simulate::{Address, Base, Condition, Effect, Operand, Segment, Width};
 
+use crate::jump::{Features, Kept, LongCode, Record, Recorded, Window};
 use crate::{Addr, Arch, Code, Fault, Flow, Machine, Plan, Reject, Relocated, Rules, Text};
 
 /// x86-64.
@@ -119,6 +122,32 @@ impl Arch for X86_64 {
 
     fn jump(from: Addr, to: Addr, out: &mut Code) -> Result<(), Reject> {
         emit::jump(from, to, out)
+    }
+
+    fn targets(text: &Text<'_>, found: &mut dyn FnMut(Addr)) {
+        jump::targets(text, found);
+    }
+
+    fn window(text: &Text<'_>, at: Addr, rules: Rules, targets: &[Addr]) -> Result<Window, Reject> {
+        jump::window(text, at, rules, targets)
+    }
+
+    fn flags_live(text: &Text<'_>, at: Addr, entry: bool) -> bool {
+        emit::flags_live(text, at, entry)
+    }
+
+    fn record(
+        record: &Record,
+        keep_flags: bool,
+        features: Features,
+        to: Addr,
+        out: &mut LongCode,
+    ) -> Result<Recorded, Reject> {
+        emit::record(record, keep_flags, features, to, out)
+    }
+
+    fn restore(regs: &mut Registers, what: Kept, value: u64) {
+        emit::restore(regs, what, value);
     }
 
     fn syscalls(text: &Text<'_>, found: &mut dyn FnMut(Addr, u64)) {

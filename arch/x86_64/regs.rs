@@ -135,6 +135,7 @@ impl Regs for Registers {
 #[cfg(test)]
 mod tests {
     use super::{Gpr, Registers};
+    use crate::{Addr, Regs};
 
     #[test]
     fn numbers_and_names_agree() {
@@ -148,5 +149,16 @@ mod tests {
         assert_eq!((regs.rax, regs.rcx, regs.rdx, regs.rbx), (100, 101, 102, 103));
         assert_eq!((regs.rsp, regs.rbp, regs.rsi, regs.rdi), (104, 105, 106, 107));
         assert_eq!((regs.r8, regs.r11, regs.r15), (108, 111, 115));
+    }
+
+    #[test]
+    fn arguments_are_where_the_abi_says() {
+        let mut regs = Registers { rip: 7, rsp: 8, rax: 9, ..Registers::default() };
+        (regs.rdi, regs.rsi, regs.rdx, regs.rcx, regs.r8, regs.r9) = (1, 2, 3, 4, 5, 6);
+        let arguments: [_; 7] = core::array::from_fn(|n| regs.arg(n));
+        assert_eq!(arguments, [Some(1), Some(2), Some(3), Some(4), Some(5), Some(6), None]);
+        assert_eq!((regs.pc(), regs.sp(), regs.ret()), (Addr(7), Addr(8), 9));
+        regs.set_pc(Addr(10));
+        assert_eq!(regs.rip, 10);
     }
 }

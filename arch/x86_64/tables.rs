@@ -196,6 +196,7 @@ fn every_kind_of_plan_has_a_row() {
         "reject interrupt-shadow",
         "reject privileged",
         "reject software-interrupt",
+        "reject too-long",
         "reject transaction",
         "reject truncated",
         "reject undecodable",

@@ -1,7 +1,7 @@
 //! A few whole flows by hand; the tables in `cases/` hold the breadth.
 
 use super::{Fixup, Gpr, Registers, X86_64};
-use crate::{Addr, Arch, Code, Fault, Machine, Memory, Plan, Reason, Rules, Text};
+use crate::{Addr, Arch, Code, Fault, Machine, Memory, Plan, Reason, Rules, Strategy, Text};
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
@@ -142,6 +142,18 @@ fn a_stepped_copy_does_not_show_the_trap_flag() {
     assert_eq!(machine.regs.r11, 0x246);
 }
 
+/// nop, jmp *%rax, jmp
+#[test]
+fn plans_say_what_is_done() {
+    let said = |bytes: &[u8]| {
+        let plan = plan(bytes).unwrap();
+        (plan.word(), plan.strategies().iter().map(Strategy::name).collect::<Vec<_>>())
+    };
+    assert_eq!(said(&[0x90]), ("copy", Vec::from(["step", "xol", "boost"])));
+    assert_eq!(said(&[0xff, 0xe0]), ("copy", Vec::from(["boost", "simulate"])));
+    assert_eq!(said(&[0xeb, 0]), ("simulate", Vec::from(["simulate"])));
+}
+
 #[test]
 fn both_breakpoints_are_traps() {
     for (code, trap) in [
@@ -269,12 +281,17 @@ fn branches_reach_anywhere() {
     let (code, done) = relocate(&[0x74, 0x10], to);
     assert_eq!(code, [&[0x75, 14][..], &leap(target), &leap(back)].concat());
     assert_eq!(done, 16);
+    let (code, _) = relocate(&[0x75, 0x10], to);
+    assert_eq!(code, [&[0x74, 14][..], &leap(target), &leap(back)].concat());
     // loop
     let (code, done) = relocate(&[0xe2, 0x10], to);
     assert_eq!(code, [&[0xe2, 2, 0xeb, 14][..], &leap(target), &leap(back)].concat());
     assert_eq!(done, 18);
     // jmp
     assert_eq!(relocate(&[0xeb, 0x10], to), (leap(target), 14));
+    // What leaves its slot by itself is its own relocation: jmp *%rax; ret
+    assert_eq!(relocate(&[0xff, 0xe0], to), (Vec::from([0xff, 0xe0]), 2));
+    assert_eq!(relocate(&[0xc3], to), (Vec::from([0xc3]), 1));
 }
 
 /// The last displacements that reach, and the first that do not.

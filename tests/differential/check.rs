@@ -41,14 +41,20 @@ pub fn check<C: Cpu>(cpu: &mut C, case: &Case<C>) -> Result<Option<Vec<Way>>, Di
         bench.compare(way, wanted.clone(), got)?;
         done.push(way);
     }
+    if bench.jump()? {
+        done.push(Way::Near(Strategy::Jump));
+    }
+    if bench.window()? {
+        done.push(Way::Window);
+    }
     Ok(Some(done))
 }
 
-struct Bench<'a, C: Cpu> {
-    cpu: &'a mut C,
-    case: &'a Case<C>,
-    text: Text<'a>,
-    plan: Plan<C::Arch>,
+pub(crate) struct Bench<'a, C: Cpu> {
+    pub(crate) cpu: &'a mut C,
+    pub(crate) case: &'a Case<C>,
+    pub(crate) text: Text<'a>,
+    pub(crate) plan: Plan<C::Arch>,
 }
 
 impl<C: Cpu> Bench<'_, C> {
@@ -87,7 +93,8 @@ impl<C: Cpu> Bench<'_, C> {
             Way::Near(Strategy::Xol | Strategy::Step) => {
                 self.copy(layout.slot, way == Way::Near(Strategy::Step))
             }
-            Way::Near(Strategy::Jump) => Ok(None),
+            // With other states before it: `jump`.
+            Way::Near(Strategy::Jump) | Way::Window => Ok(None),
             Way::Far => {
                 let mut near = Code::new();
                 let (site, plan) = (layout.site, &self.plan);
@@ -103,13 +110,7 @@ impl<C: Cpu> Bench<'_, C> {
 
     fn simulate(&mut self) -> Option<Outcome<C>> {
         let site = self.case.layout.site;
-        let mut thread = Thread {
-            state: self.case.state.clone(),
-            windows: self.cpu.windows(&self.case.layout),
-            code: (site, self.case.bytes.clone()),
-            code_pages: self.cpu.code_pages(&self.case.layout),
-            set_vector: C::set_vector,
-        };
+        let mut thread = self.thread(self.case.state.clone());
         match C::Arch::simulate(self.plan.effect?, site, &mut thread) {
             // What it comes to is found out by going there.
             Ok(()) => self.go_on(&thread.state),
@@ -117,6 +118,17 @@ impl<C: Cpu> Bench<'_, C> {
                 state: thread.state,
                 end: End::Signal { number: SIGSEGV, code: 0, address: fault.at },
             }),
+        }
+    }
+
+    /// A thread that stopped in `state`.
+    pub(crate) fn thread(&self, state: State<C>) -> Thread<C> {
+        Thread {
+            state,
+            windows: self.cpu.windows(&self.case.layout),
+            code: (self.case.layout.site, self.case.bytes.clone()),
+            code_pages: self.cpu.code_pages(&self.case.layout),
+            set_vector: C::set_vector,
         }
     }
 
@@ -129,13 +141,7 @@ impl<C: Cpu> Bench<'_, C> {
         let behind = slot.add(code.len() as u64);
         let Some(mut got) = self.execute(slot, &code, step) else { return Ok(None) };
         if got.end == End::Trap && got.pc() == behind {
-            let mut thread = Thread {
-                state: got.state,
-                windows: self.cpu.windows(&self.case.layout),
-                code: (site, self.case.bytes.clone()),
-                code_pages: self.cpu.code_pages(&self.case.layout),
-                set_vector: C::set_vector,
-            };
+            let mut thread = self.thread(got.state);
             let before = &self.case.state.regs;
             return match C::Arch::fixup(fixup, site, &self.plan, before, &mut thread) {
                 Ok(()) => Ok(self.go_on(&thread.state)),
@@ -170,7 +176,7 @@ impl<C: Cpu> Bench<'_, C> {
     }
 
     /// Lets a thread go on at its PC.
-    fn go_on(&mut self, state: &State<C>) -> Option<Outcome<C>> {
+    pub(crate) fn go_on(&mut self, state: &State<C>) -> Option<Outcome<C>> {
         let placed = [Placed { at: self.case.layout.site, bytes: &self.case.bytes }];
         self.cpu.run(&self.case.layout, &placed, state, false)
     }
@@ -194,7 +200,7 @@ impl<C: Cpu> Bench<'_, C> {
         got
     }
 
-    fn compare(
+    pub(crate) fn compare(
         &self,
         way: Way,
         mut wanted: Outcome<C>,
@@ -228,7 +234,7 @@ impl<C: Cpu> Bench<'_, C> {
 }
 
 /// A signal that names the PC names it wherever the thread is.
-fn moved(end: End, from: Addr, to: Addr) -> End {
+pub(crate) fn moved(end: End, from: Addr, to: Addr) -> End {
     match end {
         End::Signal { number, code, address } if address == from => {
             End::Signal { number, code, address: to }
@@ -239,8 +245,8 @@ fn moved(end: End, from: Addr, to: Addr) -> End {
 
 /// A stopped thread as the plans see it: memory is what the state holds, and the instruction,
 /// which can be read.
-struct Thread<C: Cpu> {
-    state: State<C>,
+pub(crate) struct Thread<C: Cpu> {
+    pub(crate) state: State<C>,
     windows: Vec<(Addr, usize)>,
     code: (Addr, Vec<u8>),
     code_pages: Vec<Addr>,

@@ -90,8 +90,19 @@ pub trait Cpu: Sized + fmt::Debug + Clone + PartialEq {
     /// The pages of code in `layout`: readable, and full of traps but for what is placed.
     fn code_pages(&self, layout: &Layout) -> Vec<Addr>;
 
-    /// A random case; `None` where the dice made no instruction that may be run here.
-    fn case(&self, rng: &mut Rng) -> Option<Case<Self>>;
+    /// A random instruction and where it is; `None` where the dice made none that may be run
+    /// here.
+    fn code(&self, rng: &mut Rng) -> Option<(Layout, Vec<u8>)>;
+
+    /// A random state for it.
+    fn state(&self, rng: &mut Rng, layout: &Layout, bytes: &[u8]) -> State<Self>;
+
+    /// Both.
+    fn case(&self, rng: &mut Rng) -> Option<Case<Self>> {
+        let (layout, bytes) = self.code(rng)?;
+        let state = self.state(rng, &layout, &bytes);
+        Some(Case { layout, bytes, state })
+    }
 
     /// Runs from `state` at its PC, with `code` placed and all else in the code pages trapping.
     /// With `step`, the hardware stops after one instruction. `None` if it did not end.
@@ -109,18 +120,45 @@ pub trait Cpu: Sized + fmt::Debug + Clone + PartialEq {
     /// Whether hardware single-step can be asked for.
     fn can_step(&self) -> bool;
 
+    /// Where trampolines note things down in `layout`: (start, length). The tested instruction
+    /// does not know of it.
+    fn notes(&self, layout: &Layout) -> (Addr, usize);
+
+    /// Writes there.
+    fn write_notes(&mut self, layout: &Layout, bytes: &[u8]);
+
+    /// What is there now.
+    fn read_notes(&self, layout: &Layout) -> Vec<u8>;
+
+    /// Whether the instruction may run at `at` of the layout's code in whatever state another
+    /// instruction left.
+    fn may_follow(&self, layout: &Layout, bytes: &[u8], at: Addr) -> bool;
+
+    /// What names the thread that runs from `state`.
+    fn thread_pointer(&self, state: &State<Self>) -> u64;
+
+    /// Where a function that began here would return to, if that can be read.
+    fn link(&self, layout: &Layout, state: &State<Self>) -> Option<u64>;
+
+    /// Makes the flags zero.
+    fn clear_flags(regs: &mut <Self::Arch as Arch>::Regs);
+
+    /// Bytes below the stack pointer that belong to the program.
+    const RED_ZONE: u64;
+
+    /// What the stack pointer is a multiple of wherever it is used.
+    const STACK_ALIGN: u64;
+
     /// Why relocated code may be refused for what is otherwise simulated.
     fn refusals(&self) -> &'static [Reason] {
         &[]
     }
 
-    /// The plan row a case belongs to, for the counts.
-    fn row(&self, case: &Case<Self>) -> String;
+    /// The plan row an instruction belongs to, for the counts.
+    fn row(&self, layout: &Layout, bytes: &[u8]) -> String;
 
-    /// The rows that a run of some seconds must reach, where they can be listed.
-    fn rows(&self) -> &'static [&'static str] {
-        &[]
-    }
+    /// The rows that a run of some seconds must reach: all there are.
+    fn rows(&self) -> &'static [&'static str];
 
     /// Takes out of both what may differ by `way` without being wrong; each with its reason in
     /// the implementation.
@@ -145,6 +183,8 @@ pub enum Way {
     Far,
     /// The relocated code of a plan that is otherwise simulated: what an orphan runs.
     Orphan,
+    /// A trampoline for several instructions, entered at each of them.
+    Window,
 }
 
 impl fmt::Display for Way {
@@ -153,6 +193,7 @@ impl fmt::Display for Way {
             Way::Near(strategy) => f.pad(strategy.name()),
             Way::Far => f.pad("far"),
             Way::Orphan => f.pad("orphan"),
+            Way::Window => f.pad("window"),
         }
     }
 }

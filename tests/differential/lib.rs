@@ -4,7 +4,11 @@
 //! | room | holds |
 //! |---|---|
 //! | [`cpu`] | what an architecture must bring: [`cpu::Cpu`], and what a run leaves |
+//! | [`calls`] | code made here, called as functions, and a handler that moves what traps |
 //! | [`check`] | the ways to run an instruction, and the comparison; written once |
+//! | `jump` | the same for trampolines: what they record, and every place in them |
+//! | `window` | the same for windows of several instructions |
+//! | [`jumping`] | real jumps in this process, with threads and a reader |
 //! | [`run`] | many cases: counts by plan row, shrinking, the replay command |
 //! | `x86_64`, `arm64` | the processor at hand, in-process: signal frames in and out |
 //!
@@ -17,10 +21,14 @@
 
 #[cfg(target_arch = "aarch64")]
 pub mod arm64;
+pub mod calls;
 pub mod check;
 pub mod cpu;
+mod jump;
+pub mod jumping;
 pub mod rng;
 pub mod run;
+mod window;
 #[cfg(target_arch = "x86_64")]
 pub mod x86_64;
 

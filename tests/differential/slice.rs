@@ -12,8 +12,7 @@ fn main() -> ExitCode {
     match run(&mut hardware, 1, Until::Time(Duration::from_secs(20))) {
         Ok(counts) => {
             println!("{counts}");
-            let missing = |row: &&str| !counts.rows.contains_key(*row);
-            let missing: Vec<_> = hardware.rows().iter().copied().filter(missing).collect();
+            let missing = counts.below(1, hardware.rows());
             if missing.is_empty() {
                 return ExitCode::SUCCESS;
             }

@@ -28,7 +28,8 @@ use xol_arch::{Addr, Arch, Text};
 
 pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
     let out = Output::stdout(&plan.report)?;
-    let mut report = Writer { plan, out, line: String::new(), sums: Sums::default() };
+    let mut report =
+        Writer { plan, out, line: String::new(), sums: Sums::default(), function: None };
     let shown = plan.object.display().to_string();
     let damaged = |error: ElfError| Failure::new(format!("{shown} {error}"));
     if let Some((machine, base)) = plan.raw {
@@ -154,9 +155,11 @@ fn listed<A: Arch>(
     let mut function = None;
     for (place, reject) in places {
         if place.symbol.is_some() && function != place.symbol {
-            function = place.symbol;
             report.heading(object, place.vaddr - place.offset)?;
+        } else if place.symbol.is_none() {
+            report.function = None;
         }
+        function = place.symbol;
         planner
             .one(place.vaddr, *reject, &mut |insn| report.insn(insn))
             .map_err(|e| e.failure(&report.plan.object))?;
@@ -170,11 +173,13 @@ struct Writer<'a> {
     out: Output,
     line: String,
     sums: Sums,
+    /// Where the function around the next instruction begins, and its name.
+    function: Option<(u64, String)>,
 }
 
 impl Writer<'_> {
     fn insn(&mut self, insn: &Insn<'_>) -> Result<(), Failure> {
-        self.sums.add(&insn.verdict);
+        self.sums.add(insn, self.function.as_ref());
         if self.plan.summary {
             return Ok(());
         }
@@ -188,20 +193,22 @@ impl Writer<'_> {
 
     /// The function's name, if one begins at `vaddr`.
     fn heading(&mut self, object: &Object, vaddr: u64) -> Result<(), Failure> {
-        if self.plan.summary || self.plan.report.format == Format::Json {
-            return Ok(());
-        }
         let Ok(symbols) = object.symbols() else { return Ok(()) };
+        let name = symbols.at(vaddr).map(|id| symbols.get(id).to_string());
         let gap = if self.sums.is_empty() { "" } else { "\n" };
-        match symbols.at(vaddr) {
-            Some(id) => self.out.write(&format!("{gap}{vaddr:x} <{}>:\n", symbols.get(id))),
-            None => self.out.write(gap),
+        if !self.plan.summary && self.plan.report.format == Format::Text {
+            match &name {
+                Some(name) => self.out.write(&format!("{gap}{vaddr:x} <{name}>:\n"))?,
+                None => self.out.write(gap)?,
+            }
         }
+        self.function = name.map(|name| (vaddr, name));
+        Ok(())
     }
 
     fn finish(mut self) -> Result<(), Failure> {
         let text = match (self.plan.report.format, self.plan.summary) {
-            (Format::Text, _) => self.sums.text(),
+            (Format::Text, summary) => self.sums.text(summary),
             (Format::Json, true) => self.sums.json(),
             (Format::Json, false) => String::new(),
         };

@@ -175,10 +175,46 @@ fn the_first_place_that_cannot_be_probed_says_why_in_text() {
 2 instructions
            1   50.0 %  copy
            1   50.0 %  reject
+by the strategies that are correct
+           1   50.0 %  step
+           1   50.0 %  xol
+           1   50.0 %  boost
 by the strategy that auto takes
            1   50.0 %  boost
 rejected because
            1   50.0 %  exception: the instruction raises an exception by design
 "
     );
+}
+
+/// What can be probed and what cannot, of whole objects of both architectures.
+#[test]
+fn a_summary_adds_up_and_lists_what_cannot_be_probed() {
+    for path in ["/lib/x86_64-linux-gnu/libc.so.6", "/usr/aarch64-linux-gnu/lib/libc.so.6"] {
+        let mut asked = plan(Path::new(path), Format::Json);
+        asked.summary = true;
+        let sums: Value = serde_json::from_str(&report("sums", asked).unwrap()).unwrap();
+        let number = |value: &Value| value.as_u64().unwrap();
+        let total = |name: &str| sums[name].as_object().unwrap().values().map(number).sum::<u64>();
+        let all = number(&sums["instructions"]);
+        assert!(all > 100_000, "{sums}");
+        assert_eq!(total("plans"), all, "{sums}");
+        assert_eq!(total("strategies") + total("reasons"), all, "{sums}");
+        let rejected = number(&sums["plans"]["reject"]);
+        assert_eq!(rejected, total("reasons"), "{sums}");
+        assert_eq!(sums["possible"]["step"], sums["possible"]["xol"], "{sums}");
+        for strategy in sums["possible"].as_object().unwrap().values() {
+            assert!((1..all).contains(&number(strategy)), "{sums}");
+        }
+        let functions = number(&sums["functions"]);
+        let planned = number(&sums["functions_planned"]);
+        assert!(functions > 2000 && planned * 1000 >= functions * 999, "{sums}");
+
+        let mut asked = plan(Path::new(path), Format::Text);
+        asked.summary = true;
+        let text = report("sums-text", asked).unwrap();
+        let listed = text.lines().filter(|line| line.starts_with(&" ".repeat(24))).count() as u64;
+        assert!(listed > 0 && listed <= rejected, "{text}");
+        assert_eq!(listed == rejected, !text.contains(" more\n"), "{text}");
+    }
 }

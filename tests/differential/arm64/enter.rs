@@ -194,6 +194,14 @@ fn keep(context: *const Context) {
     kept.clone_from(unsafe { &*context });
 }
 
+/// TPIDR_EL0.
+pub(super) fn thread_pointer() -> u64 {
+    let value: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mrs {}, tpidr_el0", out(reg) value) };
+    value
+}
+
 fn kept() -> &'static Context {
     // SAFETY: never freed, and changed only by the handler, which does not run while this
     // program looks.

@@ -3,8 +3,8 @@
 use xol_arch::arm64::{Arm64, Effect, Literal, Test};
 use xol_arch::{Addr, Arch, Plan, Rules, Text};
 
-use super::{DATA, Hardware, WINDOW};
-use crate::cpu::{Case, Layout};
+use super::{DATA, WINDOW};
+use crate::cpu::Layout;
 use crate::rng::Rng;
 
 const TABLES: [&str; 3] = [
@@ -154,11 +154,55 @@ fn may_run(word: u32, plan: &Plan<Arm64>) -> bool {
     !into_itself && (!elusive || word == 0xd400_0001)
 }
 
-/// The row of a case: what kind of plan it has, and what matters for it.
-pub(super) fn row(case: &Case<Hardware>) -> String {
-    let Some(plan) = plan(&case.bytes, &case.layout) else { return "rejected".into() };
-    let word = case.bytes.first_chunk().map_or(0, |&bytes| u32::from_le_bytes(bytes));
-    let page = if case.layout.guarded { " guarded" } else { "" };
+/// Every row there is.
+pub(super) const ROWS: &[&str] = &[
+    "adr",
+    "adrp",
+    "b",
+    "b.cond",
+    "bc.cond",
+    "bl",
+    "blr",
+    "blr guarded",
+    "blraa",
+    "blraa guarded",
+    "br GuardedJump guarded",
+    "br Jump",
+    "br Jump guarded",
+    "braa",
+    "braa guarded",
+    "cb<cond>",
+    "cbnz",
+    "cbz",
+    "copy immediate",
+    "copy memory",
+    "copy mops",
+    "copy register",
+    "copy simd",
+    "copy sme",
+    "copy svc",
+    "copy sve",
+    "copy system",
+    "ldr d literal",
+    "ldr q literal",
+    "ldr s literal",
+    "ldr w literal",
+    "ldr x literal",
+    "ldrsw literal",
+    "prfm literal",
+    "ret",
+    "ret guarded",
+    "retaa",
+    "retaa guarded",
+    "tbnz",
+    "tbz",
+];
+
+/// The row of an instruction: what kind of plan it has, and what matters for it.
+pub(super) fn row(layout: &Layout, bytes: &[u8]) -> String {
+    let Some(plan) = plan(bytes, layout) else { return "rejected".into() };
+    let word = bytes.first_chunk().map_or(0, |&bytes| u32::from_le_bytes(bytes));
+    let page = if layout.guarded { " guarded" } else { "" };
     match plan.effect {
         None if plan.copied.is_some_and(|copied| !copied.jump_behind) => {
             let name = match word & 0xff60_0000 {

@@ -15,7 +15,7 @@ mod instructions;
 mod states;
 mod vectors;
 
-use xol_arch::arm64::Arm64;
+use xol_arch::arm64::{Arm64, Registers};
 use xol_arch::{Addr, Reason};
 
 use crate::cpu::{Case, Cpu, End, Layout, Outcome, Placed, State, Way};
@@ -44,6 +44,8 @@ const LAYOUTS: [Layout; 2] = [
 const DATA: i64 = 0x2_0000;
 /// Distance of the stack window from the site's page.
 const STACK: i64 = 0x6_0000;
+/// Distance of what trampolines note down from the site's page.
+const NOTES: i64 = 0x9_3000;
 /// A window's length: what lies around it is not mapped.
 const WINDOW: usize = 4096;
 
@@ -61,6 +63,10 @@ fn windows(layout: &Layout) -> [Addr; 2] {
     [page.offset(DATA), page.offset(STACK)]
 }
 
+fn notes(layout: &Layout) -> Addr {
+    layout.site.align_down(4096).offset(NOTES)
+}
+
 fn code_pages(layout: &Layout) -> [Addr; 3] {
     [layout.site, layout.slot, layout.far_slot].map(|at| at.align_down(4096))
 }
@@ -74,7 +80,8 @@ impl Cpu for Hardware {
     type Vectors = Vectors;
 
     fn open() -> Hardware {
-        let windows: Vec<_> = LAYOUTS.iter().flat_map(windows).collect();
+        let windows = LAYOUTS.iter().flat_map(windows).chain(LAYOUTS.iter().map(notes));
+        let windows: Vec<_> = windows.collect();
         let page = |layout: &Layout| {
             let [site, slots @ ..] = code_pages(layout);
             let site = CodePage { at: site, guarded: layout.guarded };
@@ -96,13 +103,17 @@ impl Cpu for Hardware {
         code_pages(layout).into()
     }
 
-    fn case(&self, rng: &mut Rng) -> Option<Case<Self>> {
+    fn code(&self, rng: &mut Rng) -> Option<(Layout, Vec<u8>)> {
         let layout = *rng.choose(&LAYOUTS);
         let words = instructions::random(rng, &layout, &self.corpus)?;
-        let mut state = states::random(rng, &layout, words[0]);
+        Some((layout, words.iter().flat_map(|word| word.to_le_bytes()).collect()))
+    }
+
+    fn state(&self, rng: &mut Rng, layout: &Layout, bytes: &[u8]) -> State<Self> {
+        let word = bytes.first_chunk().map_or(0, |&bytes| u32::from_le_bytes(bytes));
+        let mut state = states::random(rng, layout, word);
         self.doors.clip(&mut state.vectors);
-        let bytes = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        Some(Case { layout, bytes, state })
+        state
     }
 
     fn run(
@@ -154,8 +165,44 @@ impl Cpu for Hardware {
         &[Reason::LandingPad, Reason::OutOfReach]
     }
 
-    fn row(&self, case: &Case<Self>) -> String {
-        instructions::row(case)
+    const RED_ZONE: u64 = 0;
+    const STACK_ALIGN: u64 = 16;
+
+    fn notes(&self, layout: &Layout) -> (Addr, usize) {
+        (notes(layout), WINDOW)
+    }
+
+    fn write_notes(&mut self, layout: &Layout, bytes: &[u8]) {
+        self.doors.write_window(notes(layout), bytes);
+    }
+
+    fn read_notes(&self, layout: &Layout) -> Vec<u8> {
+        self.doors.read_window(notes(layout))
+    }
+
+    /// A window is one instruction.
+    fn may_follow(&self, _: &Layout, _: &[u8], _: Addr) -> bool {
+        false
+    }
+
+    fn thread_pointer(&self, _: &State<Self>) -> u64 {
+        enter::thread_pointer()
+    }
+
+    fn link(&self, _: &Layout, state: &State<Self>) -> Option<u64> {
+        Some(state.regs.x[30])
+    }
+
+    fn clear_flags(regs: &mut Registers) {
+        regs.set_nzcv(0);
+    }
+
+    fn row(&self, layout: &Layout, bytes: &[u8]) -> String {
+        instructions::row(layout, bytes)
+    }
+
+    fn rows(&self) -> &'static [&'static str] {
+        instructions::ROWS
     }
 
     fn excuse(

@@ -250,6 +250,31 @@ fn may_run(insn: &Instruction, layout: &Layout) -> bool {
     !(ELUSIVE.contains(&insn.mnemonic()) || loads_segment || into_itself)
 }
 
+/// Whether the instruction may run at `at` in a state that was not made for it.
+pub(super) fn may_follow(layout: &Layout, bytes: &[u8], at: Addr) -> bool {
+    // What other instructions have states made for; what stores the address of an x87
+    // instruction, which is where that ran.
+    let excluded = [
+        Mnemonic::Syscall,
+        Mnemonic::Popf,
+        Mnemonic::Popfd,
+        Mnemonic::Popfq,
+        Mnemonic::Retf,
+        Mnemonic::Fnstenv,
+        Mnemonic::Fstenv,
+        Mnemonic::Fnsave,
+        Mnemonic::Fsave,
+        Mnemonic::Fxsave,
+        Mnemonic::Fxsave64,
+        Mnemonic::Xsave,
+        Mnemonic::Xsave64,
+        Mnemonic::Xsavec,
+        Mnemonic::Xsavec64,
+    ];
+    decode(bytes, at)
+        .is_some_and(|(insn, _)| may_run(&insn, layout) && !excluded.contains(&insn.mnemonic()))
+}
+
 /// Every row there is.
 pub(super) const ROWS: &[&str] = &[
     "call fs/gs",
@@ -314,9 +339,10 @@ pub(super) const ROWS: &[&str] = &[
     "ret imm",
     "retf",
     "retf imm",
+    "syscall",
 ];
 
-/// The row of a case: what kind of plan it has, and what matters for it.
+/// The row of an instruction: what kind of plan it has, and what matters for it.
 pub(super) fn row(bytes: &[u8], at: Addr) -> String {
     let Some((insn, decoder)) = decode(bytes, at) else { return "undecodable".into() };
     let operand = |insn: &Instruction| match insn.op0_kind() {

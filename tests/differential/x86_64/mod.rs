@@ -44,6 +44,8 @@ const LAYOUTS: [Layout; 2] = [
 const DATA: i64 = -0x100_0000;
 /// Distance of the stack window from the site's page.
 const STACK: i64 = -0x200_0000;
+/// Distance of what trampolines note down from the site's page.
+const NOTES: i64 = -0x180_5000;
 /// A window's length: what lies around it is not mapped.
 const WINDOW: usize = 4096;
 
@@ -63,6 +65,10 @@ fn windows(layout: &Layout) -> [Addr; 2] {
     [page.offset(DATA), page.offset(STACK)]
 }
 
+fn notes(layout: &Layout) -> Addr {
+    layout.site.align_down(4096).offset(NOTES)
+}
+
 fn code_pages(layout: &Layout) -> [Addr; 3] {
     [layout.site, layout.slot, layout.far_slot].map(|at| at.align_down(4096))
 }
@@ -72,7 +78,8 @@ impl Cpu for Hardware {
     type Vectors = Vectors;
 
     fn open() -> Hardware {
-        let windows: Vec<_> = LAYOUTS.iter().flat_map(windows).collect();
+        let windows = LAYOUTS.iter().flat_map(windows).chain(LAYOUTS.iter().map(notes));
+        let windows: Vec<_> = windows.collect();
         let pages: Vec<_> = LAYOUTS.iter().flat_map(code_pages).collect();
         Hardware { doors: Doors::open(&windows, &pages), corpus: instructions::corpus() }
     }
@@ -85,12 +92,16 @@ impl Cpu for Hardware {
         code_pages(layout).into()
     }
 
-    fn case(&self, rng: &mut Rng) -> Option<Case<Self>> {
+    fn code(&self, rng: &mut Rng) -> Option<(Layout, Vec<u8>)> {
         let layout = *rng.choose(&LAYOUTS);
         let bytes = instructions::random(rng, &layout, &self.corpus)?;
-        let mut state = states::random(rng, &layout, &bytes);
+        Some((layout, bytes))
+    }
+
+    fn state(&self, rng: &mut Rng, layout: &Layout, bytes: &[u8]) -> State<Self> {
+        let mut state = states::random(rng, layout, bytes);
         self.doors.clip(&mut state.vectors);
-        Some(Case { layout, bytes, state })
+        state
     }
 
     fn run(
@@ -136,8 +147,42 @@ impl Cpu for Hardware {
         true
     }
 
-    fn row(&self, case: &Case<Self>) -> String {
-        instructions::row(&case.bytes, case.layout.site)
+    const RED_ZONE: u64 = 128;
+    const STACK_ALIGN: u64 = 1;
+
+    fn notes(&self, layout: &Layout) -> (Addr, usize) {
+        (notes(layout), WINDOW)
+    }
+
+    fn write_notes(&mut self, layout: &Layout, bytes: &[u8]) {
+        self.doors.write_window(notes(layout), bytes);
+    }
+
+    fn read_notes(&self, layout: &Layout) -> Vec<u8> {
+        self.doors.read_window(notes(layout))
+    }
+
+    fn may_follow(&self, layout: &Layout, bytes: &[u8], at: Addr) -> bool {
+        instructions::may_follow(layout, bytes, at)
+    }
+
+    fn thread_pointer(&self, state: &State<Self>) -> u64 {
+        state.regs.fs_base
+    }
+
+    fn link(&self, layout: &Layout, state: &State<Self>) -> Option<u64> {
+        windows(layout).into_iter().zip(&state.memory).find_map(|(start, bytes)| {
+            let offset = usize::try_from(state.regs.rsp.checked_sub(start.0)?).ok()?;
+            bytes.get(offset..)?.first_chunk().map(|&word| u64::from_le_bytes(word))
+        })
+    }
+
+    fn clear_flags(regs: &mut Registers) {
+        regs.rflags = 0;
+    }
+
+    fn row(&self, layout: &Layout, bytes: &[u8]) -> String {
+        instructions::row(bytes, layout.site)
     }
 
     fn rows(&self) -> &'static [&'static str] {

@@ -1,10 +1,23 @@
-//! Bytes written by hand: jumps.
+//! Bytes written by hand: jumps, and what a trampoline records.
+//!
+//! | room | holds |
+//! |---|---|
+//! | `assembler` | the few instructions that recorders are made of |
+//! | `recorder` | counts, records and filters |
+//! | `flags` | whether flags are read before they are overwritten |
 //!
 //! ```text
 //! E9 <rel32>                   jmp  rel32         relative to the end of the instruction
 //! 0F 8x <rel32>                jcc  rel32         x is tttn
 //! FF 25 00000000 <abs64>       jmp  [rip+0]       the address lies behind the instruction
 //! ```
+
+mod assembler;
+mod flags;
+mod recorder;
+
+pub(super) use flags::live as flags_live;
+pub(super) use recorder::{record, restore};
 
 use crate::{Addr, Code, Reason, Reject};
 

@@ -1,4 +1,9 @@
-//! Words written by hand: jumps and constants.
+//! Words written by hand: jumps, constants, and what a trampoline records.
+//!
+//! | room | holds |
+//! |---|---|
+//! | `assembler` | the few instructions that recorders are made of |
+//! | `recorder` | counts, records and filters |
 //!
 //! ```text
 //! B       0001 01ii  iiii iiii  iiii iiii  iiii iiii
@@ -7,6 +12,11 @@
 //! ```
 //!
 //! ADRP is never emitted: in the last two words of a 4 KiB page it meets erratum 843419.
+
+mod assembler;
+mod recorder;
+
+pub(super) use recorder::{record, restore};
 
 use crate::{Addr, Code, Reason, Reject};
 

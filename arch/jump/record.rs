@@ -1,0 +1,289 @@
+//! What a trampoline notes down about a hit, and the filter before it.
+
+use super::Shape;
+use crate::{Addr, Regs};
+
+/// A value that a thread has at a site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Value {
+    /// The `n`th integer argument register, as [`Regs::arg`] numbers them.
+    Arg(u8),
+    /// The register of an integer return value.
+    Ret,
+    /// The stack pointer.
+    Sp,
+    /// Where the function will return to, at its entry: the link register, or what the stack
+    /// pointer points at.
+    Link,
+}
+
+impl Value {
+    /// Words that a slot has room for.
+    pub const COUNT: usize = 11;
+
+    /// Which word of a slot's values it is; `None` for an argument that is never in a register.
+    #[must_use]
+    pub const fn index(self) -> Option<usize> {
+        match self {
+            Value::Arg(n) if n < 8 => Some(n as usize),
+            Value::Arg(_) => None,
+            Value::Ret => Some(8),
+            Value::Sp => Some(9),
+            Value::Link => Some(10),
+        }
+    }
+
+    const ALL: [Value; Value::COUNT] = [
+        Value::Arg(0),
+        Value::Arg(1),
+        Value::Arg(2),
+        Value::Arg(3),
+        Value::Arg(4),
+        Value::Arg(5),
+        Value::Arg(6),
+        Value::Arg(7),
+        Value::Ret,
+        Value::Sp,
+        Value::Link,
+    ];
+}
+
+/// A set of values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Values(u16);
+
+impl Values {
+    /// No value.
+    pub const NONE: Values = Values(0);
+
+    /// With `value` too; an argument that is never in a register is ignored.
+    #[must_use]
+    pub const fn with(self, value: Value) -> Values {
+        match value.index() {
+            Some(index) => Values(self.0 | 1 << index),
+            None => self,
+        }
+    }
+
+    /// The first `n` arguments.
+    #[must_use]
+    pub fn args(n: u8) -> Values {
+        (0..n).fold(Values::NONE, |set, n| set.with(Value::Arg(n)))
+    }
+
+    /// Whether `value` is among them.
+    #[must_use]
+    pub const fn has(self, value: Value) -> bool {
+        match value.index() {
+            Some(index) => self.0 >> index & 1 != 0,
+            None => false,
+        }
+    }
+
+    /// The members, in the order of their words.
+    pub fn iter(self) -> impl Iterator<Item = Value> {
+        Value::ALL.into_iter().filter(move |&value| self.has(value))
+    }
+}
+
+/// How a value is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the usual six, and two for bits")]
+pub enum Relation {
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+    /// `value & constant != 0`
+    AnyBit,
+    /// `value & constant == 0`
+    NoBit,
+}
+
+/// `value RELATION constant`, both as integers of `bits` bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Test {
+    /// What is compared; not [`Value::Link`].
+    pub value: Value,
+    /// 8, 16, 32 or 64: what of the register counts.
+    pub bits: u8,
+    /// Whether it has a sign.
+    pub signed: bool,
+    /// How.
+    pub relation: Relation,
+    /// With what.
+    pub constant: u64,
+}
+
+impl Test {
+    /// `value` cut to the test's width and extended again.
+    #[must_use]
+    pub const fn extended(&self, value: u64) -> u64 {
+        let unused = 64_u32.saturating_sub(self.bits as u32);
+        if unused >= 64 {
+            return value;
+        }
+        if self.signed {
+            ((value << unused).cast_signed() >> unused).cast_unsigned()
+        } else {
+            value << unused >> unused
+        }
+    }
+
+    /// Whether it holds for a register's value: what the code in a trampoline computes.
+    #[must_use]
+    pub const fn holds(&self, value: u64) -> bool {
+        let (value, constant) = (self.extended(value), self.extended(self.constant));
+        let less = if self.signed {
+            value.cast_signed() < constant.cast_signed()
+        } else {
+            value < constant
+        };
+        match self.relation {
+            Relation::Eq => value == constant,
+            Relation::Ne => value != constant,
+            Relation::Lt => less,
+            Relation::Le => less || value == constant,
+            Relation::Gt => !less && value != constant,
+            Relation::Ge => !less,
+            Relation::AnyBit => value & constant != 0,
+            Relation::NoBit => value & constant == 0,
+        }
+    }
+}
+
+/// Tests that must all hold for a hit to be recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Filter([Option<Test>; 4]);
+
+impl Filter {
+    /// Everything passes.
+    pub const NONE: Filter = Filter([None; 4]);
+
+    /// With `test` too; `None` where there is no room for it.
+    #[must_use]
+    pub fn with(mut self, test: Test) -> Option<Filter> {
+        *self.0.iter_mut().find(|place| place.is_none())? = Some(test);
+        Some(self)
+    }
+
+    /// The tests.
+    pub fn iter(&self) -> impl Iterator<Item = &Test> {
+        self.0.iter().flatten()
+    }
+
+    /// Whether a stopped thread passes; for sites that trap, the same as in a trampoline.
+    #[must_use]
+    pub fn passes<R: Regs>(&self, regs: &R) -> bool {
+        self.iter().all(|test| {
+            let value = match test.value {
+                Value::Arg(n) => regs.arg(n.into()),
+                Value::Ret => Some(regs.ret()),
+                Value::Sp => Some(regs.sp().0),
+                Value::Link => None,
+            };
+            value.is_some_and(|value| test.holds(value))
+        })
+    }
+}
+
+/// What is done at a hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorder {
+    /// `[counter] += 1`, atomically.
+    Count {
+        /// A 64-bit word, aligned; x86-64 needs it within ±2 GiB of the trampoline.
+        counter: Addr,
+    },
+    /// A record in a ring.
+    Event {
+        /// The ring, aligned to 128 bytes.
+        ring: Addr,
+        /// Its shape.
+        shape: Shape,
+        /// The number in the record.
+        probe: u32,
+        /// The values in the record.
+        values: Values,
+        /// Whether the time is in the record. TSC or CNTVCT may be forbidden to a program.
+        time: bool,
+    },
+}
+
+/// One recorder at one instruction of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Offset of the instruction in the window.
+    pub offset: u8,
+    /// Whether the instruction is a function's entry by the ABI, where the flags hold nothing. The
+    /// beginning of a `.cold` or `.part` piece is none.
+    pub entry: bool,
+    /// What must hold.
+    pub filter: Filter,
+    /// What is done then.
+    pub recorder: Recorder,
+}
+
+/// What the processor and the kernel let a program do (AT_HWCAP, AT_HWCAP2, CPUID).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    /// x86-64: RDFSBASE (HWCAP2_FSGSBASE).
+    pub fsgsbase: bool,
+    /// x86-64: LAHF and SAHF in 64-bit mode (CPUID 8000_0001 ECX bit 0): all but the oldest.
+    pub lahf: bool,
+    /// arm64: atomic instructions (HWCAP_ATOMICS); else load- and store-exclusive.
+    pub atomics: bool,
+}
+
+impl Features {
+    /// All of them.
+    pub const ALL: Features = Features { fsgsbase: true, lahf: true, atomics: true };
+    /// None of them.
+    pub const NONE: Features = Features { fsgsbase: false, lahf: false, atomics: false };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_are_of_their_width() {
+        let test = |bits, signed, relation, constant| Test {
+            value: Value::Arg(0),
+            bits,
+            signed,
+            relation,
+            constant,
+        };
+        // -1 as i8 is less than 0, 255 as u8 is not.
+        assert!(test(8, true, Relation::Lt, 0).holds(0x12ff));
+        assert!(!test(8, false, Relation::Lt, 0).holds(0x12ff));
+        assert!(test(32, false, Relation::Eq, 5).holds(0xdead_0000_0005));
+        assert!(!test(64, false, Relation::Eq, 5).holds(0xdead_0000_0005));
+        assert!(test(64, true, Relation::Ge, u64::MAX).holds(0));
+        assert!(test(16, false, Relation::AnyBit, 0x8000).holds(0x1_8000));
+        assert!(test(16, false, Relation::NoBit, 0x7fff).holds(0x1_8000));
+        assert!(
+            test(64, false, Relation::Gt, 5).holds(6) && test(64, false, Relation::Le, 5).holds(5)
+        );
+    }
+
+    #[test]
+    fn a_filter_has_room_for_four() {
+        let test = Test {
+            value: Value::Ret,
+            bits: 64,
+            signed: false,
+            relation: Relation::Ne,
+            constant: 0,
+        };
+        let mut filter = Filter::NONE;
+        for _ in 0..4 {
+            filter = filter.with(test).unwrap();
+        }
+        assert_eq!(filter.with(test), None);
+        assert_eq!(filter.iter().count(), 4);
+    }
+}

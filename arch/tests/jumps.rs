@@ -1,0 +1,110 @@
+//! Every function of a real object: its entry has a window, the window a trampoline, and the
+//! trampoline a place for each of its instructions.
+#![cfg(all(feature = "arm64", feature = "x86_64"))]
+
+use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
+use xol_arch::arm64::Arm64;
+use xol_arch::jump::{
+    Features, Filter, Order, Place, Record, Recorder, Trampoline, TrapBytes, Window, build,
+};
+use xol_arch::x86_64::X86_64;
+use xol_arch::{Addr, Arch, Reason, Rules, Text};
+
+/// Where Debian and its relatives keep the C library; for arm64, the cross compiler's.
+const X86_64_LIBC: [&str; 3] =
+    ["/usr/lib/x86_64-linux-gnu/libc.so.6", "/usr/lib64/libc.so.6", "/lib/libc.so.6"];
+const ARM64_LIBC: [&str; 2] =
+    ["/usr/aarch64-linux-gnu/lib/libc.so.6", "/usr/lib/aarch64-linux-gnu/libc.so.6"];
+
+#[test]
+fn entries_of_x86_64() {
+    entries::<X86_64>(&X86_64_LIBC);
+}
+
+#[test]
+fn entries_of_arm64() {
+    entries::<Arm64>(&ARM64_LIBC);
+}
+
+fn entries<A: Arch>(paths: &[&str]) {
+    let path = paths.iter().find(|path| std::path::Path::new(path).exists());
+    let file = std::fs::read(path.expect("a C library")).expect("it can be read");
+    let object = object::File::parse(&*file).expect("an ELF file");
+    let section = object.section_by_name(".text").expect(".text");
+    let (base, bytes) = (section.address(), section.data().expect("its bytes"));
+    let mut functions: Vec<(u64, u64)> = object
+        .dynamic_symbols()
+        .filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.size() > 0)
+        .map(|symbol| (symbol.address(), symbol.size()))
+        .filter(|(at, size)| *at >= base && at + size <= base + bytes.len() as u64)
+        .collect();
+    functions.sort_unstable();
+    functions.dedup_by_key(|function| function.0);
+    assert!(functions.len() > 1000, "{}", functions.len());
+
+    // Half a gigabyte away, as trampolines may be.
+    let far = if A::INSN_ALIGN == 4 { 0x400_0000 } else { 0x2000_0000 };
+    let (mut windows, mut made) = (0, 0);
+    for &(at, size) in &functions {
+        let from = (at - base) as usize;
+        let end = (from + size as usize + 16).min(bytes.len());
+        let function = Some((Addr(at), Addr(at + size)));
+        let text = Text { function, ..Text::new(Addr(at), &bytes[from..end]) };
+        let mut targets = Vec::new();
+        A::targets(&text, &mut |target| targets.push(target));
+        targets.sort_unstable();
+        let Ok(window) = A::window(&text, Addr(at), Rules::default(), &targets) else { continue };
+        windows += 1;
+        let to = Addr(at + far);
+        let records: Vec<_> = window
+            .covered()
+            .iter()
+            .map(|insn| Record {
+                offset: insn.offset,
+                entry: insn.offset == 0,
+                filter: Filter::NONE,
+                recorder: Recorder::Count { counter: to.add(0x10_0000) },
+            })
+            .collect();
+        let order = Order {
+            text: &text,
+            window: &window,
+            rules: Rules::default(),
+            records: &records,
+            features: Features::ALL,
+        };
+        match build::<A>(&order, to) {
+            Ok(trampoline) => {
+                made += 1;
+                every_place::<A>(&window, &trampoline, to);
+            }
+            Err(reject) => assert_eq!(reject.reason, Reason::OutOfReach, "{at:#x}"),
+        }
+        let reach = window.reach(TrapBytes::ALL);
+        let (first, last) = reach.range();
+        assert!(reach.next(first, last).is_some() || first == Addr(0), "{at:#x}");
+    }
+    let share = |n: usize| n as f64 / functions.len() as f64;
+    assert!(share(windows) > 0.99, "{windows} of {} have a window", functions.len());
+    assert!(share(made) > 0.99, "{made} of {} have a trampoline", functions.len());
+}
+
+/// Each instruction can be entered, each instruction of the code stands for something, and what
+/// stands behind is in the function.
+fn every_place<A: Arch>(window: &Window, trampoline: &Trampoline, to: Addr) {
+    for insn in window.covered() {
+        let enter = trampoline.enter(insn.offset).expect("every instruction is in it");
+        let place = Place::At { offset: insn.offset, recorded: 0 };
+        assert_eq!(trampoline.place(enter), Some(place));
+    }
+    let text = Text::new(to, &trampoline.code);
+    let mut offset = 0;
+    while usize::from(offset) < trampoline.code.len() {
+        let place = trampoline.place(offset).expect("it is inside");
+        if let Place::Behind { offset } = place {
+            assert!(window.has(offset) || offset >= window.len, "{place:?}");
+        }
+        offset += A::length(&text, to.add(offset.into())).expect("it is code") as u16;
+    }
+    assert_eq!(trampoline.place(offset), None);
+}

@@ -1,0 +1,264 @@
+//! What a jump replaces: five bytes, and every instruction that begins in them.
+
+use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind};
+
+use super::X86_64;
+use super::decode::{decode, decoder, next};
+use crate::jump::{Covered, Window};
+use crate::{Addr, Arch, Code, Reason, Reject, Rules, Text};
+
+/// `E9 <rel32>`.
+const LEN: u8 = 5;
+
+/// Where the direct branches of the function go to inside it.
+pub(super) fn targets(text: &Text<'_>, found: &mut dyn FnMut(Addr)) {
+    let Some((start, end)) = text.function else { return };
+    let bytes = text.from(start);
+    let len = usize::try_from(end.0.saturating_sub(start.0)).unwrap_or(0).min(bytes.len());
+    let Some(bytes) = bytes.get(..len) else { return };
+    let Ok(mut decoder) = decoder(bytes, start) else { return };
+    while let Some(rest) = bytes.get(decoder.position()..).filter(|rest| !rest.is_empty()) {
+        let (position, at) = (decoder.position(), decoder.ip());
+        match next(&mut decoder, rest) {
+            Ok(decoded) => {
+                let near = decoded.insn.op0_kind() == OpKind::NearBranch64;
+                let target = decoded.insn.near_branch64();
+                if near && (start.0..end.0).contains(&target) {
+                    found(Addr(target));
+                }
+            }
+            Err(_) => {
+                // One behind a byte that is there.
+                let _ = decoder.set_position(position + 1);
+                decoder.set_ip(at + 1);
+            }
+        }
+    }
+}
+
+/// Decides what a jump at `at` replaces.
+pub(super) fn window(
+    text: &Text<'_>,
+    at: Addr,
+    rules: Rules,
+    targets: &[Addr],
+) -> Result<Window, Reject> {
+    X86_64::plan(text, at, rules)?;
+    let (start, end) = text.function.ok_or(Reason::UnknownFunction)?;
+    if at < start || at >= end {
+        return Err(Reason::UnknownFunction.into());
+    }
+    let mut window = Window::new(at, LEN);
+    let room = u8::try_from(end.distance_from(at)).unwrap_or(u8::MAX);
+    walk(text, &mut window, 0, room, rules)?;
+    let inside = targets.iter().filter_map(|target| {
+        let offset = target.distance_from(at);
+        (1..i64::from(LEN)).contains(&offset).then_some(offset as u8)
+    });
+    for offset in inside {
+        if offset >= room {
+            return Err(Reason::WindowEnd.into());
+        }
+        window.entered |= 1 << offset;
+        walk(text, &mut window, offset, room, rules)?;
+    }
+    Ok(window)
+}
+
+/// Adds the instructions from `offset` on, one behind the other, to the end of the jump. `room` is
+/// how far the function goes; behind it nothing may be replaced but padding that nothing falls
+/// into.
+fn walk(
+    text: &Text<'_>,
+    window: &mut Window,
+    mut offset: u8,
+    room: u8,
+    rules: Rules,
+) -> Result<(), Reject> {
+    let mut falls = true;
+    while offset < LEN && offset < room && !window.has(offset) {
+        let at = window.at.add(offset.into());
+        let inside = |_| Reason::WindowInstruction;
+        let plan = X86_64::plan(text, at, rules).map_err(inside)?;
+        let insn = decode(text, at)?.insn;
+        // Near enough it can be; at worst the trampoline is refused.
+        X86_64::relocate(text, at, &plan, at, &mut Code::new()).map_err(inside)?;
+        window.add(Covered { offset, len: plan.len });
+        offset += plan.len;
+        falls = goes_on(&insn);
+        if matches!(insn.flow_control(), FlowControl::Call | FlowControl::IndirectCall)
+            && insn.mnemonic() == Mnemonic::Call
+        {
+            window.calls = true;
+            if offset < LEN {
+                window.entered |= 1 << offset;
+            }
+        }
+    }
+    if offset >= LEN || window.has(offset) {
+        return Ok(());
+    }
+    if falls || !padding(text, window.at.add(offset.into()), LEN - offset) {
+        return Err(Reason::WindowEnd.into());
+    }
+    Ok(())
+}
+
+/// Whether control can come to what is behind `insn`.
+fn goes_on(insn: &Instruction) -> bool {
+    !matches!(
+        insn.flow_control(),
+        FlowControl::UnconditionalBranch | FlowControl::IndirectBranch | FlowControl::Return
+    )
+}
+
+/// Whether `len` bytes from `at` on are NOP or INT3, the last of which may reach further.
+fn padding(text: &Text<'_>, at: Addr, len: u8) -> bool {
+    let mut offset = 0;
+    while offset < len {
+        let Ok(decoded) = decode(text, at.add(offset.into())) else { return false };
+        if !matches!(decoded.insn.mnemonic(), Mnemonic::Nop | Mnemonic::Int3) {
+            return false;
+        }
+        offset += decoded.bytes.len() as u8;
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jump::{Features, Filter, Order, Place, Record, Recorder, build};
+    use std::vec::Vec;
+
+    const AT: Addr = Addr(0x5555_0000_1000);
+
+    /// The window at the beginning of a function of `len` of these bytes.
+    fn of(code: &[u8], len: usize, targets: &[u64]) -> Result<Window, Reason> {
+        let function = Some((AT, AT.add(len as u64)));
+        let text = Text { function, ..Text::new(AT, code) };
+        let targets: Vec<Addr> = targets.iter().map(|&by| AT.add(by)).collect();
+        X86_64::window(&text, AT, Rules::default(), &targets).map_err(|reject| reject.reason)
+    }
+
+    fn offsets(window: &Window) -> Vec<(u8, u8)> {
+        window.covered().iter().map(|insn| (insn.offset, insn.len)).collect()
+    }
+
+    /// push rbp; mov rbp, rsp; sub rsp, 0x18; ret
+    const ENTRY: &[u8] = &[0x55, 0x48, 0x89, 0xe5, 0x48, 0x83, 0xec, 0x18, 0xc3];
+
+    #[test]
+    fn every_boundary_traps() {
+        let window = of(ENTRY, 9, &[]).unwrap();
+        assert_eq!(offsets(&window), [(0, 1), (1, 3), (4, 4)]);
+        assert_eq!((window.span, window.traps, window.entered), (8, 0b1_0010, 0));
+        assert!(window.overwrites(AT.add(4)) && !window.overwrites(AT.add(5)));
+    }
+
+    #[test]
+    fn a_long_instruction_needs_no_trap() {
+        let window = of(&[0xe8, 1, 2, 3, 4, 0xc3], 6, &[]).unwrap();
+        assert_eq!((offsets(&window), window.traps, window.calls), ([(0, 5)].into(), 0, true));
+        assert_eq!(window.entered, 0, "it returns to what is behind the jump");
+        // call rax; lea: the call comes back into the window.
+        let window = of(&[0xff, 0xd0, 0x48, 0x8d, 0x47, 0x01, 0xc3], 7, &[]).unwrap();
+        assert_eq!((window.calls, window.entered), (true, 0b100));
+    }
+
+    #[test]
+    fn padding_may_be_replaced_and_the_next_function_may_not() {
+        // ret; nopl 0x0(%rax,%rax,1)
+        let padded = [0xc3, 0x0f, 0x1f, 0x44, 0x00, 0x00];
+        assert_eq!(of(&padded, 1, &[]).map(|window| window.traps), Ok(0));
+        assert_eq!(of(&[0xc3, 0xcc, 0xcc, 0xcc, 0xcc, 0x55], 1, &[]).map(|w| w.span), Ok(1));
+        assert_eq!(of(&[0xc3, 0x55, 0x48, 0x89, 0xe5, 0xc3], 1, &[]), Err(Reason::WindowEnd));
+        // What falls into the padding would be sent there.
+        assert_eq!(of(&[0x55, 0x90, 0x90, 0x90, 0x90, 0x90], 1, &[]), Err(Reason::WindowEnd));
+        // No more bytes are known.
+        assert_eq!(of(&[0xc3, 0x90], 1, &[]), Err(Reason::WindowEnd));
+    }
+
+    #[test]
+    fn what_cannot_be_displaced_cannot_be_covered() {
+        // nop; cpuid; int3
+        assert_eq!(
+            of(&[0x90, 0x0f, 0xa2, 0xcc, 0x90, 0x90], 6, &[]),
+            Err(Reason::WindowInstruction)
+        );
+        assert_eq!(of(&[0xcc, 0x90, 0x90, 0x90, 0x90], 5, &[]), Err(Reason::Breakpoint));
+        let text = Text::new(AT, ENTRY);
+        let reject = X86_64::window(&text, AT, Rules::default(), &[]).unwrap_err();
+        assert_eq!(reject.reason, Reason::UnknownFunction);
+    }
+
+    /// Five places in glibc jump over a LOCK prefix: `lock cmpxchg [rdi], edx` has an instruction
+    /// at byte 1 too, and both go on at byte 4.
+    #[test]
+    fn a_branch_over_a_prefix_finds_its_instruction() {
+        let code = [0xf0, 0x0f, 0xb1, 0x17, 0x48, 0x8d, 0x47, 0x01, 0xc3];
+        let window = of(&code, 9, &[1]).unwrap();
+        assert_eq!(offsets(&window), [(0, 4), (1, 3), (4, 4)]);
+        assert_eq!((window.traps, window.entered), (0b1_0010, 0b10));
+
+        let text = Text { function: Some((AT, AT.add(9))), ..Text::new(AT, &code) };
+        let record = |offset| Record {
+            offset,
+            entry: true,
+            filter: Filter::NONE,
+            recorder: Recorder::Count { counter: AT.add(0x1000) },
+        };
+        let records = [record(0), record(4)];
+        let order = Order {
+            text: &text,
+            window: &window,
+            rules: Rules::default(),
+            records: &records,
+            features: Features::ALL,
+        };
+        let to = AT.add(0x10000);
+        let made = build::<X86_64>(&order, to).unwrap();
+        // lock inc; lock cmpxchg; lock inc; lea; jmp back; then cmpxchg; jmp to the second inc
+        let enter = |offset| made.enter(offset).unwrap();
+        assert_eq!((enter(0), enter(4), enter(1)), (0, 8 + 4, 8 + 4 + 8 + 4 + 5));
+        let last = made.code.len();
+        let back = i32::from_le_bytes(made.code[last - 4..].try_into().unwrap());
+        assert_eq!(last as i32 + back, i32::from(enter(4)));
+        assert_eq!(made.place(enter(4)), Some(Place::At { offset: 4, recorded: 0 }));
+        assert_eq!(made.place(enter(4) + 8), Some(Place::At { offset: 4, recorded: 1 }));
+        assert_eq!(made.place(last as u16 - 5), Some(Place::Behind { offset: 4 }));
+        assert_eq!(made.place(last as u16), None);
+    }
+
+    #[test]
+    fn branches_of_the_function_are_found() {
+        // 0: jne 4; 2: jmp 0; 4: call 0x104; 9: ret
+        let code = [0x75, 2, 0xeb, 0xfc, 0xe8, 0xfb, 0, 0, 0, 0xc3];
+        let text = Text { function: Some((AT, AT.add(10))), ..Text::new(AT, &code) };
+        let mut found = Vec::new();
+        targets(&text, &mut |target| found.push(target.distance_from(AT)));
+        assert_eq!(found, [4, 0]);
+        // The loop's head is inside: each round traps.
+        assert_eq!(of(&code, 10, &[0, 4]).unwrap().entered, 0b1_0000);
+    }
+
+    #[test]
+    fn flags_live_until_they_are_overwritten() {
+        let live = |code: &[u8], entry| X86_64::flags_live(&Text::new(AT, code), AT, entry);
+        // add eax, eax writes all; inc leaves CF; shl by cl may leave all.
+        assert!(!live(&[0x01, 0xc0], false));
+        assert!(live(&[0xff, 0xc0], false) && !live(&[0xff, 0xc0], true));
+        assert!(live(&[0xd3, 0xe0, 0x90], false));
+        assert!(live(&[0xd3, 0xe0, 0x73, 0], true), "jae reads what shl may leave");
+        // mov, then cmp; xor leaves AF undefined; adc reads CF; a call ends it.
+        assert!(!live(&[0x89, 0xf8, 0x39, 0xc8], false));
+        assert!(live(&[0x89, 0xf8, 0x31, 0xc9], false));
+        assert!(live(&[0x11, 0xc0], true));
+        assert!(live(&[0xe8, 0, 0, 0, 0, 0x39, 0xc8], false));
+        assert!(!live(&[0xe8, 0, 0, 0, 0, 0x39, 0xc8], true));
+        // imul leaves SF, ZF, AF and PF undefined: a processor may keep them.
+        assert!(live(&[0x0f, 0xaf, 0xc1], false));
+        // repe cmpsb of nothing; pushf
+        assert!(live(&[0xf3, 0xa6], false) && live(&[0x9c], true));
+    }
+}

@@ -1,0 +1,289 @@
+//! The reader of the ring that trampolines write (its layout is `xol_arch::jump`'s).
+//!
+//! One reader, many writers, none of which ever waits for the other: a writer that finds its
+//! shard full counts a missed record, a reader that finds a slot taken but not committed leaves
+//! the shard for later. That writer was stopped or lost its processor between two instructions;
+//! only when it is known to be gone may its record be [passed over](Reader::pass_over).
+
+use core::sync::atomic::{AtomicU64, Ordering};
+use xol_arch::jump::{HEAD, MISSED, PROBE, SLOT, SLOTS, Shape, THREAD, TIME, TURN, VALUES, Value};
+
+/// Shards that a ring may have.
+const MAX_SHARDS: usize = 64;
+
+/// What a trampoline noted down at one hit. Times and values that its recorder was not asked for
+/// are whatever was there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The probe's number.
+    pub probe: u32,
+    /// TSC or CNTVCT.
+    pub time: u64,
+    /// The thread pointer. Another thread may get it later: times tell them apart.
+    pub thread: u64,
+    /// By [`Value::index`].
+    pub values: [u64; Value::COUNT],
+}
+
+impl Note {
+    /// A value that was asked for.
+    #[must_use]
+    pub fn value(&self, value: Value) -> Option<u64> {
+        self.values.get(value.index()?).copied()
+    }
+}
+
+/// A record that keeps its shard waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// Whose: threads with this [`Shape::shard_of`].
+    pub shard: usize,
+    /// Which: to see whether it is still the same one.
+    pub position: u64,
+}
+
+/// Reads a ring. The position in each shard is the reader's own: a second reader would take the
+/// same records.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    words: &'a [AtomicU64],
+    shape: Shape,
+    tails: [u64; MAX_SHARDS],
+}
+
+/// The index of a word by its offset in bytes.
+const fn index(offset: u64) -> usize {
+    (offset / 8) as usize
+}
+
+impl<'a> Reader<'a> {
+    /// A reader of an empty ring, whose memory is all zero; `None` where it is too short.
+    #[must_use]
+    pub fn new(words: &'a [AtomicU64], shape: Shape) -> Option<Reader<'a>> {
+        let whole = words.len() >= index(shape.len());
+        whole.then_some(Reader { words, shape, tails: [0; MAX_SHARDS] })
+    }
+
+    /// The words of a shard's head and slots.
+    fn shard(&self, shard: usize) -> Option<&'a [AtomicU64]> {
+        let len = index(self.shape.shard_len());
+        self.words.get(shard * len..(shard + 1) * len)
+    }
+
+    /// Gives `each` what is committed, up to `limit` records of each shard: within a shard in the
+    /// order in which the slots were taken. Returns how many there were.
+    pub fn read(&mut self, limit: usize, each: &mut impl FnMut(&Note)) -> usize {
+        let mut count = 0;
+        for shard in 0..self.shape.shards() as usize {
+            count += self.read_shard(shard, limit, each);
+        }
+        count
+    }
+
+    fn read_shard(&mut self, shard: usize, limit: usize, each: &mut impl FnMut(&Note)) -> usize {
+        let Some(words) = self.shard(shard) else { return 0 };
+        let Some(&begun) = self.tails.get(shard) else { return 0 };
+        let mut tail = begun;
+        for _ in 0..limit {
+            let Some(slot) = slot(words, self.shape, tail) else { break };
+            let lap = tail & !(self.shape.slots() - 1);
+            if slot.turn.load(Ordering::Acquire) != lap + 1 {
+                break;
+            }
+            each(&slot.note());
+            slot.turn.store(lap.wrapping_add(self.shape.slots()), Ordering::Release);
+            tail = tail.wrapping_add(1);
+        }
+        if let Some(place) = self.tails.get_mut(shard) {
+            *place = tail;
+        }
+        tail.wrapping_sub(begun) as usize
+    }
+
+    /// Records that writers found no room for, since the beginning.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        let shards = 0..self.shape.shards() as usize;
+        let missed = shards.filter_map(|shard| self.shard(shard)?.get(index(MISSED)));
+        missed.map(|missed| missed.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The first shard from `from` on that waits for a record which is taken and not committed.
+    /// When everything else has been read: with nothing running, it never will be.
+    #[must_use]
+    pub fn pending(&self, from: usize) -> Option<Pending> {
+        (from..self.shape.shards() as usize).find_map(|shard| {
+            let words = self.shard(shard)?;
+            let &position = self.tails.get(shard)?;
+            let head = words.get(index(HEAD))?.load(Ordering::Acquire);
+            let turn = slot(words, self.shape, position)?.turn.load(Ordering::Acquire);
+            let lap = position & !(self.shape.slots() - 1);
+            (head != position && turn == lap).then_some(Pending { shard, position })
+        })
+    }
+
+    /// Gives up a record whose writer is known to be gone, so that the shard goes on behind it;
+    /// false if it is committed or read by now. A writer that was not gone would spoil the shard.
+    pub fn pass_over(&mut self, pending: Pending) -> bool {
+        if self.pending(pending.shard) != Some(pending) {
+            return false;
+        }
+        let Some(words) = self.shard(pending.shard) else { return false };
+        let Some(slot) = slot(words, self.shape, pending.position) else { return false };
+        let lap = pending.position & !(self.shape.slots() - 1);
+        slot.turn.store(lap.wrapping_add(self.shape.slots()), Ordering::Release);
+        if let Some(tail) = self.tails.get_mut(pending.shard) {
+            *tail = tail.wrapping_add(1);
+        }
+        true
+    }
+}
+
+/// One slot.
+struct Slot<'a> {
+    turn: &'a AtomicU64,
+    time: &'a AtomicU64,
+    thread: &'a AtomicU64,
+    probe: &'a AtomicU64,
+    values: &'a [AtomicU64; Value::COUNT],
+}
+
+/// The slot of a position.
+fn slot(shard: &[AtomicU64], shape: Shape, position: u64) -> Option<Slot<'_>> {
+    let at = index(SLOTS + (position & (shape.slots() - 1)) * SLOT);
+    let words: &[AtomicU64; index(SLOT)] = shard.get(at..)?.first_chunk()?;
+    let values = words.get(index(VALUES)..)?.first_chunk()?;
+    Some(Slot {
+        turn: words.get(index(TURN))?,
+        time: words.get(index(TIME))?,
+        thread: words.get(index(THREAD))?,
+        probe: words.get(index(PROBE))?,
+        values,
+    })
+}
+
+impl Slot<'_> {
+    fn note(&self) -> Note {
+        let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        Note {
+            // The lower half, on little-endian machines, which both architectures are.
+            probe: load(self.probe) as u32,
+            time: load(self.time),
+            thread: load(self.thread),
+            values: core::array::from_fn(|n| self.values.get(n).map_or(0, load)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    fn shape() -> Shape {
+        Shape::new(1, 2).unwrap()
+    }
+
+    fn ring() -> Vec<AtomicU64> {
+        (0..shape().len() / 8).map(|_| AtomicU64::new(0)).collect()
+    }
+
+    /// What a trampoline does, in Rust: takes a slot, if there is one, and says which.
+    fn take(words: &[AtomicU64], shard: usize) -> Option<u64> {
+        let shard = &words[shard * index(shape().shard_len())..];
+        let head = shard[index(HEAD)].load(Ordering::Relaxed);
+        let slot = slot(shard, shape(), head).unwrap();
+        if slot.turn.load(Ordering::Relaxed) != head & !3 {
+            shard[index(MISSED)].fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        shard[index(HEAD)].store(head + 1, Ordering::Relaxed);
+        Some(head)
+    }
+
+    fn commit(words: &[AtomicU64], shard: usize, position: u64, probe: u64) {
+        let shard = &words[shard * index(shape().shard_len())..];
+        let slot = slot(shard, shape(), position).unwrap();
+        slot.probe.store(0xdead_0000_0000 | probe, Ordering::Relaxed);
+        slot.values[2].store(probe * 10, Ordering::Relaxed);
+        slot.turn.store((position & !3) + 1, Ordering::Release);
+    }
+
+    fn probes(reader: &mut Reader<'_>) -> Vec<u32> {
+        let mut probes = Vec::new();
+        reader.read(100, &mut |note| {
+            assert_eq!(note.value(Value::Arg(2)), Some(u64::from(note.probe) * 10));
+            probes.push(note.probe);
+        });
+        probes
+    }
+
+    #[test]
+    fn laps_go_round() {
+        let words = ring();
+        let mut reader = Reader::new(&words, shape()).unwrap();
+        assert_eq!(probes(&mut reader), []);
+        for lap in 0..5 {
+            for n in 0..3 {
+                let position = take(&words, 1).unwrap();
+                commit(&words, 1, position, lap * 3 + n);
+            }
+            let three: Vec<u32> = (0..3).map(|n| (lap * 3 + n) as u32).collect();
+            assert_eq!(probes(&mut reader), three);
+        }
+        assert_eq!((reader.missed(), reader.pending(0)), (0, None));
+    }
+
+    #[test]
+    fn a_full_shard_misses() {
+        let words = ring();
+        let mut reader = Reader::new(&words, shape()).unwrap();
+        for n in 0..7 {
+            if let Some(position) = take(&words, 0) {
+                commit(&words, 0, position, n);
+            }
+        }
+        assert_eq!(reader.missed(), 3);
+        assert_eq!(probes(&mut reader), [0, 1, 2, 3]);
+        let position = take(&words, 0).unwrap();
+        commit(&words, 0, position, 9);
+        assert_eq!(probes(&mut reader), [9]);
+        assert_eq!(reader.missed(), 3);
+    }
+
+    #[test]
+    fn a_record_on_its_way_is_waited_for_or_passed_over() {
+        let words = ring();
+        let mut reader = Reader::new(&words, shape()).unwrap();
+        let first = take(&words, 1).unwrap();
+        let second = take(&words, 1).unwrap();
+        commit(&words, 1, second, 2);
+        assert_eq!(probes(&mut reader), []);
+        let pending = reader.pending(0).unwrap();
+        assert_eq!(pending, Pending { shard: 1, position: 0 });
+        commit(&words, 1, first, 1);
+        assert!(!reader.pass_over(pending));
+        assert_eq!(probes(&mut reader), [1, 2]);
+
+        let _gone = take(&words, 1).unwrap();
+        let last = take(&words, 1).unwrap();
+        commit(&words, 1, last, 4);
+        let pending = reader.pending(0).unwrap();
+        assert!(reader.pass_over(pending));
+        assert!(!reader.pass_over(pending));
+        assert_eq!(probes(&mut reader), [4]);
+        // Its slot is used again.
+        for n in 5..9 {
+            let position = take(&words, 1).unwrap();
+            commit(&words, 1, position, n);
+        }
+        assert_eq!(probes(&mut reader), [5, 6, 7, 8]);
+        assert_eq!((reader.missed(), reader.pending(0)), (0, None));
+    }
+
+    #[test]
+    fn a_short_ring_is_none() {
+        let words = ring();
+        assert!(Reader::new(&words[1..], shape()).is_none());
+    }
+}

@@ -1,0 +1,384 @@
+//! Where constrained jumps land.
+//!
+//! A jump some of whose bytes must trap can go to few addresses. At the one that is chosen stands
+//! only a second jump, five bytes, to a trampoline that lies densely with others: a **landing
+//! place**. Places that share their low bits lie in the same pages, and a page of the address
+//! space needs no memory of its own: several may be views of one page of shared memory, its
+//! **backing**, as long as no two places have the same offset.
+//!
+//! Nothing here knows a process: the holes of its address space come from whoever reads
+//! /proc/PID/maps, and what is chosen is mapped and written by whoever can.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use xol_arch::Addr;
+use xol_arch::jump::Reach;
+
+/// Bytes of a landing place: `jmp rel32`.
+const PLACE: u64 = 5;
+/// Words of a set with a bit for each byte of a page.
+const PAGE_BITS: usize = 64;
+/// The only page size where jumps are constrained (x86-64).
+const PAGE: u64 = 4096;
+
+/// A landing place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Where the constrained jump goes.
+    pub at: Addr,
+    /// Which page of the backing memory has it, at the same offset.
+    pub backing: u32,
+}
+
+impl Place {
+    /// The page that it is in.
+    #[must_use]
+    pub fn page(self) -> Addr {
+        self.at.align_down(PAGE)
+    }
+
+    /// Its offset in the backing memory.
+    #[must_use]
+    pub fn offset(self) -> u64 {
+        u64::from(self.backing) * PAGE + (self.at.0 & (PAGE - 1))
+    }
+}
+
+/// The bytes of one backing page that are used.
+#[derive(Clone, Debug)]
+struct Used([u64; PAGE_BITS]);
+
+impl Used {
+    fn is_free(&self, offset: u64) -> bool {
+        self.next_free(offset) == Some(offset)
+    }
+
+    /// The first offset from `from` on where a place is free.
+    fn next_free(&self, from: u64) -> Option<u64> {
+        let first = (from / 64) as usize;
+        (first..PAGE_BITS).find_map(|i| {
+            let used = *self.0.get(i)?;
+            // No place goes over the end.
+            let next = self.0.get(i + 1).copied().unwrap_or(u64::MAX);
+            let taken = (1..PLACE).fold(used, |taken, n| taken | used >> n | next << (64 - n));
+            let not_before = if i == first { u64::MAX << (from % 64) } else { u64::MAX };
+            let free = !taken & not_before;
+            (free != 0).then(|| 64 * i as u64 + u64::from(free.trailing_zeros()))
+        })
+    }
+
+    fn set(&mut self, offset: u64, used: bool) {
+        for byte in offset..offset + PLACE {
+            let word = &mut self.0[(byte / 64) as usize];
+            *word = *word & !(1 << (byte % 64)) | u64::from(used) << (byte % 64);
+        }
+    }
+}
+
+/// One page of the address space that has places.
+#[derive(Clone, Copy, Debug)]
+struct Page {
+    backing: u32,
+    places: u32,
+}
+
+/// The landing places of one address space.
+#[derive(Clone, Debug, Default)]
+pub struct Landings {
+    /// Free ranges by their beginning, to their end: whole pages.
+    holes: BTreeMap<u64, u64>,
+    pages: BTreeMap<u64, Page>,
+    backings: Vec<Used>,
+    /// The page that a jump with these constraints last landed in.
+    recent: BTreeMap<u8, u64>,
+}
+
+impl Landings {
+    /// With these free ranges of the address space. What may grow (the heap, stacks) and what
+    /// must stay free for its own sake is not to be among them.
+    #[must_use]
+    pub fn new(holes: impl IntoIterator<Item = Range<u64>>) -> Landings {
+        let whole = |hole: Range<u64>| {
+            let start = hole.start.checked_next_multiple_of(PAGE)?;
+            let end = hole.end & !(PAGE - 1);
+            (start < end).then_some((start, end))
+        };
+        Landings { holes: holes.into_iter().filter_map(whole).collect(), ..Landings::default() }
+    }
+
+    /// The pages that have places: each page's address, and which backing page is seen there.
+    pub fn pages(&self) -> impl Iterator<Item = (Addr, u32)> {
+        self.pages.iter().map(|(&at, page)| (Addr(at), page.backing))
+    }
+
+    /// How many pages of memory they need.
+    #[must_use]
+    pub fn backings(&self) -> usize {
+        self.backings.len()
+    }
+
+    /// Takes `range` out of the holes: something else is mapped there now.
+    pub fn reserve(&mut self, range: Range<u64>) {
+        let over: Vec<_> = self
+            .holes
+            .range(..range.end)
+            .filter(|&(_, &end)| end > range.start)
+            .map(|(&start, &end)| (start, end))
+            .collect();
+        for (start, end) in over {
+            self.holes.remove(&start);
+            let (before, behind) = (range.start & !(PAGE - 1), range.end.next_multiple_of(PAGE));
+            if start < before {
+                self.holes.insert(start, before);
+            }
+            if behind < end {
+                self.holes.insert(behind, end);
+            }
+        }
+    }
+
+    /// Places for many jumps, those with the least choice first; `within` is where a second jump
+    /// reaches its trampoline from. `None` where no address is free that the jump can go to.
+    #[must_use]
+    pub fn place_all(&mut self, jumps: &[Reach], within: Range<u64>) -> Vec<Option<Place>> {
+        let mut order: Vec<usize> = (0..jumps.len()).collect();
+        order.sort_by_key(|&n| {
+            (std::cmp::Reverse(jumps[n].constraints().count_ones()), jumps[n].range().0)
+        });
+        let mut places = vec![None; jumps.len()];
+        for n in order {
+            places[n] = self.place(&jumps[n], within.clone());
+        }
+        places
+    }
+
+    /// A place for one jump.
+    #[must_use]
+    pub fn place(&mut self, jump: &Reach, within: Range<u64>) -> Option<Place> {
+        let (first, end) = jump.range();
+        let within = within.start.max(first.0)..within.end.min(end.0);
+        if within.is_empty() {
+            return None;
+        }
+        let place = self.in_a_page(jump, &within).or_else(|| self.in_a_hole(jump, &within))?;
+        let page = place.page().0;
+        self.recent.insert(jump.constraints(), page);
+        self.backings[place.backing as usize].set(place.at.0 & (PAGE - 1), true);
+        self.pages.get_mut(&page)?.places += 1;
+        Some(place)
+    }
+
+    /// Gives a place back; true if its page has no other any more and is a hole again.
+    pub fn release(&mut self, place: Place) -> bool {
+        let at = place.page().0;
+        let Some(page) = self.pages.get_mut(&at) else { return false };
+        self.backings[page.backing as usize].set(place.at.0 & (PAGE - 1), false);
+        page.places -= 1;
+        if page.places > 0 {
+            return false;
+        }
+        self.pages.remove(&at);
+        self.recent.retain(|_, page| *page != at);
+        let mut hole = at..at + PAGE;
+        if let Some((&start, &end)) = self.holes.range(..at).next_back()
+            && end == hole.start
+        {
+            hole.start = start;
+        }
+        if let Some(end) = self.holes.remove(&hole.end) {
+            hole.end = end;
+        }
+        self.holes.insert(hole.start, hole.end);
+        true
+    }
+
+    /// A place in a page that has others.
+    fn in_a_page(&self, jump: &Reach, within: &Range<u64>) -> Option<Place> {
+        let recent = self.recent.get(&jump.constraints()).filter(|page| within.contains(page));
+        let recent = recent.and_then(|at| self.pages.get_key_value(at));
+        recent
+            .into_iter()
+            .chain(self.pages.range(within.start & !(PAGE - 1)..within.end))
+            .find_map(|(&at, page)| self.free_in(jump, at, page.backing, within))
+    }
+
+    /// The first place in a page that is free in its backing.
+    fn free_in(&self, jump: &Reach, page: u64, backing: u32, within: &Range<u64>) -> Option<Place> {
+        let used = self.backings.get(backing as usize)?;
+        // A place does not go over the end of its page.
+        let end = Addr((page + PAGE - PLACE + 1).min(within.end));
+        let mut from = Addr(page.max(within.start));
+        while let Some(at) = jump.next(from, end) {
+            let offset = at.0 & (PAGE - 1);
+            let free = used.next_free(offset)?;
+            if free == offset {
+                return Some(Place { at, backing });
+            }
+            from = Addr(page + free);
+        }
+        None
+    }
+
+    /// A place in a new page: in the nearest hole that has one, its beginning first, so that jumps
+    /// from near each other come to the same page.
+    fn in_a_hole(&mut self, jump: &Reach, within: &Range<u64>) -> Option<Place> {
+        let (first, end) = jump.range();
+        let site = first.0 / 2 + end.0 / 2;
+        let distance = |&(start, end): &(u64, u64)| {
+            if end <= site { site - end } else { start.saturating_sub(site) }
+        };
+        let mut holes: Vec<(u64, u64)> = self
+            .holes
+            .range(..within.end)
+            .map(|(&start, &end)| (start.max(within.start & !(PAGE - 1)), end.min(within.end)))
+            .filter(|(start, end)| start + PAGE <= *end)
+            .collect();
+        holes.sort_by_key(distance);
+        holes.into_iter().find_map(|(start, end)| {
+            let mut from = Addr(start.max(within.start));
+            loop {
+                let at = jump.next(from, Addr(end))?;
+                let page = at.0 & !(PAGE - 1);
+                let offset = at.0 & (PAGE - 1);
+                if page + PAGE > end {
+                    return None;
+                }
+                if offset + PLACE <= PAGE && page >= start {
+                    let backing = self.backing_for(offset);
+                    self.reserve(page..page + PAGE);
+                    self.pages.insert(page, Page { backing, places: 0 });
+                    return Some(Place { at, backing });
+                }
+                from = at.add(1);
+            }
+        })
+    }
+
+    /// A backing page where `offset` is free.
+    fn backing_for(&mut self, offset: u64) -> u32 {
+        let found = self.backings.iter().position(|used| used.is_free(offset));
+        found.unwrap_or_else(|| {
+            self.backings.push(Used([0; PAGE_BITS]));
+            self.backings.len() - 1
+        }) as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xol_arch::jump::{TrapBytes, Window};
+    use xol_arch::x86_64::X86_64;
+    use xol_arch::{Arch, Rules, Text};
+
+    const TEXT: u64 = 0x7f12_3456_0000;
+
+    struct Dice(u64);
+
+    impl Dice {
+        fn roll(&mut self) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0
+        }
+    }
+
+    /// Code of PUSH, MOV, SUB and so on, and its windows.
+    fn windows(dice: &mut Dice, count: usize) -> Vec<Window> {
+        const INSNS: [&[u8]; 5] = [
+            &[0x55],
+            &[0x41, 0x57],
+            &[0x48, 0x89, 0xe5],
+            &[0x48, 0x83, 0xec, 0x18],
+            &[0xe8, 1, 2, 3, 4],
+        ];
+        let mut code = Vec::new();
+        let mut sites = Vec::new();
+        while sites.len() < count {
+            sites.push(Addr(TEXT + code.len() as u64));
+            code.extend_from_slice(INSNS[dice.roll() as usize % INSNS.len()]);
+        }
+        code.extend_from_slice(&[0x90; 16]);
+        let function = (Addr(TEXT), Addr(TEXT + code.len() as u64));
+        let text = Text { function: Some(function), ..Text::new(Addr(TEXT), &code) };
+        let window = |at: &Addr| X86_64::window(&text, *at, Rules::default(), &[]);
+        sites.iter().map(|at| window(at).expect("all of them can be displaced")).collect()
+    }
+
+    /// Random holes around the text.
+    fn holes(dice: &mut Dice) -> Vec<Range<u64>> {
+        let mut at = TEXT - (3 << 30);
+        let mut holes = Vec::new();
+        while at < TEXT + (3 << 30) {
+            let end = at + dice.roll() % (400 << 20);
+            let text = TEXT..TEXT + (1 << 20);
+            if end <= text.start || at >= text.end {
+                holes.push(at..end);
+            }
+            at = end + dice.roll() % (200 << 20);
+        }
+        holes
+    }
+
+    #[test]
+    fn places_are_where_they_may_be_and_nobody_elses() {
+        for seed in 1..40 {
+            let mut dice = Dice(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
+            let holes = holes(&mut dice);
+            let windows = windows(&mut dice, 300);
+            let bytes = if seed % 2 == 0 { TrapBytes::INT3 } else { TrapBytes::ALL };
+            let jumps: Vec<Reach> = windows.iter().map(|window| window.reach(bytes)).collect();
+            let within = TEXT - (1 << 31) + (64 << 20)..TEXT + (1 << 31) - (64 << 20);
+            let mut landings = Landings::new(holes.clone());
+            let places = landings.place_all(&jumps, within.clone());
+            let mut addresses = std::collections::BTreeSet::new();
+            let mut backed = std::collections::BTreeSet::new();
+            for (jump, place) in jumps.iter().zip(&places) {
+                let Some(place) = place else { continue };
+                assert!(jump.allows(place.at) && within.contains(&place.at.0));
+                let page = place.page().0;
+                assert!(holes.iter().any(|h| h.start <= page && page + PAGE <= h.end), "{place:?}");
+                assert!(
+                    landings.pages().any(|(at, backing)| at.0 == page && backing == place.backing)
+                );
+                for byte in 0..PLACE {
+                    assert_eq!(place.at.add(byte).0 & !(PAGE - 1), page);
+                    assert!(addresses.insert(place.at.add(byte)), "{place:?} overlaps");
+                    assert!(backed.insert(place.offset() + byte), "{place:?} overlaps in memory");
+                }
+            }
+            let unconstrained =
+                jumps.iter().zip(&places).filter(|(jump, place)| jump.is_free() && place.is_none());
+            assert_eq!(unconstrained.count(), 0);
+            // Everything can be given back, and then the holes are what they were.
+            let mut again = Landings::new(holes);
+            for place in places.into_iter().flatten() {
+                landings.release(place);
+            }
+            assert_eq!(landings.pages().count(), 0);
+            let merged = |landings: &mut Landings| {
+                let mut merged: Vec<(u64, u64)> = Vec::new();
+                for (&start, &end) in &landings.holes {
+                    match merged.last_mut() {
+                        Some(last) if last.1 == start => last.1 = end,
+                        _ => merged.push((start, end)),
+                    }
+                }
+                merged
+            };
+            assert_eq!(merged(&mut landings), merged(&mut again));
+        }
+    }
+
+    #[test]
+    fn what_is_reserved_is_no_hole() {
+        let mut landings = Landings::new(std::iter::once(0x10_0000..0x20_0000));
+        landings.reserve(0x14_0000..0x15_0000);
+        landings.reserve(0x1f_0000..0x30_0000);
+        landings.reserve(0..0x10_1000);
+        let holes: Vec<_> = landings.holes.iter().map(|(&start, &end)| (start, end)).collect();
+        assert_eq!(holes, [(0x10_1000, 0x14_0000), (0x15_0000, 0x1f_0000)]);
+    }
+}

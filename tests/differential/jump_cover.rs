@@ -1,0 +1,218 @@
+//! `jump-cover PID…`: of every object that is mapped in the processes, how many function entries
+//! and instructions can be replaced by a jump, each alone, in the holes of that address space;
+//! and how many pages the landing places of all entries need. With `arm64 FILE…` instead: of
+//! files, where no jump is constrained. Never a test.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::time::Instant;
+
+use xol::landing::Landings;
+use xol::symbols::{Machine, Object};
+use xol_arch::arm64::Arm64;
+use xol_arch::jump::{Reach, TrapBytes, Window};
+use xol_arch::x86_64::X86_64;
+use xol_arch::{Addr, Arch, Rules, Text};
+
+const HEAD: &str = "| object | what | number | window | address (INT3) | address (any byte) | \
+                    and nothing enters | why not |\n|---|---|---|---|---|---|---|---|";
+
+/// What was counted over some sites.
+#[derive(Default)]
+struct Tally {
+    sites: u64,
+    windows: u64,
+    near: u64,
+    any: u64,
+    quiet: u64,
+    reasons: BTreeMap<&'static str, u64>,
+}
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    println!("{HEAD}");
+    if words.first().is_some_and(|word| word == "arm64") {
+        for path in &words[1..] {
+            let object = Object::open(path).expect("an object");
+            // No jump is constrained: no hole is asked for.
+            cover::<Arm64>(path, &object, 0, &[]);
+        }
+        return;
+    }
+    for pid in &words {
+        process(pid);
+    }
+}
+
+fn process(pid: &str) {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("a process");
+    let holes = holes(&maps);
+    let mut seen = BTreeSet::new();
+    let mut entries = Vec::new();
+    for line in maps.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [range, _, "00000000", _, _, path] = words[..] else { continue };
+        if !path.starts_with('/') || !seen.insert(path) {
+            continue;
+        }
+        let Ok(object) = Object::open(path) else { continue };
+        if object.machine() != Machine::X86_64 {
+            continue;
+        }
+        let first = object.segments().iter().map(|s| s.vaddr & !4095).min().unwrap_or(0);
+        let start = range.split('-').next().and_then(|hex| u64::from_str_radix(hex, 16).ok());
+        let bias = start.expect("a range").wrapping_sub(first);
+        let windows = cover::<X86_64>(path, &object, bias, &holes);
+        entries.extend(windows);
+    }
+    pages(&entries, &holes);
+}
+
+/// Free ranges, but for what may grow and the lowest megabyte.
+fn holes(maps: &str) -> Vec<Range<u64>> {
+    let mut holes = Vec::new();
+    let mut free = 0x10_0000;
+    for line in maps.lines() {
+        let range = line.split(' ').next().unwrap_or_default();
+        let (start, end) = range.split_once('-').expect("a range");
+        let number = |hex| u64::from_str_radix(hex, 16).expect("a number");
+        let grows = if line.ends_with("[heap]") { 1 << 30 } else { 0 };
+        let start =
+            number(start).saturating_sub(if line.ends_with("[stack]") { 1 << 28 } else { 0 });
+        if free < start {
+            holes.push(free..start);
+        }
+        free = free.max(number(end) + grows);
+    }
+    holes.retain(|hole| hole.end < 1 << 47);
+    holes
+}
+
+/// Prints two rows; the windows of the entries.
+fn cover<A: Arch>(path: &str, object: &Object, bias: u64, holes: &[Range<u64>]) -> Vec<Window> {
+    let symbols = object.symbols().expect("symbols");
+    // Where there is no symbol the unwind table says where functions begin.
+    let all = std::iter::successors(Some(0), |&addr| Some(symbols.next_start(addr)))
+        .take_while(|&addr| addr < u64::MAX);
+    let named = symbols.iter().map(|(_, symbol)| symbol.addr);
+    let starts: BTreeSet<u64> =
+        all.chain(named).filter(|addr| symbols.code_around(*addr).is_some()).collect();
+    let (mut entries, mut all) = (Tally::default(), Tally::default());
+    let mut windows = Vec::new();
+    let mut done = 0;
+    for &start in &starts {
+        let Some(range) = symbols.function_at(start) else { continue };
+        let Some(code) = symbols.code_around(start) else { continue };
+        let mut bytes = vec![0; ((range.end + 32).min(code.end) - range.start) as usize];
+        if object.read_code(range.start, &mut bytes).is_err() {
+            continue;
+        }
+        let base = Addr(range.start).add(bias);
+        let function = Some((base, Addr(range.end).add(bias)));
+        let text = Text { function, guarded: object.guarded(), ..Text::new(base, &bytes) };
+        let mut targets = Vec::new();
+        A::targets(&text, &mut |target| targets.push(target));
+        targets.sort_unstable();
+        let entry = Addr(start).add(bias);
+        if let Some(window) = entries.add::<A>(&text, entry, &targets, holes) {
+            windows.push(window);
+        }
+        // Functions that overlap are walked once.
+        if range.start < done {
+            continue;
+        }
+        done = range.end;
+        let mut at = base;
+        let end = Addr(range.end).add(bias);
+        while at < end {
+            all.add::<A>(&text, at, &targets, holes);
+            at = at.add(A::length(&text, at).map_or(A::INSN_ALIGN, |len| len as u64));
+        }
+    }
+    let name = path.rsplit('/').next().unwrap_or(path);
+    entries.row(name, "entries");
+    all.row(name, "instructions");
+    windows
+}
+
+impl Tally {
+    fn add<A: Arch>(
+        &mut self,
+        text: &Text<'_>,
+        at: Addr,
+        targets: &[Addr],
+        holes: &[Range<u64>],
+    ) -> Option<Window> {
+        self.sites += 1;
+        let window = match A::window(text, at, Rules::default(), targets) {
+            Ok(window) => window,
+            Err(reject) => {
+                *self.reasons.entry(reject.reason.id()).or_default() += 1;
+                return None;
+            }
+        };
+        self.windows += 1;
+        let near = has_place(&window.reach(TrapBytes::INT3), holes);
+        let any = near || has_place(&window.reach(TrapBytes::ALL), holes);
+        self.near += u64::from(near);
+        self.any += u64::from(any);
+        self.quiet += u64::from(any && window.entered == 0);
+        Some(window)
+    }
+
+    fn row(&self, name: &str, what: &str) {
+        let share = |n: u64| format!("{:.2} %", 100.0 * n as f64 / self.sites.max(1) as f64);
+        let mut reasons: Vec<_> = self.reasons.iter().collect();
+        reasons.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
+        let reasons: Vec<_> =
+            reasons.iter().take(5).map(|(id, n)| format!("{id} {}", share(**n))).collect();
+        println!(
+            "| {name} | {what} | {} | {} | {} | {} | {} | {} |",
+            self.sites,
+            share(self.windows),
+            share(self.near),
+            share(self.any),
+            share(self.quiet),
+            reasons.join(", ")
+        );
+    }
+}
+
+/// Whether some address in a hole will do, its page whole and the place in one page.
+fn has_place(reach: &Reach, holes: &[Range<u64>]) -> bool {
+    reach.is_free()
+        || holes.iter().any(|hole| {
+            let (mut from, end) = (hole.start.next_multiple_of(4096), hole.end & !4095);
+            while let Some(at) = reach.next(Addr(from), Addr(end)) {
+                if at.0 & 4095 <= 4091 {
+                    return true;
+                }
+                from = at.0 + 1;
+            }
+            false
+        })
+}
+
+/// Pages for 10,000 of the entries.
+fn pages(windows: &[Window], holes: &[Range<u64>]) {
+    let step = (windows.len() / 10_000).max(1);
+    let some: Vec<&Window> = windows.iter().step_by(step).take(10_000).collect();
+    for (name, bytes) in [("INT3", TrapBytes::INT3), ("any byte", TrapBytes::ALL)] {
+        let jumps: Vec<Reach> =
+            some.iter().map(|w| w.reach(bytes)).filter(|reach| !reach.is_free()).collect();
+        // Trampolines in the middle of the text would reach everything; somewhere near will do.
+        let begun = Instant::now();
+        let mut landings = Landings::new(holes.iter().cloned());
+        let places = landings.place_all(&jumps, 0..1 << 47);
+        let placed = places.iter().flatten().count();
+        println!(
+            "\n{name}: of {} entries {} are constrained; {placed} have a landing place, in {} pages \
+             of the address space and {} of memory; {:.1} ms",
+            some.len(),
+            jumps.len(),
+            landings.pages().count(),
+            landings.backings(),
+            begun.elapsed().as_secs_f64() * 1e3
+        );
+    }
+}

@@ -1,0 +1,5 @@
+//! The same in the test command.
+
+fn main() {
+    xol_differential::jumping::run();
+}
