@@ -12,7 +12,7 @@ use xol_targets::{Native, native};
 impl Session<'_> {
     pub(super) fn on_trap(&mut self, tid: Tid) -> io::Result<()> {
         let Some(space) = self.target.space_of(tid) else { return Ok(()) };
-        let pc = self.target.regs(tid)?.pc();
+        let pc = self.target.pc(tid)?;
         let at = Addr(pc.0.wrapping_sub(Native::TRAP_ADVANCE));
         if let Some(site) = self.sites_mut(space).find(at) {
             return self.on_site(tid, space, site, at);
@@ -34,8 +34,7 @@ impl Session<'_> {
 
     /// A hit.
     fn on_site(&mut self, tid: Tid, space: SpaceId, site: u32, at: Addr) -> io::Result<()> {
-        let regs = self.target.regs(tid)?;
-        let again = self.take_retry(tid, at, regs.sp());
+        let again = self.take_retry(tid, at)?;
         if !again {
             let sites = self.spaces.get_mut(&space).ok_or(io::ErrorKind::NotFound)?;
             sites.table(&mut self.counters).count(site);
@@ -69,8 +68,10 @@ impl Session<'_> {
                 // The site's own address, as the instruction would see it.
                 machine.regs().set_pc(at);
                 let run = table.run(site, &mut machine);
-                if !matches!(run, Ok(Run::Done)) {
-                    *machine.regs() = before;
+                match run {
+                    // A jump has changed nothing else.
+                    Ok(Run::Done) => machine.changed_since(&before),
+                    _ => *machine.regs() = before,
                 }
                 run
             }
@@ -111,8 +112,8 @@ impl Session<'_> {
         at: Addr,
     ) -> io::Result<()> {
         let traps = matches!(strategy, Strategy::Xol | Strategy::Step);
-        let mut machine = self.target.stopped(tid)?;
         if traps {
+            let mut machine = self.target.stopped(tid)?;
             let mut before = *machine.seen();
             before.set_pc(at);
             machine.set_pc(to);
@@ -120,7 +121,7 @@ impl Session<'_> {
             (visit.site, visit.before) = (Some(site), before);
             visit.stepping = strategy == Strategy::Step;
         } else {
-            machine.set_pc(to);
+            self.target.set_pc(tid, to)?;
         }
         self.target.set_slot(tid, Some(to));
         self.target.go(tid, if strategy == Strategy::Step { Go::Step } else { Go::FromTrap })
@@ -326,20 +327,15 @@ impl Session<'_> {
     }
 
     /// Whether this execution was counted already.
-    fn take_retry(&mut self, tid: Tid, at: Addr, sp: Addr) -> bool {
-        let retry = self.target.retry(tid);
-        match retry {
-            Some((pc, was)) if pc == at && was == sp => {
-                self.target.set_retry(tid, None);
-                true
-            }
-            // A deeper frame is a handler's; at the same height the program went elsewhere.
-            Some((_, was)) if sp >= was => {
-                self.target.set_retry(tid, None);
-                false
-            }
-            _ => false,
+    fn take_retry(&mut self, tid: Tid, at: Addr) -> io::Result<bool> {
+        let Some((pc, was)) = self.target.retry(tid) else { return Ok(false) };
+        let sp = self.target.regs(tid)?.sp();
+        let again = pc == at && was == sp;
+        // A deeper frame is a handler's; at the same height the program went elsewhere.
+        if again || sp >= was {
+            self.target.set_retry(tid, None);
         }
+        Ok(again)
     }
 
     fn disarm_if_full(&mut self, space: SpaceId, site: u32) -> io::Result<()> {

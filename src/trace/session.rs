@@ -6,6 +6,7 @@ use super::options::{Options, Subject};
 use super::sites::Sites;
 use super::{Outcome, Sink, TraceError};
 use crate::engine::Counter;
+use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::time::{Duration, Instant};
@@ -48,13 +49,13 @@ pub(super) struct Session<'a> {
     pub(super) target: Ptrace,
     pub(super) options: &'a Options,
     pub(super) sink: &'a mut dyn Sink,
-    pub(super) spaces: HashMap<SpaceId, Sites>,
+    pub(super) spaces: FxHashMap<SpaceId, Sites>,
     pub(super) consumers: Vec<Consumer>,
     pub(super) counters: Vec<Counter>,
     pub(super) rows: Vec<Row>,
     pub(super) row_index: HashMap<super::consumer::RowKey, u32>,
     pub(super) frames: Frames,
-    pub(super) visits: HashMap<Tid, Visit>,
+    pub(super) visits: FxHashMap<Tid, Visit>,
     /// Forked children that are cleaned before they run: what their text had.
     pub(super) to_clean: BTreeMap<Pid, Vec<Addr>>,
     /// Notes for the user, each said once.
@@ -84,13 +85,13 @@ impl<'a> Session<'a> {
             target: Ptrace::new(),
             options,
             sink,
-            spaces: HashMap::new(),
+            spaces: FxHashMap::default(),
             consumers: Vec::new(),
             counters: Vec::new(),
             rows: Vec::new(),
             row_index: HashMap::new(),
             frames: Frames::default(),
-            visits: HashMap::new(),
+            visits: FxHashMap::default(),
             to_clean: BTreeMap::new(),
             notes: HashSet::new(),
             resolved: super::probes::Cache::default(),

@@ -27,7 +27,11 @@ impl Ptrace {
             return Err(gone());
         }
         if thread.regs.is_none() {
-            thread.regs = Some(sys::get_regs(tid)?);
+            let mut regs = sys::get_regs(tid)?;
+            if let (Dirty::Pc, Some(pc)) = (thread.dirty, thread.pc) {
+                regs.set_pc(pc);
+            }
+            thread.regs = Some(regs);
         }
         let regs = thread.regs.as_mut().ok_or_else(gone)?;
         Ok(Stopped { tid, pid: thread.pid, regs, dirty: &mut thread.dirty })
@@ -39,6 +43,39 @@ impl Ptrace {
     /// As for [`Ptrace::stopped`].
     pub fn regs(&mut self, tid: Tid) -> io::Result<Regs> {
         Ok(*self.stopped(tid)?.regs)
+    }
+
+    /// The PC of a stopped thread: all that most hits need.
+    ///
+    /// # Errors
+    /// As for [`Ptrace::stopped`].
+    pub fn pc(&mut self, tid: Tid) -> io::Result<Addr> {
+        let thread = self.threads.get_mut(&tid).ok_or_else(gone)?;
+        match (&thread.regs, thread.pc, crate::native::USER_PC) {
+            (None, Some(pc), _) => Ok(pc),
+            (None, None, Some(offset))
+                if !matches!(thread.state, State::Running | State::Starting) =>
+            {
+                let pc = Addr(sys::peek_user(tid, offset)?);
+                thread.pc = Some(pc);
+                Ok(pc)
+            }
+            _ => Ok(self.regs(tid)?.pc()),
+        }
+    }
+
+    /// Sets the PC of a stopped thread and nothing else.
+    ///
+    /// # Errors
+    /// As for [`Ptrace::stopped`].
+    pub fn set_pc(&mut self, tid: Tid, pc: Addr) -> io::Result<()> {
+        let thread = self.threads.get_mut(&tid).ok_or_else(gone)?;
+        if thread.regs.is_none() && crate::native::USER_PC.is_some() {
+            (thread.pc, thread.dirty) = (Some(pc), Dirty::Pc);
+            return Ok(());
+        }
+        self.stopped(tid)?.set_pc(pc);
+        Ok(())
     }
 
     /// If the thread stands before a relative sleep that a stop interrupted, and is to be moved:
@@ -60,12 +97,11 @@ impl Ptrace {
     /// Writes changed registers to the thread now.
     pub(super) fn flush_regs(&mut self, tid: Tid) -> io::Result<()> {
         let thread = self.known(tid)?;
-        if let Some(regs) = &thread.regs {
-            match thread.dirty {
-                Dirty::No => {}
-                Dirty::Pc => sys::set_pc(tid, regs, regs.pc())?,
-                Dirty::All => sys::set_regs(tid, regs)?,
-            }
+        match (thread.dirty, &thread.regs, thread.pc) {
+            (Dirty::No, ..) | (_, None, None) => {}
+            (Dirty::Pc, Some(regs), _) => sys::set_pc(tid, regs, regs.pc())?,
+            (Dirty::All, Some(regs), _) => sys::set_regs(tid, regs)?,
+            (_, None, Some(pc)) => sys::poke_pc(tid, pc)?,
         }
         thread.dirty = Dirty::No;
         Ok(())
@@ -83,6 +119,15 @@ impl Stopped<'_> {
     /// come back to is then the trap (RULES A3c).
     pub fn rewind(&mut self, trap: Addr) {
         self.set_pc(trap);
+    }
+
+    /// If the PC is all that differs from `before`, it is all that is written.
+    pub fn changed_since(&mut self, before: &Regs) {
+        let mut same = *before;
+        same.set_pc(self.regs.pc());
+        if same == *self.regs {
+            *self.dirty = Dirty::Pc;
+        }
     }
 
     /// Sets the PC and nothing else.

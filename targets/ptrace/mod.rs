@@ -44,7 +44,8 @@ pub use sys::{Pid, SigInfo, Tid};
 pub use thread::{Process, Thread};
 pub use wait::{Event, Go};
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use rustc_hash::FxHashMap as HashMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
 /// All that is traced.

@@ -20,6 +20,7 @@ mod request {
     pub(super) const LISTEN: u32 = 0x4208;
     pub(super) const DETACH: u32 = 0x11;
     pub(super) const SETOPTIONS: u32 = 0x4200;
+    pub(super) const PEEKUSER: u32 = 0x3;
     pub(super) const POKEUSER: u32 = 0x6;
 }
 
@@ -263,14 +264,41 @@ pub fn set_regs(tid: Tid, regs: &Regs) -> io::Result<()> {
 /// As for [`set_regs`].
 pub fn set_pc(tid: Tid, regs: &Regs, pc: Addr) -> io::Result<()> {
     use xol_arch::Regs as _;
-    match native::USER_PC {
-        Some(offset) => ptrace(request::POKEUSER, tid, offset, pc.0 as usize),
-        None => {
-            let mut regs = *regs;
-            regs.set_pc(pc);
-            set_regs(tid, &regs)
-        }
+    if native::USER_PC.is_some() {
+        return poke_pc(tid, pc);
     }
+    let mut regs = *regs;
+    regs.set_pc(pc);
+    set_regs(tid, &regs)
+}
+
+/// Sets the PC alone, where the kernel has a request for that.
+///
+/// # Errors
+/// EIO where it has none.
+pub fn poke_pc(tid: Tid, pc: Addr) -> io::Result<()> {
+    let offset = native::USER_PC.ok_or(io::ErrorKind::Unsupported)?;
+    ptrace(request::POKEUSER, tid, offset, pc.0 as usize)
+}
+
+/// PTRACE_PEEKUSER: one word of struct user.
+///
+/// # Errors
+/// ESRCH, EIO.
+pub fn peek_user(tid: Tid, offset: usize) -> io::Result<u64> {
+    let mut word = 0u64;
+    // SAFETY: the system call, unlike its wrapper, writes the word to where its last argument
+    // points.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_ptrace,
+            libc::c_long::from(request::PEEKUSER),
+            tid.0,
+            offset,
+            &raw mut word,
+        )
+    })?;
+    Ok(word)
 }
 
 /// PTRACE_GETSIGINFO: of the signal a thread stopped with.

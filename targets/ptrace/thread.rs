@@ -33,6 +33,8 @@ pub struct Thread {
     pub state: State,
     /// Registers of a stopped thread, read when first asked for.
     pub(super) regs: Option<Regs>,
+    /// The PC, where nothing else was asked for.
+    pub(super) pc: Option<Addr>,
     pub(super) dirty: Dirty,
     /// Whether SIGTRAP's mask is known not to have changed.
     pub(super) watch: Watch,
@@ -87,6 +89,7 @@ impl Thread {
             pid,
             state,
             regs: None,
+            pc: None,
             dirty: Dirty::No,
             watch: Watch::default(),
             held: None,
@@ -102,6 +105,11 @@ impl Thread {
             doubt: false,
             slot: None,
         }
+    }
+
+    /// The registers are the thread's again.
+    pub(super) fn forget_regs(&mut self) {
+        (self.regs, self.pc, self.dirty) = (None, None, Dirty::No);
     }
 
     /// Whether it is in a stop of any kind but a group stop.

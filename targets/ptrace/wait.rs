@@ -7,7 +7,7 @@ use super::restart::slept_since;
 use super::signals::Action;
 use super::space::{Space, SpaceId};
 use super::sys::{self, EVENT_STOP, Pid, SYSCALL_STOP, SigInfo, Status, Tid, Whom};
-use super::thread::{Dirty, Process, State, Thread};
+use super::thread::{Process, State, Thread};
 use super::{Ptrace, gone, is_gone};
 use crate::native;
 use std::io;
@@ -142,8 +142,7 @@ impl Ptrace {
             }
             return Ok(None);
         };
-        thread.regs = None;
-        thread.dirty = Dirty::No;
+        thread.forget_regs();
         match (signal, event) {
             (SYSCALL_STOP, _) => self.syscall_stop(tid).map(|()| None),
             (_, EVENT_STOP) => self.event_stop(tid, signal),
@@ -360,8 +359,7 @@ impl Ptrace {
         };
         thread.state = State::Running;
         thread.entered = None;
-        thread.regs = None;
-        thread.dirty = Dirty::No;
+        thread.forget_regs();
         let rejoin = std::mem::take(&mut thread.rejoin);
         // Never when we leave: in a stop at a call that nobody takes, the kernel wakes the thread
         // when we end, as a signal would, and the call returns EINTR.
@@ -406,8 +404,7 @@ impl Ptrace {
                     sys::wait(Whom::One(tid), true, false)?;
                     let thread = self.known(tid)?;
                     thread.asked = false;
-                    thread.regs = None;
-                    thread.dirty = Dirty::No;
+                    thread.forget_regs();
                     thread.rejoin = signal != libc::SIGTRAP;
                     thread.state = State::Stopped;
                     self.restart_if_interrupted(tid, entered, slept)?;

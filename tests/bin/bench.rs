@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use xol_tests::bench::{Running, median};
 use xol_tests::elf::Object;
@@ -42,13 +42,34 @@ fn timed(target: &mut Target, name: &str, times: u64) -> f64 {
     answer.trim().parse::<f64>().expect("picoseconds") / 1000.0
 }
 
-/// The cost of a bare stop: the target's own INT3, waited for and continued, and nothing else.
-fn bare(target: &mut Target) -> f64 {
+/// The cost of a bare stop: the target's own INT3, waited for and continued, and nothing else. With
+/// `least`, also the least that a tracer cannot do without: the stop read with WNOWAIT (its signal
+/// must outlive us), the signal told from one that somebody sent, the PC read and written.
+fn bare(target: &mut Target, least: bool) -> f64 {
+    /// offsetof(struct user, regs.rip)
+    const RIP: ptrace::AddressType = (16 * 8) as ptrace::AddressType;
     let pid = Pid::from_raw(target.pid().cast_signed());
     ptrace::seize(pid, Options::empty()).expect("tracing a child");
     target.tell(&format!("trap {HITS}\n"));
     let mut left = HITS;
     while left > 0 {
+        if least {
+            let flags = WaitPidFlag::__WALL
+                | WaitPidFlag::WSTOPPED
+                | WaitPidFlag::WEXITED
+                | WaitPidFlag::WNOWAIT;
+            match waitid(Id::All, flags) {
+                Ok(WaitStatus::PtraceEvent(_, Signal::SIGTRAP, 0)) => {
+                    left -= 1;
+                    _ = ptrace::getsiginfo(pid).expect("it is stopped");
+                    let pc = ptrace::read_user(pid, RIP).expect("it is stopped");
+                    ptrace::write_user(pid, RIP, pc).expect("it is stopped");
+                    ptrace::cont(pid, None).expect("it is stopped");
+                    continue;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
         match waitpid(pid, Some(WaitPidFlag::__WALL)) {
             Ok(WaitStatus::Stopped(_, Signal::SIGTRAP)) => {
                 left -= 1;
@@ -75,13 +96,14 @@ fn hits() {
         ("xol", "push"),
         ("step", "push"),
     ];
-    let mut bares = Vec::new();
+    let (mut bares, mut leasts) = (Vec::new(), Vec::new());
     let mut costs = vec![Vec::new(); kinds.len()];
     let functions = Object::open(program("hits", Build::Pie)).functions();
     let addr = |name: &str| functions.iter().find(|f| f.name == name).expect("it is there").addr;
     for _ in 0..ROUNDS {
         let base = timed(&mut target, "push_twin", 1_000_000);
-        bares.push(bare(&mut target) - base);
+        bares.push(bare(&mut target, false) - base);
+        leasts.push(bare(&mut target, true) - base);
         for ((strategy, entry), costs) in kinds.iter().zip(&mut costs) {
             let probe = format!("{name}:{entry}_probed");
             let xol = Running::attach(&["--strategy", strategy, "-p", &pid, &probe]);
@@ -93,6 +115,10 @@ fn hits() {
     }
     let bare = median(&bares);
     println!("| a bare ptrace stop and continue | | {:.1} µs | `bench` |", bare / 1000.0);
+    println!(
+        "| the least a tracer does at one, against that | | {:.2} | `bench` |",
+        median(&leasts) / bare
+    );
     for ((strategy, entry), costs) in kinds.iter().zip(&costs) {
         let goal = if matches!(*strategy, "boost" | "simulate") { "1.15" } else { "" };
         let ratio = median(costs) / bare;
