@@ -3,7 +3,7 @@
 use xol_arch::arm64::{Btype, Effect, Test};
 use xol_arch::{Addr, Strategy};
 
-use super::{Hardware, instructions};
+use super::{Hardware, instructions, notes};
 use crate::cpu::{Case, End, Outcome, Way};
 
 pub(super) fn excuse(
@@ -22,7 +22,19 @@ pub(super) fn excuse(
         got.state.regs.set_btype(Btype::None);
     }
     match way {
-        Way::Near(Strategy::Simulate) => fault(site, wanted, got),
+        Way::Near(Strategy::Simulate) => {
+            // A literal in the page of the recorder's notes, which is in reach: the processor
+            // finds something there that is no part of the case.
+            if let End::Signal { code: 0, address, .. } = got.end
+                && got.pc() == site
+                && [address, address.add(15)]
+                    .map(|byte| byte.align_down(4096))
+                    .contains(&notes(&case.layout))
+            {
+                *got = wanted.clone();
+            }
+            fault(site, wanted, got);
+        }
         // qemu 7.2 says that DC ZVA, GVA and GZVA fault where the code begins that it translated
         // together with them.
         //    DC ZVA, GVA, GZVA   1101 0101  0000 1011  0111 0100  zzzt tttt    z: 1, 3, 4
