@@ -24,8 +24,10 @@ use xol_arch::{Addr, Regs as _};
 /// How long a trap that was forced may take from there to its stop, in nanoseconds: longer than a
 /// thread that is ready to run is kept from running.
 const ON_ITS_WAY_NS: u64 = 100_000_000;
-/// How long the stop of a thread that has trapped is waited for, in nanoseconds.
-const STOP_NS: u64 = 2_000_000;
+/// How long the stop of a thread that may have trapped is waited for, in nanoseconds: where nothing
+/// is known of the one that asks, and where it was seen not to block SIGTRAP.
+const STOP_NS: u64 = 5_000_000;
+const LATE_STOP_NS: u64 = 50_000_000;
 /// Calls without a hit after which a lifted block is left where it is.
 const IDLE_CALLS: u32 = 16;
 
@@ -256,6 +258,7 @@ impl Ptrace {
         let others = |t: &&super::Thread| t.tid != tid && t.pid == pid;
         let others: Vec<Tid> = self.threads.values().filter(others).map(|t| t.tid).collect();
         let begun = own::now_ns();
+        let limit = if own.is_none() { STOP_NS } else { LATE_STOP_NS };
         loop {
             let (mut undecided, mut as_likely) = (false, false);
             for &other in &others {
@@ -278,7 +281,7 @@ impl Ptrace {
             if own == Some(false) && as_likely {
                 return false;
             }
-            if !undecided || own::now_ns() - begun > STOP_NS {
+            if !undecided || own::now_ns() - begun > limit {
                 return true;
             }
             std::thread::sleep(Duration::from_micros(50));
@@ -292,8 +295,10 @@ impl Ptrace {
         if thread.likely_blocked(blocked) {
             return Some(true);
         }
-        let known = thread.mask;
-        // Inside a handler: what its return will restore, and which signal's it is.
+        if thread.mask == Some(blocked) {
+            return Some(false);
+        }
+        // Inside a handler, probably: what its return will restore, and which signal's it is.
         let action = self.processes.get(&thread.pid)?.action;
         if let (Action::Handler([_, flags, restorer, _]), Ok(regs)) = (action, sys::get_regs(tid)) {
             const NODEFER: u64 = 0x4000_0000;
@@ -305,7 +310,7 @@ impl Ptrace {
                 return Some(deferred || mask & TRAP_BIT != 0);
             }
         }
-        (known? == blocked).then_some(false)
+        None
     }
 
     /// Threads whose trap is older than the action that is about to be restored cannot be told
