@@ -1,5 +1,4 @@
 //! Counts are the kernel's own: a slice of what `compare-counts` compares in full.
-#![cfg(target_arch = "x86_64")]
 
 use xol_tests::compare::{Choice, compare};
 use xol_tests::elf::Object;

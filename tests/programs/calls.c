@@ -40,11 +40,20 @@ PROBED void never(void)
 // Entries that the kernel cannot probe.
 void locked(long *at);
 void vector(void);
+#ifdef __x86_64__
 __asm__(".text\n"
 	".globl locked\n.type locked, @function\nlocked:\n"
 	"	lock incq (%rdi)\n	ret\n.size locked, .-locked\n"
 	".globl vector\n.type vector, @function\nvector:\n"
 	"	vpxor %xmm1, %xmm1, %xmm1\n	ret\n.size vector, .-vector\n");
+#else
+__asm__(".text\n"
+	".globl locked\n.type locked, @function\nlocked:\n"
+	"1:	ldxr x1, [x0]\n	add x1, x1, #1\n	stxr w2, x1, [x0]\n	cbnz w2, 1b\n	ret\n"
+	".size locked, .-locked\n"
+	".globl vector\n.type vector, @function\nvector:\n"
+	"	ldr q1, 1f\n	ret\n.size vector, .-vector\n.balign 16\n1:	.quad 1, 2\n");
+#endif
 
 int main(int argc, char **argv)
 {

@@ -6,7 +6,9 @@
 
 #define PROBED __attribute__((noinline, noclone, used))
 
-enum { THREADS = 8, ROUNDS = 200 };
+enum { THREADS = 8 };
+
+static long rounds = 200;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t turn = PTHREAD_COND_INITIALIZER;
@@ -31,8 +33,8 @@ static void *thread(void *arg)
 {
 	long id = (long)arg;
 
-	for (long i = 0; i < ROUNDS; i++)
-		work(id * ROUNDS + i);
+	for (long i = 0; i < rounds; i++)
+		work(id * rounds + i);
 	pthread_mutex_lock(&lock);
 	total += mine;
 	done++;
@@ -41,11 +43,14 @@ static void *thread(void *arg)
 	return (void *)mine;
 }
 
-int main(void)
+// The argument says how much is done.
+int main(int argc, char **argv)
 {
 	pthread_t threads[THREADS];
 	long joined = 0;
 
+	if (argc > 1)
+		rounds = atol(argv[1]);
 	for (int again = 0; again < 5; again++) {
 		for (long i = 0; i < THREADS; i++)
 			if (pthread_create(&threads[i], NULL, thread, (void *)i))
