@@ -54,7 +54,7 @@ __asm__(".text\n"
 	"	prfm pldl1keep, 1f\n1:	ldr x1, [x0]\n	add x1, x1, #1\n	str x1, [x0]\n	ret\n"
 	".size locked, .-locked\n"
 	".globl vector\n.type vector, @function\nvector:\n"
-	"	ldr q1, 1f\n	ret\n.size vector, .-vector\n.balign 16\n1:	.quad 1, 2\n");
+	"	ldr x1, 1f\n	ldr q1, [sp]\n	ret\n.size vector, .-vector\n.balign 16\n1:	.quad 1, 2\n");
 #endif
 
 int main(int argc, char **argv)
