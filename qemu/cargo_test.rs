@@ -19,10 +19,13 @@ pub struct CargoTest {
     pub cargo: Vec<OsString>,
     /// What each test program is told: filters and libtest's options.
     pub libtest: Vec<OsString>,
+    /// What single ones are told besides, by their names.
+    pub filters: Vec<(String, Vec<OsString>)>,
 }
 
 /// A test program that was built.
 struct Built {
+    name: String,
     executable: PathBuf,
     /// Of the package: cargo runs tests there.
     directory: PathBuf,
@@ -39,7 +42,8 @@ impl CargoTest {
         }
         let mut session = vm.boot()?;
         let mut failed = 0;
-        for Built { executable, directory, .. } in built.iter().filter(|b| b.is_test) {
+        for Built { name, executable, directory, .. } in built.iter().filter(|b| b.is_test) {
+            let filters = self.filters.iter().filter(|(of, _)| of == name);
             sink(
                 Stream::Stderr,
                 format!("     In {}: {}\n", self.vm.guest, executable.display()).as_bytes(),
@@ -52,8 +56,13 @@ impl CargoTest {
                 set("CARGO_MANIFEST_DIR", directory.clone().into()),
             ];
             let words = words.iter().chain(&self.environment);
-            let (status, out_of_memory) = session
-                .stream(words.chain([&executable.clone().into()]).chain(&self.libtest), sink)?;
+            let (status, out_of_memory) = session.stream(
+                words
+                    .chain([&executable.clone().into()])
+                    .chain(&self.libtest)
+                    .chain(filters.flat_map(|(_, words)| words)),
+                sink,
+            )?;
             if let Some(sentence) = out_of_memory {
                 sink(Stream::Stderr, format!("cargo vm: {sentence}\n").as_bytes());
             }
@@ -90,6 +99,7 @@ impl CargoTest {
             let executable = PathBuf::from(said["executable"].as_str()?);
             let directory = PathBuf::from(said["manifest_path"].as_str()?).parent()?.to_owned();
             Some(Built {
+                name: said["target"]["name"].as_str()?.to_owned(),
                 executable,
                 directory,
                 is_test: said["profile"]["test"] == Value::Bool(true),

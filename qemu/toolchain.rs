@@ -21,9 +21,20 @@ pub(crate) struct Kit {
 pub(crate) fn rustup(guest: Guest) -> Result<Kit, Error> {
     let triple = format!("{}-unknown-linux-musl", guest.cpu());
     add_std(&triple)?;
-    let environment = vec![linker(&triple, "rust-lld")];
+    // Separated so that the path may have spaces.
+    let flags = ("CARGO_ENCODED_RUSTFLAGS".to_owned(), SMALL.join("\x1f").into());
+    let environment = vec![linker(&triple, "rust-lld"), flags];
     Ok(Kit { name: "board-rustup", triple, environment })
 }
+
+/// A seventh of the file would be tables for unwinding, which a program that aborts never reads;
+/// and instances of one generic function often are the same code.
+const SMALL: [&str; 4] = [
+    "-Cforce-unwind-tables=no",
+    "-Clink-arg=--no-eh-frame-hdr",
+    "-Clink-arg=--icf=all",
+    concat!("-Clink-arg=-T", env!("CARGO_MANIFEST_DIR"), "/board.ld"),
+];
 
 /// Rust's standard library for `triple`, added where it is missing.
 fn add_std(triple: &str) -> Result<(), Error> {

@@ -131,6 +131,12 @@ fn branches_land_as_without_a_probe_on_guarded_pages() {
         let pad = count(&["--strategy", strategy], &[format!("{object}:at_jc")], &landings);
         alone.assert_same(&pad.finished);
         assert_eq!(hits_of(&pad), [4], "{strategy}");
+        // And where they are not accepted: a trap is, but the program gets its fault.
+        let every = count(&["--strategy", strategy], &[format!("{object}:at_*+*")], &landings);
+        alone.assert_same(&every.finished);
+        assert_eq!(hits(&every, &path, "at_none"), [4, 1, 1], "{strategy}");
+        assert_eq!(hits(&every, &path, "at_c"), [4, 3, 3], "{strategy}");
+        assert_eq!(hits(&every, &path, "at_j"), [4, 3, 3], "{strategy}");
     }
 }
 

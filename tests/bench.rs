@@ -43,7 +43,8 @@ impl Running {
     /// If there is none within ten seconds.
     pub fn armed(&self, target: &Target, addr: u64) {
         let begun = Instant::now();
-        while target.byte(addr) != 0xcc {
+        // The first byte of INT3 and of our BRK.
+        while ![0xcc, 0xe0].contains(&target.byte(addr)) {
             assert!(begun.elapsed() < Duration::from_secs(10), "{addr:#x} is not armed: {self:?}");
             std::thread::sleep(Duration::from_micros(100));
         }

@@ -66,12 +66,28 @@ pub struct Comparison {
     pub unsteady: Vec<String>,
 }
 
+/// Places of an object that were chosen, to be compared in any number of commands.
+#[derive(Clone, Debug)]
+pub struct Places {
+    object: Object,
+    chosen: Vec<(Insn, String)>,
+}
+
 /// Counts with uprobes twice, and with xol once.
 ///
 /// # Panics
 /// If a run fails.
 #[must_use]
 pub fn compare(object: &Object, choice: &Choice, command: &Run) -> Comparison {
+    places(object, choice).compare(command)
+}
+
+/// Chooses.
+///
+/// # Panics
+/// If binutils do not understand the object.
+#[must_use]
+pub fn places(object: &Object, choice: &Choice) -> Places {
     let functions = object.functions();
     let instructions = object.instructions();
     let at: BTreeMap<u64, &Insn> = instructions.iter().map(|i| (i.addr, i)).collect();
@@ -91,33 +107,50 @@ pub fn compare(object: &Object, choice: &Choice, command: &Run) -> Comparison {
             sample(&all, some, seed)
         }
     };
-    let offsets: Vec<u64> = chosen.iter().filter_map(|i| object.offset(i.addr)).collect();
-    assert_eq!(offsets.len(), chosen.len(), "an instruction outside of the segments");
-    let kernel = uprobes::count(&object.path, &offsets, Moment::Entry, command);
-    let again = uprobes::count(&object.path, &offsets, Moment::Entry, command);
-    let path = object.path.display();
-    let probes: Vec<String> = chosen.iter().map(|i| format!("{path}:{:#x}", i.addr)).collect();
-    let counted = xol::count(&[], &probes, command);
-    kernel.finished.assert_same(&counted.finished);
-    let lines: BTreeMap<u64, &xol::Line> = counted.lines.iter().map(|l| (l.addr, l)).collect();
-    let mut rows = Vec::new();
-    let mut unsteady = Vec::new();
-    for ((insn, first), second) in chosen.into_iter().zip(kernel.sites).zip(again.sites) {
-        let name = functions.iter().rev().find(|f| f.addr <= insn.addr);
-        let place =
-            name.map_or_else(String::new, |f| format!("{}+{:#x}", f.name, insn.addr - f.addr));
-        if first.hits != second.hits {
-            unsteady.push(format!("{place}: {:?} then {:?}", first.hits, second.hits));
-            continue;
+    let place = |insn: &Insn| {
+        let around = functions.partition_point(|f| f.addr <= insn.addr);
+        let around = functions[..around].last();
+        around.map_or_else(String::new, |f| format!("{}+{:#x}", f.name, insn.addr - f.addr))
+    };
+    let chosen = chosen.into_iter().map(|insn| (insn.clone(), place(&insn))).collect();
+    Places { object: object.clone(), chosen }
+}
+
+impl Places {
+    /// Counts in `command` with uprobes twice, and with xol once.
+    ///
+    /// # Panics
+    /// If a run fails.
+    #[must_use]
+    pub fn compare(&self, command: &Run) -> Comparison {
+        let Places { object, chosen } = self;
+        let offsets: Vec<u64> = chosen.iter().filter_map(|(i, _)| object.offset(i.addr)).collect();
+        assert_eq!(offsets.len(), chosen.len(), "an instruction outside of the segments");
+        let kernel = uprobes::count(&object.path, &offsets, Moment::Entry, command);
+        let again = uprobes::count(&object.path, &offsets, Moment::Entry, command);
+        let path = object.path.display();
+        let probes: Vec<String> =
+            chosen.iter().map(|(i, _)| format!("{path}:{:#x}", i.addr)).collect();
+        let counted = xol::count(&[], &probes, command);
+        kernel.finished.assert_same(&counted.finished);
+        let lines: BTreeMap<u64, &xol::Line> = counted.lines.iter().map(|l| (l.addr, l)).collect();
+        let mut rows = Vec::new();
+        let mut unsteady = Vec::new();
+        for (((insn, place), first), second) in chosen.iter().zip(kernel.sites).zip(again.sites) {
+            if first.hits != second.hits {
+                unsteady.push(format!("{place}: {:?} then {:?}", first.hits, second.hits));
+                continue;
+            }
+            let line = lines.get(&insn.addr);
+            let line =
+                line.unwrap_or_else(|| panic!("no line for {:#x} in\n{}", insn.addr, counted.text));
+            let how = line.reason.clone().unwrap_or_else(|| line.strategy.clone());
+            let xol = line.reason.is_none().then_some(line.hits);
+            let (insn, place) = (insn.clone(), place.clone());
+            rows.push(Row { insn, place, kernel: first.hits, xol, how });
         }
-        let line = lines.get(&insn.addr);
-        let line =
-            line.unwrap_or_else(|| panic!("no line for {:#x} in\n{}", insn.addr, counted.text));
-        let how = line.reason.clone().unwrap_or_else(|| line.strategy.clone());
-        let xol = line.reason.is_none().then_some(line.hits);
-        rows.push(Row { insn, place, kernel: first.hits, xol, how });
+        Comparison { command: command.to_string(), rows, unsteady }
     }
-    Comparison { command: command.to_string(), rows, unsteady }
 }
 
 impl Comparison {

@@ -1,7 +1,6 @@
 //! Counts are the kernel's own: a slice of what `compare-counts` compares in full.
-#![cfg(target_arch = "x86_64")]
 
-use xol_tests::compare::{Choice, compare};
+use xol_tests::compare::{Choice, Row, compare, places};
 use xol_tests::elf::Object;
 use xol_tests::programs::{Build, program};
 use xol_tests::returns;
@@ -22,6 +21,39 @@ fn instructions_of_libc_in_sort() {
     let numbers: String = (0..500u64).map(|n| format!("{}\n", n * 7919 % 503)).collect();
     let sort = run("sort").arg("-n").stdin(numbers);
     compare(&Object::libc(), &Choice::Instructions { some: 200, seed: 2 }, &sort).assert_equal();
+}
+
+/// Every entry of libc, in programs of every kind.
+#[test]
+fn all_of_libc_in_ten_programs() {
+    let all = places(&Object::libc(), &Choice::Entries { some: None, seed: 0 });
+    let text: String = (0..200u64).map(|n| format!("line {}\n", n * 7919 % 503)).collect();
+    let threads = program("threads", Build::Pie);
+    for command in [
+        run("ls").args(["-l", "/etc"]),
+        run("sort").args(["-k2", "-n"]).stdin(text.clone()),
+        run("gzip").args(["-9", "-c"]).stdin(text.clone()),
+        run("find").args(["/etc", "-maxdepth", "1", "-name", "p*"]),
+        run("busybox").args(["sed", "s/1/one/g"]).stdin(text.clone()),
+        run("perl").args(["-e", "print map { lc } reverse <STDIN>"]).stdin(text.clone()),
+        run("/usr/bin/python3").env("PYTHONHASHSEED", "0").args([
+            "-s",
+            "-S",
+            "-c",
+            "print(sum(range(99)))",
+        ]),
+        run("sqlite3").args([":memory:", "select max(value) from generate_series(1, 50);"]),
+        // Forks; the kernel counts no child, nor is it asked of xol.
+        run("sh").args(["-c", "for i in 1 2 3; do echo $i | tr 1-3 a-c; done; exit 4"]),
+        run(threads).args(["5", "in turn"]),
+    ] {
+        let same = all.compare(&command);
+        println!("{same}");
+        assert!(same.rows.iter().all(Row::equal), "{same}");
+        let armed = same.rows.iter().filter(|r| r.xol.is_some()).count();
+        assert!(armed * 100 >= same.rows.len() * 99, "{armed} of {} armed", same.rows.len());
+        assert!(same.rows.iter().filter(|r| r.xol > Some(0)).count() > 20, "{same}");
+    }
 }
 
 #[test]

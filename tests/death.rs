@@ -1,9 +1,9 @@
 //! The target outlives its tracer, whenever that is killed.
-#![cfg(target_arch = "x86_64")]
 
 use std::time::{Duration, Instant};
 
 use xol_tests::killing::{Death, dies, syscalls};
+use xol_tests::run::{as_often, slowness};
 use xol_tests::target::Target;
 
 /// What xol does before it is killed: attaches, arms more sites than it has slots, hits, steals,
@@ -45,7 +45,7 @@ fn at_every_call(strategy: &str) {
     let (from, to, step) = match wanted.split_once('-') {
         Some((from, to)) => (from.parse().expect("a number"), to.parse().expect("a number"), 1),
         None if wanted == "all" => (1, calls, 1),
-        None => (1, calls, (calls / 150).max(1)),
+        None => (1, calls, (calls / as_often(150, 25)).max(1)),
     };
     println!("{strategy}: {calls} calls, every {step}.");
     assert!(calls > 100, "xol made only {calls} calls");
@@ -77,11 +77,11 @@ fn at_every_call_with_xol() {
 fn at_random_moments() {
     // Any seed will do; the moments differ with the machine's load anyway.
     let mut state = 88_172_645_463_325_252u64;
-    for n in 0..300 {
+    for n in 0..as_often(300, 60) {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
         let strategy = ["boost", "simulate", "xol"][n % 3];
-        survives(strategy, Death::After(Duration::from_micros(state % 45_000)));
+        survives(strategy, Death::After(Duration::from_micros(state % 45_000) * slowness()));
     }
 }

@@ -114,13 +114,21 @@ impl Object {
             let mut fields = line.split('\t');
             let addr = fields.next()?.trim().strip_suffix(':')?;
             let addr = u64::from_str_radix(addr, 16).ok()?;
-            let bytes = fields.next()?.split_whitespace();
-            let bytes = bytes.map(|b| u8::from_str_radix(b, 16)).collect::<Result<_, _>>().ok()?;
+            let bytes =
+                fields.next()?.split_whitespace().map(number).collect::<Option<Vec<_>>>()?;
+            let bytes = bytes.concat();
             let text = fields.next().unwrap_or("").trim().to_owned();
-            (!text.starts_with("(bad)")).then_some(Insn { addr, bytes, text })
+            let insn = !["(bad)", ".word", ".inst", "udf"].iter().any(|no| text.starts_with(no));
+            insn.then_some(Insn { addr, bytes, text })
         });
         insns.collect()
     }
+}
+
+/// The bytes of a number as objdump prints it: single ones for x86-64, words for arm64.
+fn number(digits: &str) -> Option<Vec<u8>> {
+    let word = u32::from_str_radix(digits, 16).ok()?;
+    Some(word.to_le_bytes()[..digits.len() / 2].to_vec())
 }
 
 /// A number written in hexadecimal, with or without 0x.
@@ -165,9 +173,12 @@ pub fn sample<T: Clone>(all: &[T], n: usize, seed: u64) -> Vec<T> {
 }
 
 /// What this kernel accepts as a uprobe but does not hit, or why it refuses it, from the
-/// instruction's own bytes: prefixes that uprobes decode wrongly.
+/// instruction's own bytes: prefixes that uprobes decode wrongly, on x86-64.
 #[must_use]
 pub fn kernel_blind_spot(insn: &Insn) -> Option<&'static str> {
+    if std::env::consts::ARCH != "x86_64" {
+        return None;
+    }
     for byte in &insn.bytes {
         match byte {
             0xf0 => return Some("LOCK prefix"),

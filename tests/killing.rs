@@ -7,6 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use crate::run::slowness;
 use crate::xol::command;
 
 /// How long a run may take from call to call.
@@ -81,7 +82,7 @@ fn counted(words: &[String], last: Option<u64>) -> (End, u64) {
         let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD | WaitPidFlag::WNOHANG;
         let (tid, signal) = match waitpid(None, Some(flags)) {
             Ok(WaitStatus::StillAlive) => {
-                if begun.elapsed() > LIMIT {
+                if begun.elapsed() > LIMIT * slowness() {
                     kill(leader, Signal::SIGKILL).expect("our child");
                     panic!("xol {words:?} still runs after {LIMIT:?} and {calls} calls");
                 }

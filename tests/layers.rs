@@ -193,3 +193,45 @@ fn no_file_names_somebodys_machine() {
         .collect();
     assert_eq!(found, [""; 0]);
 }
+
+/// What `targets.txt` says runs where.
+#[test]
+fn every_test_has_a_row_and_every_empty_cell_a_reason() {
+    let text = fs::read_to_string(root().join("tests/targets.txt")).expect("it is there");
+    println!("{text}");
+    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    let (reasons, table): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.starts_with('-'));
+    let reasons: BTreeSet<&str> =
+        reasons.iter().filter_map(|line| line.split_whitespace().next()).collect();
+    let rows: Vec<Vec<&str>> = table.iter().map(|line| line.split_whitespace().collect()).collect();
+    let (head, rows) = rows.split_first().expect("a head");
+    // Each guest's column is run by somebody.
+    let guests = fs::read_to_string(root().join("qemu/tests/xol.rs")).expect("it is there");
+    for target in head.iter().filter(|t| t.contains(':') && !t.ends_with(":user")) {
+        assert!(guests.contains(&format!("passes(\"{target}\"")), "nothing runs {target}");
+    }
+    let mut used = BTreeSet::new();
+    for row in rows {
+        assert_eq!(row.len(), head.len(), "{row:?}");
+        for &cell in &row[1..] {
+            if cell.starts_with('-') {
+                assert!(reasons.contains(cell), "{}: {cell} is not explained", row[0]);
+                used.insert(cell);
+                continue;
+            }
+            // The parts are names of tests that exist.
+            for part in cell.split(',').filter(|&part| part != "all") {
+                let source = fs::read_to_string(root().join(format!("tests/{}.rs", row[0])));
+                let found = source.is_ok_and(|s| s.contains(&format!("fn {part}")));
+                assert!(found, "{} has no test {part}", row[0]);
+            }
+        }
+    }
+    assert_eq!(used, reasons, "a reason that nothing has");
+    let manifest = fs::read_to_string(root().join("tests/Cargo.toml")).expect("it is there");
+    let mut tests: BTreeSet<&str> =
+        manifest.split("[[test]]").skip(1).filter_map(|entry| entry.split('"').nth(1)).collect();
+    tests.insert("differential");
+    let rows: BTreeSet<&str> = rows.iter().map(|row| row[0]).collect();
+    assert_eq!(rows, tests);
+}

@@ -7,12 +7,14 @@
 //! - [`xol`]: the command under test.
 //! - [`programs`]: the small programs that are probed, built by the compiler at hand.
 //! - [`bench`]: what measurements share.
+//! - [`cost`]: what a hit costs.
 //! - [`compare`]: xol and the kernel, site by site.
 //! - [`elf`]: an object's functions and instruction boundaries, as binutils sees them.
 //! - [`uprobes`]: the yardstick, the kernel's own counts.
 
 pub mod bench;
 pub mod compare;
+pub mod cost;
 pub mod elf;
 pub mod killing;
 pub mod programs;

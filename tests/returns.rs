@@ -98,7 +98,7 @@ impl Row {
     /// place in its page is: the kernel's uprobes map a page of their own.
     #[must_use]
     pub fn equal(&self) -> bool {
-        let place = |&v: &u64| if v >> 40 == 0x7f { v & 0xfff } else { v };
+        let place = |&v: &u64| if matches!(v >> 40, 0x7f | 0xff) { v & 0xfff } else { v };
         self.kernel.0 == self.xol.0
             && self.kernel.1.iter().map(place).eq(self.xol.1.iter().map(place))
     }

@@ -13,6 +13,19 @@ use std::time::{Duration, Instant};
 /// How long a command may take when nothing else is said.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// How much slower than a machine of today this one is said to be, by `XOL_SLOW`: an emulated one.
+/// Limits are that much longer.
+#[must_use]
+pub fn slowness() -> u32 {
+    std::env::var("XOL_SLOW").ok().and_then(|v| v.parse().ok()).unwrap_or(1).max(1)
+}
+
+/// How often something is to be done: `all` times, or `few` on a slow machine.
+#[must_use]
+pub fn as_often<N>(all: N, few: N) -> N {
+    if slowness() > 1 { few } else { all }
+}
+
 /// A command to run: always with the same small environment, without address randomisation,
 /// and in a process group of its own.
 #[derive(Clone, Debug)]
@@ -204,7 +217,7 @@ impl Started {
             if let Some(status) = self.child.try_wait().expect("try_wait") {
                 break status;
             }
-            if self.begun.elapsed() > self.run.limit {
+            if self.begun.elapsed() > self.run.limit * slowness() {
                 let state = describe(self.pid());
                 kill_group(self.pid());
                 let finished = self.collect(ExitStatus::from_raw(9));

@@ -1,20 +1,20 @@
 //! Waiting threads under attach and detach: results, durations, masks, actions, text.
-#![cfg(target_arch = "x86_64")]
 
 use std::time::{Duration, Instant};
 
 use xol_tests::programs::{Build, program};
+use xol_tests::run::as_often;
 use xol_tests::target::Target;
 use xol_tests::xol::command;
 
 #[test]
 fn a_thousand_visits_disturb_no_wait() {
-    visits(1000, &["150"]);
+    visits(as_often(1000, 30), &[as_often("150", "1500")]);
 }
 
 #[test]
 fn nor_where_probed_code_runs_with_sigtrap_blocked() {
-    visits(300, &["150", "blocked"]);
+    visits(as_often(300, 15), &[as_often("150", "1500"), "blocked"]);
 }
 
 /// Comes and goes `times` times.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
 use crate::programs::{Build, program};
-use crate::run::{Finished, beside, run};
+use crate::run::{Finished, beside, run, slowness};
 
 /// A running program that said `ready`, and reads its stdin.
 #[derive(Debug)]
@@ -117,7 +117,7 @@ impl Target {
         let begun = std::time::Instant::now();
         let pid = self.pid();
         let watch = std::thread::spawn({
-            let limit = std::time::Duration::from_secs(30);
+            let limit = std::time::Duration::from_secs(30) * slowness();
             move || {
                 // Until the zombie is gone, the id is still the program's own.
                 while begun.elapsed() < limit {

@@ -1,12 +1,11 @@
 //! Programs run with every function of libc probed as they run without: output, errors, status.
-#![cfg(target_arch = "x86_64")]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use xol_tests::programs::{Build, folder, program};
-use xol_tests::run::{Run, run};
+use xol_tests::run::{Run, as_often, run};
 use xol_tests::xol::{Counted, count};
 
 /// Runs `command` alone and under `xol count -f OPTIONS PROBES`, and compares.
@@ -32,7 +31,11 @@ fn libc_everywhere(command: &Run) {
     for line in &libc {
         *strategies.entry(&line.strategy).or_default() += 1;
     }
-    println!("{command}: {armed} of {} armed, {hit} hit, {hits} hits, {strategies:?}", libc.len());
+    println!(
+        "{command} in {:?}: {armed} of {} armed, {hit} hit, {hits} hits, {strategies:?}",
+        probed.finished.took,
+        libc.len()
+    );
     for (reason, lines) in probed.rejects() {
         let names: Vec<_> = lines.iter().take(12).map(|l| l.symbol.as_str()).collect();
         println!("  {reason}: {} ({})", lines.len(), names.join(" "));
@@ -45,7 +48,7 @@ fn libc_everywhere(command: &Run) {
 
 fn words() -> Vec<u8> {
     let mut text = Vec::new();
-    for n in 0..3000u32 {
+    for n in 0..as_often(3000u32, 300) {
         text.extend_from_slice(
             format!("line {} {n}\n", n.wrapping_mul(2_654_435_761) % 9973).as_bytes(),
         );
@@ -112,7 +115,9 @@ fn python3() {
         print(json.dumps(sorted(out)), len(re.findall(r'\\d+', sys.stdin.read())))\n\
         print(subprocess.run(['echo', 'child'], capture_output=True).stdout)\n\
         sys.exit(9)";
-    libc_everywhere(&run("/usr/bin/python3").args(["-S", "-c", script]).stdin(words()));
+    // Its start alone is a hundred thousand calls.
+    let script = as_often(script, "import sys; print(sum(map(len, sys.stdin))); sys.exit(9)");
+    libc_everywhere(&run("/usr/bin/python3").args(["-I", "-S", "-c", script]).stdin(words()));
 }
 
 #[test]
@@ -156,6 +161,13 @@ fn shell_pipeline() {
 }
 
 #[test]
+fn busybox() {
+    let script = "seq 1 40 | busybox sort -rn | busybox head -n 3; busybox expr 6 \\* 7; \
+        echo some words | busybox sed 's/o/0/g' | busybox md5sum; busybox cal 2 2024; exit 5";
+    libc_everywhere(&run("busybox").args(["sh", "-c", script]));
+}
+
+#[test]
 fn tar_and_awk() {
     let script = "tar cf - -C \"$1\" --sort=name --mtime=@0 --owner=0 --group=0 . | md5sum; \
         awk '{ n += $2 } END { print n, NR }' \"$1\"/file-*";
@@ -164,7 +176,7 @@ fn tar_and_awk() {
 
 #[test]
 fn threads() {
-    libc_everywhere(&run(program("threads", Build::Pie)));
+    libc_everywhere(&run(program("threads", Build::Pie)).arg(as_often("200", "10")));
 }
 
 #[test]
@@ -190,7 +202,8 @@ fn every_way(command: &Run, object: &str) {
 
 #[test]
 fn masks_and_actions_stay_the_programs() {
-    every_way(&run(program("masks", Build::Pie)), "masks-pie");
+    let rounds = as_often("1000", "40");
+    every_way(&run(program("masks", Build::Pie)).arg(rounds), "masks-pie");
 }
 
 #[test]
@@ -235,19 +248,26 @@ fn objects_that_come_and_go() {
     assert_eq!(probed.lines.iter().map(|l| l.hits).sum::<u64>(), 40, "{}", probed.text);
 }
 
+/// A program with every kind of instruction at a function's entry, and what of it is probed.
+fn entries() -> (&'static str, &'static str) {
+    match std::env::consts::ARCH {
+        "x86_64" => ("entries", "entries-pie:e_*+*"),
+        _ => ("arm64", "arm64-pie:*+*"),
+    }
+}
+
 #[test]
 fn every_kind_of_entry() {
-    let path = program("entries", Build::Pie);
-    let object = "entries-pie";
+    let (name, probe) = entries();
+    let path = program(name, Build::Pie);
     for strategy in ["auto", "xol", "boost", "simulate", "step"] {
         println!("{strategy}");
-        let probe = format!("{object}:e_*+*");
-        let probed = same(&["--strategy", strategy], &[&probe], &run(&path));
+        let probed = same(&["--strategy", strategy], &[probe], &run(&path));
         for (reason, lines) in probed.rejects() {
             let names: Vec<_> = lines.iter().map(|l| l.probe.as_str()).collect();
             println!("  {reason}: {}", names.join(" "));
         }
-        let entries = probed.lines.iter().filter(|l| l.reason.is_none() && l.probe.contains("e_"));
+        let entries = probed.lines.iter().filter(|l| l.reason.is_none());
         if strategy == "auto" {
             let quiet: Vec<_> = entries.filter(|l| l.hits == 0).map(|l| l.probe.clone()).collect();
             println!("  never run: {}", quiet.join(" "));

@@ -73,6 +73,11 @@ impl Arch for Arm64 {
             .is_some_and(|&word| u32::from_le_bytes(word) & 0xffe0_001f == 0xd420_0000)
     }
 
+    fn may_land(code: &[u8], regs: &Registers) -> bool {
+        let word = code.first_chunk().map(|&word| u32::from_le_bytes(word));
+        word.is_none_or(|word| regs::may_land(word, regs.btype()))
+    }
+
     fn length(text: &Text<'_>, at: Addr) -> Result<usize, Reject> {
         match decode::decode(decode::fetch(text, at)?) {
             decode::Insn::Refused(reason @ crate::Reason::Undecodable) => Err(reason.into()),

@@ -30,6 +30,23 @@ pub enum Btype {
     GuardedJump = 0b11,
 }
 
+/// Whether a guarded page has an indirect branch of kind `btype` come to `word` (Arm ARM,
+/// BTypeCompatible).
+///
+/// ```text
+/// BTI      1101 0101  0000 0011  0010 0100  hh01 1111    hh: none, c, j, jc
+/// PACIxSP  1101 0101  0000 0011  0010 0011  0x11 1111    as BTI c; Linux sets SCTLR_EL1.BT0
+/// ```
+pub(super) const fn may_land(word: u32, btype: u8) -> bool {
+    match (word, btype) {
+        (_, 0b00) => true,
+        (0xd503_245f | 0xd503_233f | 0xd503_237f, _) => btype != Btype::GuardedJump as u8,
+        (0xd503_249f, _) => btype != Btype::Call as u8,
+        (0xd503_24df, _) => true,
+        _ => false,
+    }
+}
+
 impl Registers {
     const BTYPE: u32 = 10;
 
@@ -96,5 +113,30 @@ impl Regs for Registers {
 
     fn ret(&self) -> u64 {
         self.x[0]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn landings_accept_what_the_manual_says() {
+        // BTYPE 01, 10, 11: B is BR to any landing, C is BLR, J is BR by another register.
+        for (name, word, accepts) in [
+            ("bti", 0xd503_241f, [false, false, false]),
+            ("bti c", 0xd503_245f, [true, true, false]),
+            ("bti j", 0xd503_249f, [true, false, true]),
+            ("bti jc", 0xd503_24df, [true, true, true]),
+            ("paciasp", 0xd503_233f, [true, true, false]),
+            ("pacibsp", 0xd503_237f, [true, true, false]),
+            ("paciaz", 0xd503_231f, [false, false, false]),
+            ("nop", 0xd503_201f, [false, false, false]),
+            ("ret", 0xd65f_03c0, [false, false, false]),
+        ] {
+            assert!(may_land(word, 0), "{name}");
+            let says = [Btype::Jump, Btype::Call, Btype::GuardedJump];
+            assert_eq!(says.map(|btype| may_land(word, btype as u8)), accepts, "{name}");
+        }
     }
 }

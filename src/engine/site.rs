@@ -18,6 +18,8 @@ pub struct Site<A: Arch> {
     pub slot: Option<SlotRef>,
     /// What the trap replaced; the first `TRAP.len()` bytes count.
     pub original: [u8; 4],
+    /// Whether its page refuses branches that its instruction is no landing for.
+    pub guarded: bool,
     /// Whether the trap is in the text.
     pub armed: bool,
     /// Executions begun here.

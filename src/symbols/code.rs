@@ -89,8 +89,13 @@ impl Object {
     /// # Errors
     /// Damaged tables.
     pub fn place_reject(&self, vaddr: u64) -> Result<Option<Reject>, ElfError> {
-        if self.symbols()?.code_around(vaddr).is_none() {
+        let symbols = self.symbols()?;
+        if symbols.code_around(vaddr).is_none() {
             return Ok(Some(Reason::NotCode.into()));
+        }
+        if let Some(data) = symbols.data_from(vaddr).filter(|d| d.contains(&vaddr)) {
+            let nearest = symbols.code_around(data.end).map(|_| Addr(data.end));
+            return Ok(Some(Reject { reason: Reason::NotCode, nearest }));
         }
         let hit = self.fixed()?.iter().find(|f| f.range.contains(&vaddr));
         Ok(hit.map(|f| Reject { reason: f.reason, nearest: Some(Addr(f.range.end)) }))
@@ -135,7 +140,8 @@ impl Object {
     }
 
     /// Calls `each` with the address and length of every instruction in `range`, which must begin
-    /// one. What does not decode is passed over by one alignment step; its length is 0.
+    /// one. What does not decode is passed over by one alignment step; its length is 0. What the
+    /// symbols call data is passed over in silence.
     ///
     /// # Errors
     /// An unreadable file.
@@ -145,8 +151,10 @@ impl Object {
         each: &mut dyn FnMut(u64, usize),
     ) -> Result<(), ElfError> {
         const PIECE: u64 = 16 << 10;
-        let limit = self.symbols()?.code_around(range.start).map_or(range.end, |c| c.end);
+        let symbols = self.symbols()?;
+        let limit = symbols.code_around(range.start).map_or(range.end, |c| c.end);
         let end = range.end.min(limit);
+        let mut data = symbols.data_from(range.start);
         let mut bytes = Vec::new();
         let mut at = range.start;
         while at < end {
@@ -157,6 +165,11 @@ impl Object {
             // An instruction that may reach over the piece is left to the next one.
             let stop = if piece_end == limit { end } else { end.min(piece_end - 16) };
             while at < stop {
+                if let Some(d) = data.take_if(|d| d.contains(&at)) {
+                    at = d.end;
+                    data = symbols.data_from(at);
+                    continue;
+                }
                 let len = A::length(&text, Addr(at)).unwrap_or(0);
                 each(at, len);
                 at += (len as u64).max(A::INSN_ALIGN);

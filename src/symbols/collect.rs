@@ -1,11 +1,11 @@
 //! Building [`Symbols`]: .dynsym, .symtab and PLT stubs, merged.
 
 use super::dynamic::Dynamic;
-use super::layout::Layout;
+use super::layout::{Layout, Machine};
 use super::relocs::{self, RelocValue};
 use super::source::{Source, string_at};
 use super::table::{Bind, Entry, HIDDEN, IN_DYNSTR, Kind, SymbolId, Symbols};
-use super::{ElfError, plt, unwind};
+use super::{ElfError, mapping, plt, unwind};
 use object::LittleEndian as LE;
 use object::elf;
 
@@ -88,9 +88,22 @@ fn symtab(source: &Source, layout: &Layout, symbols: &mut Symbols) -> Result<(),
     symbols.strtab = source.bytes(strings.offset, strings.size, "string table")?;
     let Symbols { entries, strtab, code, .. } = symbols;
     let inside = |addr| code.iter().any(|r: &std::ops::Range<u64>| r.contains(&addr));
-    source.each::<elf::Sym64<LE>>(section.offset, section.size, "symbol table", &mut |_, sym| {
-        entries.extend(entry(sym, strtab, &inside));
-    })
+    let mapped = layout.machine == Machine::Arm64;
+    let mut marks = Vec::new();
+    source.each::<elf::Sym64<LE>>(
+        section.offset,
+        section.size,
+        "symbol table",
+        &mut |_, sym| {
+            if mapped && sym.st_type() == elf::STT_NOTYPE {
+                let name = string_at(strtab, sym.st_name.get(LE) as usize);
+                marks.extend(mapping::mark(name).map(|is_data| (sym.st_value.get(LE), is_data)));
+            }
+            entries.extend(entry(sym, strtab, &inside));
+        },
+    )?;
+    symbols.data = mapping::data(marks, &symbols.code);
+    Ok(())
 }
 
 /// The entry for a symbol that stands for code; `None` for all others.

@@ -11,6 +11,7 @@
 //! | `layout` | header, segments, sections |
 //! | `dynamic`, `relocs`, `notes`, `unwind`, `plt` | one table each |
 //! | `collect`, `table` | function symbols: reading and merging them, looking them up |
+//! | `mapping` | data between instructions (arm64) |
 //! | `fixed` | code that nothing may be moved out of |
 //! | `dispatch` | from a file's architecture to a type |
 //! | `code` | the bytes around a place, and whether the place can hold a probe at all |
@@ -22,6 +23,7 @@ mod dynamic;
 mod error;
 mod fixed;
 mod layout;
+mod mapping;
 mod notes;
 mod plt;
 mod relocs;

@@ -111,6 +111,8 @@ pub struct Symbols {
     pub(crate) starts: Vec<u64>,
     /// Where code is, sorted.
     pub(crate) code: Vec<Range<u64>>,
+    /// What in it is data by the symbols, sorted.
+    pub(crate) data: Vec<Range<u64>>,
 }
 
 impl Symbols {
@@ -260,6 +262,12 @@ impl Symbols {
     pub fn code_around(&self, addr: u64) -> Option<Range<u64>> {
         let i = self.code.partition_point(|r| r.start <= addr).checked_sub(1)?;
         self.code.get(i).filter(|r| r.contains(&addr)).cloned()
+    }
+
+    /// The data that holds `addr` or comes next behind it, in the middle of code.
+    #[must_use]
+    pub fn data_from(&self, addr: u64) -> Option<Range<u64>> {
+        self.data.get(self.data.partition_point(|r| r.end <= addr)).cloned()
     }
 
     /// Where to begin decoding to come to the instruction at `addr`: the nearest place before

@@ -287,6 +287,7 @@ impl Session<'_> {
             fixup: Default::default(),
             slot: None,
             original: p.original,
+            guarded: want.guarded,
             armed: false,
             hits: 0,
             last_hit: 0,

@@ -21,7 +21,10 @@ pub(super) enum Consumer {
     Called,
     /// The loader has mapped something.
     Mapped,
-    /// The program may have set SIGTRAP's action.
+    /// The program is about to set a signal's action: on the call itself, where the result takes
+    /// the place of an argument.
+    SettingAction,
+    /// The program may have set SIGTRAP's action: behind the call.
     ActionSet,
     /// An IFUNC resolver was entered: what it returns is what these rows are about.
     Resolver(Rc<Resolver>),

@@ -6,7 +6,7 @@ use crate::engine::Run;
 use std::io;
 use xol_arch::{Addr, Arch, Machine as _, Regs as _, Strategy};
 use xol_targets::native::head::SI_DONE;
-use xol_targets::ptrace::{Action, Go, SigInfo, SpaceId, Tid, sys};
+use xol_targets::ptrace::{Action, Go, SigInfo, SpaceId, Tid, procfs, sys};
 use xol_targets::{Native, native};
 
 impl Session<'_> {
@@ -45,11 +45,40 @@ impl Session<'_> {
             self.target.stopped(tid)?.set_pc(at);
             return self.target.go(tid, Go::FromTrap);
         };
-        self.run_displaced(tid, space, site, at)?;
+        if !self.is_refused(tid, space, site, at)? {
+            self.run_displaced(tid, space, site, at)?;
+        }
         if self.options.hits_per_site.is_some() {
             self.disarm_if_full(space, site)?;
         }
         Ok(())
+    }
+
+    /// Has the program get the fault of a branch to where none may land, which the trap has hidden.
+    /// Whether it was one.
+    fn is_refused(&mut self, tid: Tid, space: SpaceId, site: u32, at: Addr) -> io::Result<bool> {
+        const ILL: u64 = 1 << (libc_signal::ILL - 1);
+        let regs = self.target.regs(tid)?;
+        let site = site as usize;
+        let landed = self.sites_mut(space).sites.get(site).is_none_or(|site| {
+            !site.guarded || Native::may_land(&site.original[..Native::TRAP.len()], &regs)
+        });
+        // What the file asks for the loader may not have done.
+        let pid = self.target.thread(tid).map(|t| t.pid);
+        if landed || !pid.is_some_and(|pid| procfs::is_guarded(pid, at).unwrap_or(false)) {
+            return Ok(false);
+        }
+        let status = procfs::status(tid)?;
+        if (status.blocked | status.ignored) & ILL != 0 {
+            // Forced, it ends the program; only the processor can have the kernel do that.
+            self.disarm(space, site as u32)?;
+            self.target.go(tid, Go::FromTrap)?;
+            return Ok(true);
+        }
+        self.target.set_retry(tid, Some((at, regs.sp())));
+        let info = SigInfo::new(libc_signal::ILL, libc_signal::ILL_ILLOPC, at);
+        self.target.go(tid, Go::Deliver(info))?;
+        Ok(true)
     }
 
     /// Runs the displaced instruction, one way or another.
@@ -290,6 +319,7 @@ impl Session<'_> {
                 &Consumer::Leave(row) => self.left(tid, space, row, at)?,
                 Consumer::Called => self.called(tid, space, at)?,
                 Consumer::Mapped => self.mapped(tid, space, at)?,
+                Consumer::SettingAction => self.setting_action(tid)?,
                 Consumer::ActionSet => self.action_set(tid, at)?,
                 Consumer::Resolver(resolver) => {
                     let resolver = resolver.clone();
@@ -377,6 +407,10 @@ pub(super) mod libc_signal {
     pub(crate) const KILL: i32 = 9;
     /// SIGTRAP
     pub(crate) const TRAP: i32 = 5;
+    /// SIGILL
+    pub(crate) const ILL: i32 = 4;
+    /// ILL_ILLOPC
+    pub(crate) const ILL_ILLOPC: i32 = 1;
     /// SIGSEGV
     pub(crate) const SEGV: i32 = 11;
     /// SEGV_MAPERR

@@ -42,6 +42,8 @@ pub(super) struct Visit {
     pub(super) waiting: Vec<SigInfo>,
     /// A signal that we sent it stands for this one.
     pub(super) redeliver: Option<SigInfo>,
+    /// The rt_sigactions it is in, by stack pointer: a handler may make one inside another.
+    pub(super) setting: Vec<(Addr, [u64; 3])>,
 }
 
 /// One run of xol over its targets.

@@ -8,10 +8,14 @@ use super::session::Session;
 use crate::symbols::{Object, RelocValue};
 use std::io;
 use std::rc::Rc;
-use xol_arch::{Addr, Arch, Memory as _, Text};
+use xol_arch::{Addr, Arch, Memory as _, Regs as _, Text};
 use xol_targets::Native;
 use xol_targets::native::{self, SYSCALL_LEN};
 use xol_targets::ptrace::{Action, SpaceId, Tid};
+
+/// How many rt_sigactions of one thread, each in a handler that interrupted the one before, are
+/// remembered.
+const NESTED: usize = 8;
 
 impl Session<'_> {
     /// Wants the instructions behind the calls that matter: mmap in the loader, rt_sigaction
@@ -35,12 +39,17 @@ impl Session<'_> {
         let text = Text::new(loaded.start, &code[..got]);
         let mut found = Vec::new();
         Native::syscalls(&text, &mut |at, number| {
-            let consumer = match number as i64 {
-                native::SYS_MMAP if maps => Consumer::Mapped,
-                native::SYS_RT_SIGACTION => Consumer::ActionSet,
-                _ => return,
-            };
-            found.push((at.add(SYSCALL_LEN), consumer));
+            let behind = at.add(SYSCALL_LEN);
+            match number as i64 {
+                native::SYS_MMAP if maps => found.push((behind, Consumer::Mapped)),
+                native::SYS_RT_SIGACTION => {
+                    if native::RESULT_IS_AN_ARG {
+                        found.push((at, Consumer::SettingAction));
+                    }
+                    found.push((behind, Consumer::ActionSet));
+                }
+                _ => {}
+            }
         });
         for (at, consumer) in found {
             let consumer = self.internal(consumer);
@@ -76,10 +85,35 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// On rt_sigaction: what it is asked for is remembered until it is done.
+    pub(super) fn setting_action(&mut self, tid: Tid) -> io::Result<()> {
+        let regs = self.target.regs(tid)?;
+        let args = [0, 1, 2].map(|n| native::syscall_arg(&regs, n));
+        let setting = &mut self.visits.entry(tid).or_default().setting;
+        // What a handler left by a longjmp never came to its end.
+        setting.retain(|&(sp, _)| sp != regs.sp());
+        if setting.len() == NESTED {
+            setting.remove(0);
+        }
+        setting.push((regs.sp(), args));
+        Ok(())
+    }
+
+    /// The arguments of the rt_sigaction that a thread stands behind.
+    fn set_with(&mut self, tid: Tid) -> io::Result<Option<[u64; 3]>> {
+        let regs = self.target.regs(tid)?;
+        if !native::RESULT_IS_AN_ARG {
+            return Ok(Some([0, 1, 2].map(|n| native::syscall_arg(&regs, n))));
+        }
+        let Some(visit) = self.visits.get_mut(&tid) else { return Ok(None) };
+        let found = visit.setting.iter().position(|&(sp, _)| sp == regs.sp());
+        Ok(found.map(|i| visit.setting.remove(i).1))
+    }
+
     /// Behind rt_sigaction: the program sees its own SIGTRAP action, and ours stays in place.
     pub(super) fn action_set(&mut self, tid: Tid, at: Addr) -> io::Result<()> {
+        let Some([signal, new, old]) = self.set_with(tid)? else { return Ok(()) };
         let regs = self.target.regs(tid)?;
-        let [signal, new, old] = [0, 1, 2].map(|n| native::syscall_arg(&regs, n));
         if signal != native::SIGTRAP || native::result(&regs) != 0 {
             return Ok(());
         }

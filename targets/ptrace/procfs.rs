@@ -46,6 +46,29 @@ pub fn maps(pid: Pid) -> io::Result<Vec<Mapping>> {
     Ok(text.split(|&b| b == b'\n').filter_map(parse_mapping).collect())
 }
 
+/// Whether the page at `at` is guarded (arm64 BTI): VmFlags of /proc/PID/smaps have `bt`.
+///
+/// # Errors
+/// ENOENT or ESRCH when the process is gone, and where the kernel has no smaps.
+pub fn is_guarded(pid: Pid, at: Addr) -> io::Result<bool> {
+    let text = fs::read(format!("/proc/{pid}/smaps"))?;
+    Ok(guarded(&text, at))
+}
+
+fn guarded(smaps: &[u8], at: Addr) -> bool {
+    let mut here = false;
+    for line in smaps.split(|&b| b == b'\n') {
+        if let Some(flags) = line.strip_prefix(b"VmFlags:") {
+            if here {
+                return flags.split(|&b| b == b' ').any(|flag| flag == b"bt");
+            }
+        } else if let Some(mapping) = parse_mapping(line) {
+            here = mapping.start <= at && at < mapping.end;
+        }
+    }
+    false
+}
+
 /// Where the heap of brk begins: the 47th field of /proc/PID/stat.
 ///
 /// # Errors
@@ -249,6 +272,16 @@ mod tests {
         assert_eq!((m.device, m.inode), ((0xfe, 1), 123));
         assert_eq!(m.name, "/tmp/a b (deleted)");
         assert!(m.perms.exec && !m.perms.shared && !m.perms.write);
+    }
+
+    #[test]
+    fn a_guarded_page_has_bt_among_its_flags() {
+        let smaps = b"1000-3000 r-xp 00000000 fe:01 9 /lib/guarded\nSize: 8 kB\nRss: 4 kB\n\
+            VmFlags: rd ex mr mw me bt \n3000-4000 r-xp 00000000 00:00 0 \nSize: 4 kB\n\
+            VmFlags: rd ex mr mw me dw \n";
+        assert!(guarded(smaps, Addr(0x1000)) && guarded(smaps, Addr(0x2fff)));
+        assert!(!guarded(smaps, Addr(0x3000)) && !guarded(smaps, Addr(0xfff)));
+        assert!(!guarded(smaps, Addr(0x4000)));
     }
 
     #[test]

@@ -3,11 +3,9 @@
 use std::time::{Duration, Instant};
 
 use nix::sched::{CpuSet, sched_setaffinity};
-use nix::sys::ptrace::{self, Options};
-use nix::sys::signal::Signal;
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use xol_tests::bench::{Running, median};
+use xol_tests::cost;
 use xol_tests::elf::Object;
 use xol_tests::programs::{Build, program};
 use xol_tests::target::Target;
@@ -36,98 +34,23 @@ fn main() {
     memory();
 }
 
-/// Nanoseconds of one call, told by the target itself.
-fn timed(target: &mut Target, name: &str, times: u64) -> f64 {
-    let answer = target.ask(&format!("{name} {times}\n"));
-    answer.trim().parse::<f64>().expect("picoseconds") / 1000.0
-}
-
-/// The cost of a bare stop: the target's own INT3, waited for and continued, and nothing else. With
-/// `least`, also the least that a tracer cannot do without: the stop read with WNOWAIT (its signal
-/// must outlive us), the signal told from one that somebody sent, the PC read and written.
-fn bare(target: &mut Target, least: bool) -> f64 {
-    /// offsetof(struct user, regs.rip)
-    const RIP: ptrace::AddressType = (16 * 8) as ptrace::AddressType;
-    let pid = Pid::from_raw(target.pid().cast_signed());
-    ptrace::seize(pid, Options::empty()).expect("tracing a child");
-    target.tell(&format!("trap {HITS}\n"));
-    let mut left = HITS;
-    while left > 0 {
-        if least {
-            let flags = WaitPidFlag::__WALL
-                | WaitPidFlag::WSTOPPED
-                | WaitPidFlag::WEXITED
-                | WaitPidFlag::WNOWAIT;
-            match waitid(Id::All, flags) {
-                Ok(WaitStatus::PtraceEvent(_, Signal::SIGTRAP, 0)) => {
-                    left -= 1;
-                    _ = ptrace::getsiginfo(pid).expect("it is stopped");
-                    let pc = ptrace::read_user(pid, RIP).expect("it is stopped");
-                    ptrace::write_user(pid, RIP, pc).expect("it is stopped");
-                    ptrace::cont(pid, None).expect("it is stopped");
-                    continue;
-                }
-                other => panic!("{other:?}"),
-            }
-        }
-        match waitpid(pid, Some(WaitPidFlag::__WALL)) {
-            Ok(WaitStatus::Stopped(_, Signal::SIGTRAP)) => {
-                left -= 1;
-                ptrace::cont(pid, None).expect("it is stopped");
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-    let answer = target.line();
-    ptrace::interrupt(pid).expect("it is traced");
-    _ = waitpid(pid, Some(WaitPidFlag::__WALL)).expect("it stops");
-    ptrace::detach(pid, None).expect("it is stopped");
-    answer.trim().parse::<f64>().expect("picoseconds") / 1000.0
-}
-
 fn hits() {
-    let mut target = Target::start("hits");
-    let pid = target.pid().to_string();
-    let name = target.name();
-    let kinds = [
-        ("boost", "push"),
-        ("boost", "mov"),
-        ("simulate", "jmp"),
-        ("xol", "push"),
-        ("step", "push"),
-    ];
-    let (mut bares, mut leasts) = (Vec::new(), Vec::new());
-    let mut costs = vec![Vec::new(); kinds.len()];
-    let functions = Object::open(program("hits", Build::Pie)).functions();
-    let addr = |name: &str| functions.iter().find(|f| f.name == name).expect("it is there").addr;
-    for _ in 0..ROUNDS {
-        let base = timed(&mut target, "push_twin", 1_000_000);
-        bares.push(bare(&mut target, false) - base);
-        leasts.push(bare(&mut target, true) - base);
-        for ((strategy, entry), costs) in kinds.iter().zip(&mut costs) {
-            let probe = format!("{name}:{entry}_probed");
-            let xol = Running::attach(&["--strategy", strategy, "-p", &pid, &probe]);
-            xol.armed(&target, addr(&format!("{entry}_probed")));
-            costs.push(timed(&mut target, &format!("{entry}_probed"), HITS) - base);
-            let counts = xol.interrupt();
-            assert!(counts.contains(&HITS.to_string()), "{strategy} {entry}: {counts}");
-        }
-    }
-    let bare = median(&bares);
+    let costs = cost::measure(ROUNDS, HITS);
+    let bare = median(&costs.bare);
     println!("| a bare ptrace stop and continue | | {:.1} µs | `bench` |", bare / 1000.0);
     println!(
         "| the least a tracer does at one, against that | | {:.2} | `bench` |",
-        median(&leasts) / bare
+        median(&costs.least) / bare
     );
-    for ((strategy, entry), costs) in kinds.iter().zip(&costs) {
-        let goal = if matches!(*strategy, "boost" | "simulate") { "1.15" } else { "" };
-        let ratio = median(costs) / bare;
-        let best = costs.iter().zip(&bares).map(|(c, b)| c / b).fold(f64::MAX, f64::min);
-        let worst = costs.iter().zip(&bares).map(|(c, b)| c / b).fold(0.0, f64::max);
+    for row in &costs.rows {
+        let goal = if matches!(row.how, "boost" | "simulate") { "1.15" } else { "" };
+        let (ratio, best, worst) = costs.ratio(row);
         println!(
-            "| a `{strategy}` hit at `{entry}`, against the bare stop | {goal} | {ratio:.2} \
+            "| a `{}` hit at `{}`, against the bare stop | {goal} | {ratio:.2} \
              [{best:.2}–{worst:.2}] ({:.1} µs) | `bench` |",
-            median(costs) / 1000.0
+            row.how,
+            row.entry,
+            median(&row.cost) / 1000.0
         );
     }
 }

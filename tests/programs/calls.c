@@ -40,11 +40,22 @@ PROBED void never(void)
 // Entries that the kernel cannot probe.
 void locked(long *at);
 void vector(void);
+#ifdef __x86_64__
 __asm__(".text\n"
 	".globl locked\n.type locked, @function\nlocked:\n"
 	"	lock incq (%rdi)\n	ret\n.size locked, .-locked\n"
 	".globl vector\n.type vector, @function\nvector:\n"
 	"	vpxor %xmm1, %xmm1, %xmm1\n	ret\n.size vector, .-vector\n");
+#else
+// Both begin with what the kernel refuses: accesses relative to the PC. No exclusives: a uprobe
+// between them makes them fail for ever.
+__asm__(".text\n"
+	".globl locked\n.type locked, @function\nlocked:\n"
+	"	prfm pldl1keep, 1f\n1:	ldr x1, [x0]\n	add x1, x1, #1\n	str x1, [x0]\n	ret\n"
+	".size locked, .-locked\n"
+	".globl vector\n.type vector, @function\nvector:\n"
+	"	ldr x1, 1f\n	ldr q1, [sp]\n	ret\n.size vector, .-vector\n.balign 16\n1:	.quad 1, 2\n");
+#endif
 
 int main(int argc, char **argv)
 {

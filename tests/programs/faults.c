@@ -21,6 +21,7 @@ void returns(long *stack);
 void privileged(void);
 void bytes(char *to, const char *from, long count);
 
+#ifdef __x86_64__
 __asm__(".text\n"
 #define F(name, body) ".balign 16\n.globl " #name "\n.type " #name ", @function\n" #name ":\n" body "\n.size " #name ", .-" #name "\n"
 	F(illegal, "ud2\nret")
@@ -34,6 +35,28 @@ __asm__(".text\n"
 	F(returns, "movq %rdi, %rsp\nret")
 	F(privileged, "hlt\nret")
 	F(bytes, "movq %rdx, %rcx\nrep movsb\nret"));
+#define PC gregs[REG_RIP]
+#define SP gregs[REG_RSP]
+#define TRAP gregs[REG_TRAPNO]
+#else
+__asm__(".text\n"
+#define F(name, body) ".balign 16\n.globl " #name "\n.type " #name ", @function\n" #name ":\n" body "\n.size " #name ", .-" #name "\n"
+	F(illegal, "udf #0\nret")
+	// Nothing divides by zero here: other things that are refused, and that trap.
+	F(divides, ".inst 0x00000001\nret")
+	F(divides_memory, "ldr x0, [x0]\nbrk #5\nret")
+	F(loads, "ldr x0, [x0]\nret")
+	F(stores, "str x0, [x0]\nret")
+	F(jumps, "br x0")
+	F(calls, "stp x29, x30, [sp, #-16]!\nldr x0, [x0]\nblr x0\nldp x29, x30, [sp], #16\nret")
+	F(pops, "mov sp, x0\nldp x0, x1, [sp], #16\nret")
+	F(returns, "mov sp, x0\nldr x30, [sp], #16\nret")
+	F(privileged, "mrs x0, sctlr_el1\nret")
+	F(bytes, "1: cbz x2, 2f\nldrb w3, [x1], #1\nstrb w3, [x0], #1\nsub x2, x2, #1\nb 1b\n2: ret"));
+#define PC pc
+#define SP sp
+#define TRAP fault_address
+#endif
 
 static sigjmp_buf out;
 static const char *doing;
@@ -52,7 +75,7 @@ static const char *near(unsigned long at)
 
 	for (unsigned i = 0; i < sizeof known / sizeof *known; i++) {
 		long off = at - (unsigned long)known[i].at;
-		if (off >= 0 && off < 8) {
+		if (off >= 0 && off < 20) {
 			snprintf(text, sizeof text, "%s+%ld", known[i].name, off);
 			return text;
 		}
@@ -67,12 +90,12 @@ static const char *near(unsigned long at)
 static void on_fault(int signal, siginfo_t *info, void *context)
 {
 	ucontext_t *uc = context;
-	greg_t *regs = uc->uc_mcontext.gregs;
+	mcontext_t *regs = &uc->uc_mcontext;
 
 	printf("%s: signal %d code %d at %s, ", doing, signal, info->si_code,
 	       near((unsigned long)info->si_addr));
-	printf("pc %s, trap %lld, sp %s\n", near(regs[REG_RIP]), (long long)regs[REG_TRAPNO],
-	       (char *)regs[REG_RSP] > guard && (char *)regs[REG_RSP] < guard + 8192 ? "guard" : "stack");
+	printf("pc %s, trap %lld, sp %s\n", near(regs->PC), (long long)regs->TRAP,
+	       (char *)regs->SP > guard && (char *)regs->SP < guard + 8192 ? "guard" : "stack");
 	if (repaired) {
 		// The instruction runs again and must succeed this time.
 		repaired = 0;
@@ -127,6 +150,7 @@ int main(void)
 	}
 	fflush(stdout);
 	signal(SIGFPE, SIG_DFL);
+	signal(SIGILL, SIG_DFL);
 	divides(0);
 	return 0;
 }

@@ -8,6 +8,7 @@
 	__asm__(".text\n.balign 64\n.globl " #name "\n.type " #name ", @function\n" #name ":\n" body \
 		"\n.size " #name ", .-" #name)
 
+#ifdef __x86_64__
 ASM(push_probed, "push %rbp\nmov %rdi, %rax\npop %rbp\nret");
 ASM(push_twin, "push %rbp\nmov %rdi, %rax\npop %rbp\nret");
 ASM(mov_probed, "mov %rdi, %rax\nret");
@@ -15,6 +16,16 @@ ASM(mov_twin, "mov %rdi, %rax\nret");
 ASM(jmp_probed, "jmp 1f\n1: mov %rdi, %rax\nret");
 ASM(jmp_twin, "jmp 1f\n1: mov %rdi, %rax\nret");
 ASM(trap, "int3\nmov %rdi, %rax\nret");
+#else
+ASM(push_probed, "stp x29, x30, [sp, #-16]!\nldp x29, x30, [sp], #16\nret");
+ASM(push_twin, "stp x29, x30, [sp, #-16]!\nldp x29, x30, [sp], #16\nret");
+ASM(mov_probed, "mov x1, x0\nret");
+ASM(mov_twin, "mov x1, x0\nret");
+ASM(jmp_probed, "b 1f\n1: ret");
+ASM(jmp_twin, "b 1f\n1: ret");
+// Whoever waits for it moves the PC: BRK leaves it where it is.
+ASM(trap, "brk #1\nret");
+#endif
 
 static const struct {
 	const char *name;

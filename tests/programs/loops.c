@@ -42,6 +42,7 @@ PROBED long probed_table(long n)
 PROBED long probed_tail(long n);
 PROBED long probed_call(long n);
 PROBED long probed_branch(long n);
+#ifdef __x86_64__
 __asm__(".text\n"
 	".balign 16\n.globl probed_tail\n.type probed_tail, @function\nprobed_tail:\n"
 	"	jmp probed_plain\n.size probed_tail, .-probed_tail\n"
@@ -49,6 +50,16 @@ __asm__(".text\n"
 	"	call probed_plain\n	inc %rax\n	ret\n.size probed_call, .-probed_call\n"
 	".balign 16\n.globl probed_branch\n.type probed_branch, @function\nprobed_branch:\n"
 	"	loop 1f\n1:	mov %rdi, %rax\n	ret\n.size probed_branch, .-probed_branch\n");
+#else
+__asm__(".text\n"
+	".balign 16\n.globl probed_tail\n.type probed_tail, @function\nprobed_tail:\n"
+	"	b probed_plain\n.size probed_tail, .-probed_tail\n"
+	".balign 16\n.globl probed_call\n.type probed_call, @function\nprobed_call:\n"
+	"	str x30, [sp, #-16]!\n	bl probed_plain\n	add x0, x0, #1\n	ldr x30, [sp], #16\n	ret\n"
+	".size probed_call, .-probed_call\n"
+	".balign 16\n.globl probed_branch\n.type probed_branch, @function\nprobed_branch:\n"
+	"	tbnz x0, #3, 1f\n1:	ret\n.size probed_branch, .-probed_branch\n");
+#endif
 
 PROBED long returns_value(long n)
 {

@@ -14,6 +14,7 @@
 
 extern char **environ;
 static volatile long calls;
+static long times = 1000;
 static volatile sig_atomic_t traps;
 
 PROBED void work(void)
@@ -59,7 +60,7 @@ static void status(const char *when)
 
 static void *thread(void *arg)
 {
-	for (int i = 0; i < 1000; i++)
+	for (int i = 0; i < times; i++)
 		work();
 	show("thread");
 	return arg;
@@ -83,17 +84,20 @@ static void children(const char *when)
 
 static void rounds(const char *when)
 {
-	for (int i = 0; i < 1000; i++)
+	for (int i = 0; i < times; i++)
 		work();
 	show(when);
 	children(when);
 }
 
-int main(void)
+// The argument says how often probed code runs each time.
+int main(int argc, char **argv)
 {
 	sigset_t all, trap;
 	struct sigaction handler = { .sa_handler = on_trap, .sa_flags = SA_RESTART | SA_NODEFER };
 
+	if (argc > 1)
+		times = atol(argv[1]);
 	setvbuf(stdout, NULL, _IONBF, 0);
 	sigfillset(&all);
 	sigemptyset(&trap);

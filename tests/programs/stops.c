@@ -90,7 +90,7 @@ static void interrupted(void)
 {
 	struct sigaction restart = { .sa_handler = on_alarm, .sa_flags = SA_RESTART };
 	struct sigaction plain = { .sa_handler = on_alarm };
-	struct timespec pause = { 0, 300000000 }, left = { 0, 0 };
+	struct timespec pause = { 0, 900000000 }, left = { 0, 0 };
 	int to_self[2];
 	char byte = 0;
 	long got;
@@ -110,10 +110,11 @@ static void interrupted(void)
 	printf("restarted read: %ld %c, alarms %d\n", got, byte, alarms > 1);
 	waitpid(pid, NULL, 0);
 	sigaction(SIGALRM, &plain, NULL);
-	ualarm(50000, 0);
+	ualarm(300000, 0);
 	got = read(to_self[0], &byte, 1);
 	printf("interrupted read: %ld %s\n", got, strerror(errno));
-	ualarm(50000, 0);
+	// Late enough to find it asleep on a slow machine under a tracer.
+	ualarm(300000, 0);
 	got = nanosleep(&pause, &left);
 	printf("interrupted sleep: %ld %s, %d left\n", got, strerror(errno), left.tv_nsec > 100000000);
 	got = nanosleep(&left, NULL);

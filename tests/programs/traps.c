@@ -29,7 +29,8 @@ static void on_trap(int signal, siginfo_t *info, void *context)
 #ifdef __x86_64__
 	where = uc->uc_mcontext.gregs[REG_RIP];
 #else
-	where = uc->uc_mcontext.pc;
+	// BRK leaves the PC on itself.
+	where = uc->uc_mcontext.pc + 4;
 	uc->uc_mcontext.pc += 4;
 #endif
 	work(traps);
@@ -55,10 +56,8 @@ int main(void)
 	for (int i = 0; i < 20; i++) {
 		work(i);
 		own_trap();
-#ifdef __x86_64__
 		if (where != (long)own_trap_end)
 			printf("trap seen elsewhere\n");
-#endif
 	}
 	printf("own traps %d, code %ld\n", traps, code);
 	for (int i = 0; i < 20; i++) {

@@ -43,8 +43,8 @@ const MAP_UPDATE_ELEM: i32 = 2;
 const GET_CURRENT_PID_TGID: i32 = 14;
 const GET_ATTACH_COOKIE: i32 = 174;
 
-/// Where `rax` is in the registers that the program is given.
-const CONTEXT_RAX: i16 = 80;
+/// Where the result is in the registers that the program is given: `rax`, or `x0`.
+const CONTEXT_RESULT: i16 = if cfg!(target_arch = "x86_64") { 80 } else { 0 };
 
 /// Counts a hit of `pid` in `counts[cookie]`, and keeps the value that a function returned in
 /// `values[cookie * keep + hit]`, for the first `keep` hits.
@@ -75,7 +75,7 @@ pub(super) fn program(pid: u32, counts: i32, values: Option<(i32, u32)>) -> Vec<
             insn(MUL_IMM, 7, 0, 0, keep.cast_signed()),
             insn(ADD_REG, 7, 8, 0, 0),
             insn(STX_W, 10, 7, -4, 0),
-            insn(LDX_DW, 1, 6, CONTEXT_RAX, 0),
+            insn(LDX_DW, 1, 6, CONTEXT_RESULT, 0),
             insn(STX_DW, 10, 1, -16, 0),
             insn(LD_IMM64, 1, PSEUDO_MAP_FD, 0, values),
             insn(0, 0, 0, 0, 0),

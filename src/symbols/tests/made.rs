@@ -257,3 +257,44 @@ fn cpp_functions_are_meant_by_their_names_without_parameters() {
         assert_eq!(ours, theirs, "{people}");
     }
 }
+
+#[test]
+fn data_between_arm64_instructions_is_not_code() {
+    use xol_arch::arm64::Arm64;
+    let scratch = Scratch::new("mapping");
+    let source = "asm(\".text\\n.globl mixed\\n.type mixed,@function\\nmixed: ldr x0, 1f\\n b 2f\\n\"
+        \"1: .quad 0x1122334455667788\\n2: ldr w1, 3f\\n ret\\n3: .word 0xd503201f\\n.size mixed,.-mixed\\n\"
+        \".globl table\\n.type table,@object\\ntable: .word 1, 2, 3, 4\\n.size table,.-table\\n\");
+        int main(void) { return 0; }";
+    let path = scratch.make("mapped", source, &["aarch64-linux-gnu-gcc", "-static"]);
+    let object = open(&path);
+    let [(mixed, size)] = named(&object, "mixed")[..] else { panic!("one mixed") };
+    let mut begun = Vec::new();
+    let all = mixed..mixed + size;
+    object.boundaries::<Arm64>(all, &mut |at, len| begun.push((at - mixed, len))).unwrap();
+    assert_eq!(begun, [(0, 4), (4, 4), (16, 4), (20, 4)]);
+    let reject = |at| object.place_reject(at).unwrap().map(|r| (r.reason, r.nearest.map(|a| a.0)));
+    assert_eq!(reject(mixed + 4), None);
+    assert_eq!(reject(mixed + 8), Some((Reason::NotCode, Some(mixed + 16))));
+    assert_eq!(reject(mixed + 12), Some((Reason::NotCode, Some(mixed + 16))));
+    assert_eq!(reject(mixed + 24).map(|r| r.0), Some(Reason::NotCode));
+    // A table right behind; it is no function and has no entry.
+    assert_eq!(reject(mixed + size).map(|r| r.0), Some(Reason::NotCode));
+
+    // Every word of the program: instructions here are what objdump takes for instructions.
+    let listing = tool("aarch64-linux-gnu-objdump", &["-dw", &path.to_string_lossy()]);
+    let line = |line: &str| {
+        let (at, rest) = line.split_once(":\t")?;
+        // Data is a `.word`, or bytes without a mnemonic.
+        let data = rest.contains("\t.word") || !rest.contains('\t');
+        Some((u64::from_str_radix(at.trim(), 16).ok()?, data))
+    };
+    let mut words = [0, 0];
+    for (at, data) in listing.lines().filter_map(line) {
+        let symbols = object.symbols().unwrap();
+        let ours = symbols.data_from(at).is_some_and(|d| d.contains(&at));
+        assert_eq!(ours, data, "{at:#x}");
+        words[usize::from(data)] += 1;
+    }
+    assert!(words[0] > 10_000 && words[1] > 3, "{words:?}");
+}

@@ -35,6 +35,8 @@ pub const CALL_STUB: &[u8] =
 pub const CALL_STUB_STOP: u64 = 4;
 /// Length of the instruction that makes a system call.
 pub const SYSCALL_LEN: u64 = 4;
+/// Whether a system call's result takes the place of its first argument.
+pub const RESULT_IS_AN_ARG: bool = true;
 /// There is no request that sets the PC alone.
 pub const USER_PC: Option<usize> = None;
 /// The end of user addresses with 48 bits.

@@ -32,6 +32,8 @@ pub const CALL_STUB: &[u8] = &[0x0f, 0x05, 0xb8, 0x0f, 0x00, 0x00, 0x00, 0x0f, 0
 pub const CALL_STUB_STOP: u64 = 2;
 /// Length of the instruction that makes a system call.
 pub const SYSCALL_LEN: u64 = 2;
+/// Whether a system call's result takes the place of its first argument.
+pub const RESULT_IS_AN_ARG: bool = false;
 
 /// Where the PC is in the register set, in bytes: for PTRACE_POKEUSER.
 pub const USER_PC: Option<usize> = Some(16 * 8);

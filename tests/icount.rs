@@ -1,0 +1,25 @@
+//! What a hit costs, in instructions of the guest: `cargo test -p xol-qemu --test xol costs --
+//! --nocapture` (qemu/tests/xol.rs) sets `XOL_ICOUNT` and has the clock count instructions.
+//! Elsewhere the same is counted, and the nanoseconds are told only.
+
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+use xol_tests::cost::measure;
+use xol_tests::run::as_often;
+
+#[test]
+fn a_hit_costs_little_more_than_a_stop() {
+    // One CPU for the program and its tracer: no other to be woken.
+    let mut cpu = CpuSet::new();
+    cpu.set(0).expect("CPU 0 exists");
+    sched_setaffinity(Pid::from_raw(0), &cpu).expect("CPU 0 is ours");
+    let costs = measure(3, as_often(2000, 500));
+    print!("{costs}");
+    if std::env::var_os("XOL_ICOUNT").is_none() {
+        return;
+    }
+    for row in costs.rows.iter().filter(|r| r.how == "boost") {
+        let (ratio, _, _) = costs.ratio(row);
+        assert!(ratio <= 1.15, "{} at {}: {ratio}\n{costs}", row.how, row.entry);
+    }
+}
