@@ -256,6 +256,23 @@ fn entries() -> (&'static str, &'static str) {
     }
 }
 
+/// A sequence that no section describes is found at the first hit in it.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn restartable_sequences() {
+    let command = run(program("sequence", Build::Pie));
+    let inside = [0xb, 0xe, 0xf, 0x13].map(|at| format!("sequence-pie:sequence+{at:#x}"));
+    let mut probes: Vec<&str> = inside.iter().map(String::as_str).collect();
+    probes.extend(["sequence-pie:sequence", "sequence-pie:sequence+0x16"]);
+    let probed = same(&[], &probes, &command);
+    let rejects = probed.rejects();
+    assert_eq!(rejects["restartable-sequence"].len(), 4, "{}", probed.text);
+    let hits: Vec<u64> =
+        probed.lines.iter().filter(|l| l.reason.is_none()).map(|l| l.hits).collect();
+    // Begun once more for each site that was in the way.
+    assert_eq!(hits, [1004, 1000], "{}", probed.text);
+}
+
 #[test]
 fn every_kind_of_entry() {
     let (name, probe) = entries();

@@ -5,7 +5,7 @@ use crate::engine::{NONE, SLOT_SIZE, Site, choose, write_slot};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
-use xol_arch::{Addr, Arch, Plan, Reason, Reject, Text};
+use xol_arch::{Addr, Arch, Flow, Plan, Reason, Reject, Text};
 use xol_targets::Native;
 use xol_targets::native::SLOT_REACH;
 use xol_targets::ptrace::{Area, Orphan, SpaceId, Tid};
@@ -111,6 +111,7 @@ impl Session<'_> {
         results: &mut [Option<Armed>],
     ) -> io::Result<Vec<Planned>> {
         let rules = self.options.rules;
+        let shadow = self.has_shadow_stack(space);
         let mut window = Window { base: 0, bytes: Vec::new() };
         let mut planned: Vec<Planned> = Vec::new();
         let mut last = None;
@@ -146,6 +147,10 @@ impl Session<'_> {
                 continue;
             }
             match Native::plan(&text, want.addr, rules) {
+                // Computed, a call would push to one stack of two.
+                Ok(plan) if shadow && plan.copied.is_none() && is_call(&text, want.addr) => {
+                    results[i] = Some(Err(Reason::ShadowStack.into()));
+                }
                 Ok(plan) => {
                     let mut bytes = [0; 16];
                     let have = here.len().min(16);
@@ -159,6 +164,11 @@ impl Session<'_> {
             self.progress(Stage::Planned, planned.len(), wants.len());
         }
         Ok(planned)
+    }
+
+    fn has_shadow_stack(&self, space: SpaceId) -> bool {
+        let process = self.target.processes().find(|p| p.space == space);
+        process.is_some_and(|p| xol_targets::ptrace::procfs::has_shadow_stack(Tid(p.pid.0)))
     }
 
     /// Has the window cover `extent`, with our own traps taken out.
@@ -408,6 +418,11 @@ impl Window {
         let to = ((extent.end - self.base) as usize).min(self.bytes.len());
         self.bytes.get(from..to).unwrap_or(&[])
     }
+}
+
+/// Whether the instruction at `at` is a call.
+fn is_call(text: &Text<'_>, at: Addr) -> bool {
+    matches!(Native::flow(text, at), Ok((Flow::Call(_), _)))
 }
 
 /// Why what is in memory is not what the file has.

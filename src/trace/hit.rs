@@ -1,10 +1,10 @@
 //! A trap: whose it is, who is told, how the thread goes on.
 
-use super::consumer::Consumer;
+use super::consumer::{Consumer, RowState};
 use super::session::Session;
 use crate::engine::Run;
 use std::io;
-use xol_arch::{Addr, Arch, Machine as _, Regs as _, Strategy};
+use xol_arch::{Addr, Arch, Machine as _, Reason, Regs as _, Strategy};
 use xol_targets::native::head::SI_DONE;
 use xol_targets::ptrace::{Action, Go, SigInfo, SpaceId, Tid, procfs, sys};
 use xol_targets::{Native, native};
@@ -38,6 +38,10 @@ impl Session<'_> {
         if !again {
             let sites = self.spaces.get_mut(&space).ok_or(io::ErrorKind::NotFound)?;
             sites.table(&mut self.counters).count(site);
+            let first = sites.sites.get(site as usize).is_some_and(|s| s.hits == 1);
+            if first && self.target.is_in_sequence(tid, at) {
+                return self.back_out(tid, space, site, at);
+            }
             self.tell(tid, space, site, at)?;
         }
         // Telling may have changed the tables: a library was mapped, a slot moved.
@@ -79,6 +83,22 @@ impl Session<'_> {
         let info = SigInfo::new(libc_signal::ILL, libc_signal::ILL_ILLOPC, at);
         self.target.go(tid, Go::Deliver(info))?;
         Ok(true)
+    }
+
+    /// A site turned out to be in a restartable sequence: its trap would abort it for ever. The
+    /// kernel aborts it this once, as it does when a thread loses the CPU there.
+    fn back_out(&mut self, tid: Tid, space: SpaceId, site: u32, at: Addr) -> io::Result<()> {
+        let consumers: Vec<u32> = self.sites_mut(space).consumers(site).collect();
+        let reason = Reason::RestartableSequence;
+        for consumer in consumers {
+            if let Consumer::Row(row) | Consumer::Entered(row) = self.consumers[consumer as usize] {
+                self.rows[row as usize].state = RowState::Rejected(reason.into());
+            }
+        }
+        self.note(format!("the site at {at} was disarmed: {}", reason.sentence()));
+        self.disarm(space, site)?;
+        self.target.set_pc(tid, at)?;
+        self.target.go(tid, Go::FromTrap)
     }
 
     /// Runs the displaced instruction, one way or another.

@@ -13,6 +13,7 @@
 //! | `orphan` | what keeps the target running when its tracer dies |
 //! | `signals`, `mask`, `deliver` | SIGTRAP's action and mask as if we were not there |
 //! | `restart` | calls that our own stop interrupted |
+//! | `rseq` | restartable sequences |
 //! | `affinity` | on which CPU the tracer runs |
 
 mod affinity;
@@ -27,6 +28,7 @@ mod orphan;
 pub mod own;
 pub mod procfs;
 mod restart;
+mod rseq;
 mod signals;
 mod space;
 pub mod sys;

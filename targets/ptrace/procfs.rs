@@ -176,6 +176,13 @@ fn parse_status(text: &[u8]) -> TaskStatus {
     status
 }
 
+/// Whether calls of a thread also push to a shadow stack, which is not ours to write.
+#[must_use]
+pub fn has_shadow_stack(tid: Tid) -> bool {
+    let status = fs::read_to_string(format!("/proc/{tid}/status")).unwrap_or_default();
+    crate::native::has_shadow_stack(tid, &status)
+}
+
 /// Where a thread is, as /proc/TID/syscall tells without stopping it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whereabouts {

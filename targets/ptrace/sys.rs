@@ -20,6 +20,7 @@ mod request {
     pub(super) const LISTEN: u32 = 0x4208;
     pub(super) const DETACH: u32 = 0x11;
     pub(super) const SETOPTIONS: u32 = 0x4200;
+    pub(super) const GET_RSEQ_CONFIGURATION: u32 = 0x420f;
     pub(super) const PEEKUSER: u32 = 0x3;
     pub(super) const POKEUSER: u32 = 0x6;
 }
@@ -299,6 +300,21 @@ pub fn peek_user(tid: Tid, offset: usize) -> io::Result<u64> {
         )
     })?;
     Ok(word)
+}
+
+/// PTRACE_GET_RSEQ_CONFIGURATION: where a thread's struct rseq is; 0 where it has none.
+///
+/// # Errors
+/// EIO before Linux 5.13.
+pub fn rseq_area(tid: Tid) -> io::Result<Addr> {
+    // struct ptrace_rseq_configuration: the address, then size, signature, flags, padding.
+    let mut words = [0u64; 3];
+    let size = size_of_val(&words);
+    // SAFETY: the kernel writes at most `size` bytes, the size of `words`.
+    check(unsafe {
+        libc::ptrace(request::GET_RSEQ_CONFIGURATION as _, tid.0, size, &raw mut words)
+    })?;
+    Ok(Addr(words[0]))
 }
 
 /// PTRACE_GETSIGINFO: of the signal a thread stopped with.

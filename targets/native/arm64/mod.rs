@@ -268,6 +268,15 @@ pub fn enter_handler(entry: &HandlerEntry<'_>, out: &mut Vec<u8>) -> Option<(Reg
     Some((regs, Addr(at)))
 }
 
+/// Whether calls of a thread also push to a guarded control stack: struct user_gcs of NT_ARM_GCS.
+#[must_use]
+pub fn has_shadow_stack(tid: Tid, _: &str) -> bool {
+    const NT_ARM_GCS: i32 = 0x410;
+    const PR_SHADOW_STACK_ENABLE: u8 = 1;
+    let mut state = [0; 24];
+    sys::get_regset(tid, NT_ARM_GCS, &mut state).is_ok() && state[0] & PR_SHADOW_STACK_ENABLE != 0
+}
+
 /// Nothing is found: a frame is left through the vDSO, by an address in a register.
 #[must_use]
 pub fn innermost_frame(_: &[u8], _: Addr) -> Option<(u64, i32)> {

@@ -374,6 +374,13 @@ fn word(from: &[u8], at: usize) -> u64 {
     u64::from_ne_bytes(word)
 }
 
+/// Whether calls of a process also push to a shadow stack (CET): as /proc/PID/status tells it.
+#[must_use]
+pub fn has_shadow_stack(_: crate::ptrace::Tid, status: &str) -> bool {
+    let features = status.lines().find_map(|line| line.strip_prefix("x86_Thread_features:"));
+    features.is_some_and(|list| list.split_whitespace().any(|name| name == "shstk"))
+}
+
 /// How far from the code slots are mapped, in bytes: within every 32-bit displacement, with room
 /// for the slots themselves.
 pub const SLOT_REACH: u64 = (1 << 31) - (1 << 27);
@@ -474,4 +481,15 @@ pub fn set_saved_pc(machine: &mut crate::ptrace::Stopped<'_>, to: Addr, site: Ad
     let _ = machine.write(Addr(frame + FRAME_PC), &to.0.to_ne_bytes());
     // SYSCALL left the address behind it in RCX.
     let _ = machine.write(Addr(frame + 8 + 40 + 14 * 8), &site.add(SYSCALL_LEN).0.to_ne_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_shadow_stack_is_told_by_the_kernel() {
+        let tid = crate::ptrace::Tid(1);
+        let with = "Name:\tx\nx86_Thread_features:\tshstk wrss \nSeccomp:\t0\n";
+        assert!(super::has_shadow_stack(tid, with));
+        assert!(!super::has_shadow_stack(tid, "Name:\tshstk\nx86_Thread_features:\t\n"));
+    }
 }
