@@ -200,9 +200,15 @@ impl Session<'_> {
     /// The copy faulted: the program sees the fault where its own instruction is.
     fn fault(&mut self, tid: Tid, site: &Site<Native>, mut info: SigInfo) -> io::Result<()> {
         let slot = site.slot.map_or(site.addr, |s| s.at);
+        let before = self.visits.get(&tid).filter(|v| v.site.is_some()).map(|v| v.before);
         let (pc, at, sp) = {
             let mut machine = self.target.stopped(tid)?;
             let pc = machine.seen().pc();
+            // What the copy did before its last instruction was ours: it needed a register.
+            if let Some(before) = before.filter(|_| pc != slot && site.fixup != Default::default())
+            {
+                *machine.regs() = before;
+            }
             // In a sequence that was copied whole (arm64 MOPS) each instruction has its place.
             let whole = site.plan.span() > site.plan.len;
             let at = if whole { site.addr.offset(pc.distance_from(slot)) } else { site.addr };
