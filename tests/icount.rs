@@ -18,8 +18,11 @@ fn a_hit_costs_little_more_than_a_stop() {
     if std::env::var_os("XOL_ICOUNT").is_none() {
         return;
     }
+    // On x86-64 siginfo and the PC are requests of their own: the row with the least says what
+    // remains then.
+    let most = if cfg!(target_arch = "aarch64") { 1.15 } else { 1.5 };
     for row in costs.rows.iter().filter(|r| r.how == "boost") {
         let (ratio, _, _) = costs.ratio(row);
-        assert!(ratio <= 1.15, "{} at {}: {ratio}\n{costs}", row.how, row.entry);
+        assert!(ratio <= most, "{} at {}: {ratio}\n{costs}", row.how, row.entry);
     }
 }
