@@ -37,13 +37,7 @@ impl Ptrace {
         if native::signal_concerns_call(&regs, &code[..n]) {
             return Ok(false);
         }
-        let restorer = match flags & SA_RESTORER != 0 {
-            true => Addr(restorer),
-            false => match self.vdso_restorer(tid)? {
-                Some(at) => at,
-                None => return Ok(false),
-            },
-        };
+        let Some(restorer) = self.restorer(tid, flags, restorer) else { return Ok(false) };
         let stack = self.alternate_stack(tid)?;
         let [bottom, state, size] = stack;
         let usable = state & 0xffff_ffff & (SS_ONSTACK | SS_DISABLE) == 0;
@@ -102,6 +96,15 @@ impl Ptrace {
             *word = u64::from_ne_bytes(eight);
         }
         Ok(words)
+    }
+
+    /// Where handlers of the thread's process return to: what libc passes with an action, or the
+    /// kernel's own code.
+    pub(super) fn restorer(&self, tid: Tid, flags: u64, restorer: u64) -> Option<Addr> {
+        match flags & SA_RESTORER {
+            0 => self.vdso_restorer(tid).ok().flatten(),
+            _ => Some(Addr(restorer)),
+        }
     }
 
     /// Where a handler without a restorer returns to: `mov number of rt_sigreturn; call` in the

@@ -19,7 +19,7 @@ use super::{Ptrace, gone, own, procfs};
 use crate::native;
 use std::io;
 use std::time::Duration;
-use xol_arch::{Addr, Regs as _};
+use xol_arch::Regs as _;
 
 /// How long a trap that was forced may take from there to its stop, in nanoseconds: longer than a
 /// thread that is ready to run is kept from running.
@@ -300,12 +300,15 @@ impl Ptrace {
         }
         // Inside a handler, probably: what its return will restore, and which signal's it is.
         let action = self.processes.get(&thread.pid)?.action;
-        if let (Action::Handler([_, flags, restorer, _]), Ok(regs)) = (action, sys::get_regs(tid)) {
+        if let (Action::Handler([_, flags, restorer, _]), Ok(regs)) = (action, sys::get_regs(tid))
+            && let Some(restorer) = self.restorer(tid, flags, restorer)
+        {
             const NODEFER: u64 = 0x4000_0000;
             let mut stack = [0; 8192];
             let space = self.space_of(tid).and_then(|id| self.spaces.get(&id))?;
             let n = space.read_some(regs.sp(), &mut stack).unwrap_or(0);
-            if let Some((mask, signal)) = native::innermost_frame(&stack[..n], Addr(restorer)) {
+            if let Some((mask, signal)) = native::innermost_frame(&stack[..n], regs.sp(), restorer)
+            {
                 let deferred = signal == libc::SIGTRAP && flags & NODEFER == 0;
                 return Some(deferred || mask & TRAP_BIT != 0);
             }

@@ -277,10 +277,20 @@ pub fn has_shadow_stack(tid: Tid, _: &str) -> bool {
     sys::get_regset(tid, NT_ARM_GCS, &mut state).is_ok() && state[0] & PR_SHADOW_STACK_ENABLE != 0
 }
 
-/// Nothing is found: a frame is left through the vDSO, by an address in a register.
+/// The signal frame nearest to the top of `stack`, which stands at `base`: the mask that it
+/// restores, and its signal. A handler saves the address it returns to, and before it that of the
+/// frame record which the kernel put above the signal frame.
 #[must_use]
-pub fn innermost_frame(_: &[u8], _: Addr) -> Option<(u64, i32)> {
-    None
+pub fn innermost_frame(stack: &[u8], base: Addr, restorer: Addr) -> Option<(u64, i32)> {
+    let word = |at: usize| {
+        let bytes = stack.get(at..at + 8)?.first_chunk::<8>()?;
+        Some(u64::from_ne_bytes(*bytes))
+    };
+    let saved = (8..stack.len().saturating_sub(7)).step_by(8);
+    let at = saved.into_iter().find(|&at| word(at) == Some(restorer.0))?;
+    let frame = word(at - 8)?.checked_sub((RESERVED + RESERVED_LEN) as u64)?.checked_sub(base.0)?;
+    let frame = usize::try_from(frame).ok()?;
+    Some((word(frame + UCONTEXT + 40)?, word(frame)? as i32))
 }
 
 /// Nothing: a handler begins with the vector registers as they are.

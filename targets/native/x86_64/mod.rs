@@ -303,7 +303,7 @@ pub fn enter_handler(entry: &HandlerEntry<'_>, out: &mut Vec<u8>) -> Option<(Reg
 /// The signal frame nearest to the top of `stack`, found by its return address: the mask that it
 /// restores, and its signal.
 #[must_use]
-pub fn innermost_frame(stack: &[u8], restorer: Addr) -> Option<(u64, i32)> {
+pub fn innermost_frame(stack: &[u8], _: Addr, restorer: Addr) -> Option<(u64, i32)> {
     const MASK: usize = 8 + 40 + 256;
     const SIGNAL: usize = 8 + UCONTEXT;
     let frames = (0..stack.len().saturating_sub(SIGFRAME as usize)).step_by(8);
