@@ -257,6 +257,13 @@ pub fn run_ns(tid: Tid) -> u64 {
     text.split(' ').next().and_then(|v| v.parse().ok()).unwrap_or(0)
 }
 
+/// How often a thread was given a CPU; 0 where /proc/TID/schedstat does not say.
+#[must_use]
+pub fn runs(tid: Tid) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{tid}/schedstat")).unwrap_or_default();
+    text.trim().rsplit(' ').next().and_then(|v| v.parse().ok()).unwrap_or(0)
+}
+
 /// The CPU a thread last ran on and its scheduling policy (fields 39 and 41 of stat).
 #[must_use]
 pub fn cpu_and_policy(tid: Tid) -> Option<(usize, u32)> {

@@ -13,6 +13,10 @@ use crate::native::{self, Regs, head};
 use std::io;
 use xol_arch::{Addr, Machine as _, Memory as _, Regs as _};
 
+/// To what the scheduler's clocks and CLOCK_MONOTONIC agree, in nanoseconds. A wait may end late by
+/// so much, never early.
+const MARGIN_NS: u64 = 5_000_000;
+
 /// How a call names its time limit.
 enum Limit {
     /// Argument `0`: milliseconds, negative for none.
@@ -32,17 +36,6 @@ fn limit_of(number: i64) -> Option<Limit> {
     }
 }
 
-/// The argument with the flags of a call on a socket, and the socket's option that limits its time.
-fn socket_limit(number: i64) -> Option<(usize, i32)> {
-    match number {
-        libc::SYS_recvfrom => Some((3, libc::SO_RCVTIMEO)),
-        libc::SYS_recvmsg => Some((2, libc::SO_RCVTIMEO)),
-        libc::SYS_sendto => Some((3, libc::SO_SNDTIMEO)),
-        libc::SYS_sendmsg => Some((2, libc::SO_SNDTIMEO)),
-        _ => None,
-    }
-}
-
 /// A call that a thread was blocked in before it was stopped.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entered {
@@ -51,24 +44,14 @@ pub(super) struct Entered {
     /// Behind the instruction that made it.
     pc: Addr,
     since_ns: Option<u64>,
+    /// How often the thread had been given a CPU by then.
+    runs: u64,
 }
 
 impl Entered {
     pub(super) fn call(&self) -> (i64, [u64; 6], Addr) {
         (self.number, self.args, self.pc)
     }
-}
-
-/// When a thread last left a CPU that is ready to run but does not, on CLOCK_MONOTONIC in
-/// nanoseconds: one whose call is over may have waited in it since.
-pub(super) fn slept_since(tid: Tid) -> Option<u64> {
-    if procfs::whereabouts(tid) != Whereabouts::Running {
-        return None;
-    }
-    let slept = procfs::last_ran_ns(tid)?;
-    std::thread::yield_now();
-    let ours = procfs::last_ran_ns(Tid(std::process::id() as i32))?;
-    Some(own::now_ns().saturating_sub(ours.saturating_sub(slept)))
 }
 
 /// When a thread that is blocked in a call with a time limit began to wait, on CLOCK_MONOTONIC
@@ -97,7 +80,12 @@ impl Ptrace {
         else {
             return None;
         };
-        Some(Entered { number, args, pc, since_ns: when_entered(tid, number) })
+        let runs = procfs::runs(tid);
+        let since_ns = when_entered(tid, number);
+        // What is measured must be the call that it is in when we interrupt it.
+        let same = procfs::whereabouts(tid) == Whereabouts::InCall { number, args, pc };
+        let since_ns = since_ns.filter(|_| same && procfs::runs(tid) == runs);
+        Some(Entered { number, args, pc, since_ns, runs })
     }
 
     /// If our stop alone ended the thread's call with EINTR, has it issued again.
@@ -105,7 +93,6 @@ impl Ptrace {
         &mut self,
         tid: Tid,
         entered: Option<Entered>,
-        slept_since: Option<u64>,
     ) -> io::Result<()> {
         let regs = self.regs(tid)?;
         let call = native::interrupted(&regs, entered.map(|e| e.call()));
@@ -118,10 +105,9 @@ impl Ptrace {
         if status.pending & !status.blocked & !status.ignored != 0 {
             return Ok(());
         }
-        let since = entered.and_then(|e| e.since_ns);
-        let give_back = self
-            .shorten(tid, &regs, number, &args, since)
-            .or_else(|| self.expired(tid, number, &args, slept_since));
+        // It woke for us, once; oftener, and this is another call like that one.
+        let since = entered.filter(|e| procfs::runs(tid) <= e.runs + 1).and_then(|e| e.since_ns);
+        let give_back = self.shorten(tid, &regs, number, &args, since);
         let mut machine = self.stopped(tid)?;
         native::rewind_syscall(machine.regs(), number, &args);
         if let Some((mut give_back, shortened)) = give_back {
@@ -136,28 +122,6 @@ impl Ptrace {
         Ok(())
     }
 
-    /// If a call on a socket had come to the end of its time, which it tells as EINTR when it is
-    /// stopped just then: the argument that has it wait no more.
-    fn expired(
-        &self,
-        tid: Tid,
-        number: i64,
-        args: &[u64; 6],
-        slept_since: Option<u64>,
-    ) -> Option<(GiveBack, u64)> {
-        /// The kernel ends such a wait late, never early; the two clocks agree to that.
-        const SLACK_NS: u64 = 2_000_000;
-        let (arg, option) = socket_limit(number)?;
-        let pid = self.threads.get(&tid)?.pid;
-        let limit = sys::socket_time(pid, args[0] as i32, option).ok()?;
-        let waited = own::now_ns().saturating_sub(slept_since?);
-        let value = args[arg];
-        (limit > 0 && waited + SLACK_NS >= limit).then(|| {
-            let give_back = GiveBack { arg, value, entered: false, scratch: None };
-            (give_back, value | libc::MSG_DONTWAIT as u64)
-        })
-    }
-
     /// The argument that makes the call wait only for what is left of its time.
     fn shorten(
         &mut self,
@@ -167,10 +131,9 @@ impl Ptrace {
         args: &[u64; 6],
         since: Option<u64>,
     ) -> Option<(GiveBack, u64)> {
-        /// Below that, what is left is what was asked for: it had just begun.
-        const NOTHING_NS: u64 = 1_000_000;
-        let waited = own::now_ns().saturating_sub(since?);
-        if waited < NOTHING_NS {
+        // If it had just begun, what is left is what was asked for.
+        let waited = own::now_ns().saturating_sub(since?).saturating_sub(MARGIN_NS);
+        if waited == 0 {
             return None;
         }
         let limit = limit_of(number)?;

@@ -429,37 +429,6 @@ pub fn tgkill(pid: Pid, tid: Tid, signal: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// The time limit of a socket of another process: SO_RCVTIMEO or SO_SNDTIMEO, in nanoseconds; 0
-/// for none.
-///
-/// # Errors
-/// ENOSYS before Linux 5.6; ENOTSOCK, EBADF.
-pub fn socket_time(pid: Pid, fd: i32, option: i32) -> io::Result<u64> {
-    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-    // SAFETY: numbers only.
-    let process = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.0, 0) })?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    let process = unsafe { OwnedFd::from_raw_fd(process as i32) };
-    // SAFETY: numbers only.
-    let ours = check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0) })?;
-    // SAFETY: as above.
-    let ours = unsafe { OwnedFd::from_raw_fd(ours as i32) };
-    let mut limit = libc::timeval { tv_sec: 0, tv_usec: 0 };
-    let mut len = size_of_val(&limit) as libc::socklen_t;
-    // SAFETY: the kernel writes at most `len` bytes, the size of `limit`.
-    let result = unsafe {
-        libc::getsockopt(
-            ours.as_raw_fd(),
-            libc::SOL_SOCKET,
-            option,
-            (&raw mut limit).cast(),
-            &raw mut len,
-        )
-    };
-    check(result.into())?;
-    Ok(limit.tv_sec as u64 * 1_000_000_000 + limit.tv_usec as u64 * 1_000)
-}
-
 /// process_vm_readv(2) of one range: what the thread itself could read.
 ///
 /// # Errors

@@ -3,7 +3,6 @@
 use super::mask::Watch;
 use super::own;
 use super::procfs;
-use super::restart::slept_since;
 use super::signals::Action;
 use super::space::{Space, SpaceId};
 use super::sys::{self, EVENT_STOP, Pid, SYSCALL_STOP, SigInfo, Status, Tid, Whom};
@@ -191,7 +190,7 @@ impl Ptrace {
         if signal == libc::SIGTRAP {
             thread.asked = false;
             thread.state = State::Stopped;
-            self.restart_if_interrupted(tid, None, None)?;
+            self.restart_if_interrupted(tid, None)?;
             self.go(tid, Go::On)?;
         } else {
             sys::wait(Whom::One(tid), true, false)?;
@@ -394,7 +393,6 @@ impl Ptrace {
             State::Running | State::Listening => {}
         }
         let entered = self.entered(tid);
-        let slept = if entered.is_none() { slept_since(tid) } else { None };
         sys::interrupt(tid)?;
         self.known(tid)?.asked = true;
         let start = Instant::now();
@@ -407,7 +405,7 @@ impl Ptrace {
                     thread.forget_regs();
                     thread.rejoin = signal != libc::SIGTRAP;
                     thread.state = State::Stopped;
-                    self.restart_if_interrupted(tid, entered, slept)?;
+                    self.restart_if_interrupted(tid, entered)?;
                     self.known(tid)?.entered = entered;
                     return Ok(true);
                 }
