@@ -188,7 +188,7 @@ impl Session<'_> {
         Ok(planned)
     }
 
-    fn has_shadow_stack(&self, space: SpaceId) -> bool {
+    pub(super) fn has_shadow_stack(&self, space: SpaceId) -> bool {
         let process = self.target.processes().find(|p| p.space == space);
         process.is_some_and(|p| xol_targets::ptrace::procfs::has_shadow_stack(Tid(p.pid.0)))
     }

@@ -54,7 +54,7 @@ impl Session<'_> {
     ) -> io::Result<Vec<Chosen>> {
         let map: Map =
             (0..).zip(&self.sites_mut(space).sites).map(|(n, site)| (site.addr.0, n)).collect();
-        let shadow_stack = self.target.has_shadow_stack(space);
+        let shadow_stack = self.has_shadow_stack(space);
         let mut function: Option<Function> = None;
         let mut object: Option<(Loaded, Rc<Object>, u64)> = None;
         let mut chosen: Vec<Chosen> = Vec::new();
@@ -154,7 +154,7 @@ impl Session<'_> {
             return Err("entered");
         }
         if window.calls && shadow_stack {
-            return Err("shadow-stack");
+            return Err(Reason::ShadowStack.id());
         }
         let vaddr = |at: Addr| at.0.wrapping_sub(bias);
         for insn in window.covered() {

@@ -106,15 +106,6 @@ impl Ptrace {
         let pid = self.spaces.get(&space).ok_or_else(gone)?.pid;
         Ok(Space::holes(&procfs::maps(pid)?, procfs::heap(pid)?))
     }
-
-    /// Whether calls of the process push to a shadow stack too (x86-64), or might (arm64 GCS).
-    #[must_use]
-    pub fn has_shadow_stack(&self, space: SpaceId) -> bool {
-        let Some(pid) = self.spaces.get(&space).map(|s| s.pid) else { return true };
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let line = status.lines().find(|line| line.starts_with("x86_Thread_features:"));
-        line.is_some_and(|line| line.contains("shstk")) || cpu_has("gcs")
-    }
 }
 
 /// What a program may use here, of what a recorder needs: as /proc/cpuinfo names it.
