@@ -8,7 +8,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd};
 use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
@@ -41,6 +41,15 @@ impl Shared {
         }
         // SAFETY: a descriptor that is nobody else's.
         let file = unsafe { File::from_raw_fd(fd) };
+        Shared::of(file, len)
+    }
+
+    /// At least `len` bytes of a new and empty memory file (MFD_ALLOW_SEALING).
+    ///
+    /// # Errors
+    /// As for [`Shared::new`].
+    pub fn of(file: File, len: usize) -> io::Result<Shared> {
+        let fd = file.as_raw_fd();
         let page = page_size();
         let len = len.max(1).checked_next_multiple_of(page).ok_or(io::ErrorKind::OutOfMemory)?;
         file.set_len(len as u64)?;
@@ -112,7 +121,6 @@ fn page_size() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsRawFd;
     use std::sync::atomic::Ordering;
 
     #[test]

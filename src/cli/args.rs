@@ -174,7 +174,6 @@ fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
     }
     let subject = if command.is_empty() { Subject::Attach(pids) } else { Subject::Launch(command) };
     let wish = match one::<String>(args, "strategy").as_deref() {
-        Some("jump") => return Err(Failure::not_built_yet("--strategy jump")),
         Some(name) => {
             Strategy::ALL.into_iter().find(|s| s.name() == name).map_or(Wish::Auto, Wish::Only)
         }

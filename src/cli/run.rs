@@ -178,6 +178,11 @@ impl Reporter<'_> {
         {
             self.line.push_str(&format!("no room for slots: {why}\n"));
         }
+        if !report.no_jumps.is_empty() && self.format == Format::Text {
+            let parts: Vec<String> =
+                report.no_jumps.iter().map(|(why, n)| format!("{n} {why}")).collect();
+            self.line.push_str(&format!("no jump at: {}\n", parts.join(", ")));
+        }
         if report.stolen > 0 && self.format == Format::Text {
             self.line.push_str(&format!(
                 "{} slots were taken from one site for another; --slots N allows more\n",

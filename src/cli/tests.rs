@@ -71,7 +71,6 @@ fn a_wrong_command_line_is_status_2_and_says_what_is_wrong() {
         ("xol count foo(int) -- ls", "cannot read the probe"),
         ("xol count malloc -g localhost:1", "-g: not built yet"),
         ("xol count malloc --where x -- ls", "--where: not built yet"),
-        ("xol count malloc --strategy jump -- ls", "--strategy jump: not built yet"),
         ("xol count malloc --format chrome -- ls", "--format chrome: not built yet"),
         ("xol latency malloc -- ls", "latency: not built yet"),
         ("xol stacks malloc -p 1", "stacks: not built yet"),

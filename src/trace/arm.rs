@@ -66,6 +66,7 @@ impl Session<'_> {
             // A hit that is still on its way must not bring traps back.
             return Ok(vec![Err(Reason::TooManySites.into()); wants.len()]);
         }
+        self.make_way_for(space, wants)?;
         let mut results: Vec<Option<Armed>> = vec![None; wants.len()];
         let mut order: Vec<usize> = (0..wants.len()).collect();
         order.sort_by_key(|&i| wants[i].addr);
@@ -76,10 +77,12 @@ impl Session<'_> {
         let mut writes = BTreeMap::new();
         let mut code = BTreeMap::new();
         let mut orphans = Vec::new();
+        let mut fresh = Vec::new();
         for p in &planned {
             let result = self.place(space, &wants[p.want], p, &mut code, &mut orphans);
             if let Ok(number) = result {
                 writes.insert(wants[p.want].addr.0, number);
+                fresh.push(p.want);
             }
             results[p.want] = Some(result);
         }
@@ -99,7 +102,26 @@ impl Session<'_> {
                 sites.link(site, want.consumer);
             }
         }
+        self.jump(space, tid, wants, &fresh)?;
         Ok(results.into_iter().flatten().collect())
+    }
+
+    /// Jumps give way to what does not go together with them: a new site inside, or somebody new
+    /// who is to be told of a hit.
+    fn make_way_for(&mut self, space: SpaceId, wants: &[Want]) -> io::Result<()> {
+        let sites = self.sites_mut(space);
+        let mut over = Vec::new();
+        for want in wants {
+            if sites.jumps.over(want.addr).is_none() {
+                continue;
+            }
+            let known = sites.find(want.addr);
+            if !known.is_some_and(|site| sites.consumers(site).any(|c| c == want.consumer)) {
+                over.push(want.addr);
+            }
+        }
+        over.sort_unstable();
+        self.make_way(space, &over)
     }
 
     /// Plans what is not a site already.
@@ -166,7 +188,7 @@ impl Session<'_> {
         Ok(planned)
     }
 
-    fn has_shadow_stack(&self, space: SpaceId) -> bool {
+    pub(super) fn has_shadow_stack(&self, space: SpaceId) -> bool {
         let process = self.target.processes().find(|p| p.space == space);
         process.is_some_and(|p| xol_targets::ptrace::procfs::has_shadow_stack(Tid(p.pid.0)))
     }
@@ -191,6 +213,7 @@ impl Session<'_> {
                 }
             }
         }
+        self.sites_mut(space).jumps.restore(w.base, &mut w.bytes);
         Ok(extent.start < end)
     }
 

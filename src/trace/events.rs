@@ -142,7 +142,8 @@ impl Session<'_> {
     }
 
     /// The counts now.
-    pub(super) fn report(&self) -> Report {
+    pub(super) fn report(&mut self) -> Report {
+        self.read_tallies();
         let rows = self.rows.iter().map(|row| {
             let counter = self.counters[row.consumer as usize];
             Counted { row: row.clone(), hits: counter.hits, missed: counter.missed }
@@ -154,11 +155,12 @@ impl Session<'_> {
             rows: rows.collect(),
             absent,
             stolen: self.stolen,
+            no_jumps: self.no_jumps.iter().map(|(&why, &n)| (why, n)).collect(),
             no_slots: self.spaces.values().find_map(|s| s.no_slots.clone()),
         }
     }
 
-    pub(super) fn outcome(&self, signal: Option<i32>) -> Outcome {
+    pub(super) fn outcome(&mut self, signal: Option<i32>) -> Outcome {
         let running = self.root.filter(|_| self.root_status.is_none());
         Outcome { report: self.report(), status: self.root_status, running, signal }
     }
@@ -172,7 +174,7 @@ impl Session<'_> {
     ) {
         for (want, result) in wants.iter().zip(armed) {
             let state = match result {
-                Ok(site) => RowState::Armed(self.sites_mut(space).sites[*site as usize].strategy),
+                Ok(site) => RowState::Armed(self.sites_mut(space).strategy(*site)),
                 Err(reject) => RowState::Rejected(*reject),
             };
             self.set_state(want.consumer, state);

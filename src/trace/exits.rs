@@ -256,6 +256,7 @@ impl Session<'_> {
                 here.copy_from_slice(&sites.sites[site as usize].original[..here.len()]);
             }
         }
+        sites.jumps.restore(range.start, &mut bytes);
         Some(bytes)
     }
 

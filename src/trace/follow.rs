@@ -45,6 +45,7 @@ impl Session<'_> {
     /// A child that is not followed: nothing of ours is in it when it runs.
     fn clean(&mut self, tid: Tid, pid: Pid, text: &[Addr]) -> io::Result<()> {
         let Some(space) = self.target.space_of(tid) else { return Ok(()) };
+        self.take_all_jumps(space)?;
         let addrs: BTreeSet<u64> = text.iter().map(|addr| addr.0).collect();
         self.write_traps(space, addrs.into_iter(), false)?;
         if self.target.check_injectable(tid) {
@@ -80,6 +81,7 @@ impl Session<'_> {
             self.target.drop_space(old);
             self.spaces.remove(&old);
             self.frames.forget_space(old);
+            self.read_tallies();
         }
         if !wanted {
             if self.target.check_injectable(tid)

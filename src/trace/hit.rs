@@ -17,6 +17,11 @@ impl Session<'_> {
         if let Some(site) = self.sites_mut(space).find(at) {
             return self.on_site(tid, space, site, at);
         }
+        if let Some(to) = self.sites_mut(space).jumps.enter(at) {
+            // An instruction in a jump's displacement: its copy is in the trampoline.
+            self.target.stopped(tid)?.set_pc(to);
+            return self.target.go(tid, Go::FromTrap);
+        }
         if self.target.space(space).is_some_and(|s| s.is_ours(at)) {
             return self.behind_copy(tid, space, at);
         }
@@ -206,7 +211,7 @@ impl Session<'_> {
     }
 
     /// Goes on from behind a copy, with the signals that waited for it.
-    fn deliver_held(&mut self, tid: Tid, held: Option<SigInfo>) -> io::Result<()> {
+    pub(super) fn deliver_held(&mut self, tid: Tid, held: Option<SigInfo>) -> io::Result<()> {
         let Some(info) = held else { return self.target.go(tid, Go::FromTrap) };
         // The trap behind the copy may have been forced.
         self.target.settle(tid)?;
@@ -248,6 +253,9 @@ impl Session<'_> {
         let regs = self.target.regs(tid)?;
         let pc = regs.pc();
         let visit = self.visits.entry(tid).or_default();
+        if visit.jumping {
+            return self.stepped_in_jump(tid, space);
+        }
         if let Some(owner) = visit.in_call {
             if native::is_restart(native::result(&regs)) {
                 // Interrupted once more: the next stop says how that goes on.
@@ -413,6 +421,7 @@ impl Session<'_> {
         let Some(addr) = self.sites_mut(space).sites.get(site as usize).map(|s| s.addr) else {
             return Ok(());
         };
+        self.make_way(space, &[addr])?;
         self.write_traps(space, std::iter::once(addr.0), false)?;
         if let Some(site) = self.sites_mut(space).sites.get_mut(site as usize) {
             site.armed = false;

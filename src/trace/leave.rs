@@ -27,6 +27,7 @@ impl Session<'_> {
     }
 
     fn leave_space(&mut self, space: SpaceId) -> io::Result<()> {
+        self.take_all_jumps(space)?;
         let addrs: BTreeMap<u64, ()> = self
             .sites_mut(space)
             .sites

@@ -8,6 +8,7 @@
 //! | `arm`, `sites`, `slots`, `steal` | from wanted places to armed sites |
 //! | `hit`, `signals` | traps, and signals that find a thread in a slot |
 //! | `returns`, `exits`, `frames` | return probes: hits, where functions are left, open calls |
+//! | `windows`, `trampolines`, `jumps`, `patch`, `inside` | jumps instead of traps: chosen, built, kept, written; threads found in them |
 //! | `watch` | sites that serve xol itself |
 //! | `follow`, `leave` | new processes and programs; the end |
 //! | `events` | arguments read, events told |
@@ -19,9 +20,12 @@ mod exits;
 mod follow;
 mod frames;
 mod hit;
+mod inside;
+mod jumps;
 mod leave;
 mod objects;
 mod options;
+mod patch;
 mod probes;
 mod returns;
 mod session;
@@ -29,7 +33,9 @@ mod signals;
 mod sites;
 mod slots;
 mod steal;
+mod trampolines;
 mod watch;
+mod windows;
 
 pub use consumer::{Row, RowState};
 pub use events::{HitEvent, Value};
@@ -78,6 +84,8 @@ pub struct Report {
     pub absent: Vec<String>,
     /// How often a slot was taken from one site for another.
     pub stolen: u64,
+    /// Why places got no jump where jumps were asked for, and how many.
+    pub no_jumps: Vec<(&'static str, u64)>,
     /// Why there were no slots, where there were none.
     pub no_slots: Option<String>,
 }

@@ -9,6 +9,7 @@ use crate::engine::Counter;
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 use xol_arch::Addr;
 use xol_targets::native::Regs;
@@ -40,6 +41,8 @@ pub(super) struct Visit {
     pub(super) in_call: Option<u32>,
     /// Signals that came while another was held; sent again when that is delivered.
     pub(super) waiting: Vec<SigInfo>,
+    /// Whether it is single-stepped to the next instruction in a trampoline.
+    pub(super) jumping: bool,
     /// A signal that we sent it stands for this one.
     pub(super) redeliver: Option<SigInfo>,
     /// The rt_sigactions it is in, by stack pointer: a handler may make one inside another.
@@ -75,6 +78,10 @@ pub(super) struct Session<'a> {
     pub(super) looked: Vec<super::probes::Looked>,
     /// Slots taken from one site for another.
     pub(super) stolen: u64,
+    /// Counters that trampolines write.
+    pub(super) tallies: Vec<Rc<super::jumps::Tally>>,
+    /// Why places got no jump, and how many.
+    pub(super) no_jumps: BTreeMap<&'static str, u64>,
     /// Whether any site was ever armed.
     pub(super) armed_once: bool,
     /// What ends the run as a failure, found while an event was handled.
@@ -105,6 +112,8 @@ impl<'a> Session<'a> {
             stuck: HashSet::new(),
             looked: Vec::new(),
             stolen: 0,
+            tallies: Vec::new(),
+            no_jumps: BTreeMap::new(),
             armed_once: false,
             fatal: None,
         }
@@ -252,6 +261,7 @@ impl<'a> Session<'a> {
         {
             self.spaces.remove(&space);
             self.frames.forget_space(space);
+            self.read_tallies();
         }
     }
 
@@ -331,7 +341,8 @@ impl<'a> Session<'a> {
 
     /// Lets a borrowed thread go on.
     pub(super) fn give_back(&mut self, tid: Tid) -> io::Result<()> {
-        match self.target.go(tid, Go::On) {
+        let steps = self.visits.get(&tid).is_some_and(|visit| visit.jumping);
+        match self.target.go(tid, if steps { Go::Step } else { Go::On }) {
             Err(error) if !is_gone(&error) => Err(error),
             _ => Ok(()),
         }

@@ -57,6 +57,9 @@ impl Session<'_> {
             }
             return self.target.go(tid, Go::Deliver(info));
         }
+        if let Some(spot) = self.sites_mut(space).jumps.spot(pc) {
+            return self.signal_in_jump(tid, space, &spot, info);
+        }
         let owner = self.sites_mut(space).slots.owner(pc);
         let site = owner.and_then(|n| self.sites_mut(space).sites.get(n as usize).copied());
         let Some(site) = site else { return self.target.go(tid, Go::Deliver(info)) };
@@ -90,6 +93,7 @@ impl Session<'_> {
         let pc = self.target.regs(tid)?.pc();
         let at = Addr(pc.0.wrapping_sub(Native::TRAP_ADVANCE));
         let ours = self.sites_mut(space).find(at).is_some()
+            || self.sites_mut(space).jumps.enter(at).is_some()
             || self.target.space(space).is_some_and(|s| s.is_ours(at));
         Ok(ours && self.target.was_forced(tid)?)
     }
@@ -120,7 +124,7 @@ impl Session<'_> {
     }
 
     /// The copy has not run.
-    fn before_copy(
+    pub(super) fn before_copy(
         &mut self,
         tid: Tid,
         space: SpaceId,
@@ -235,6 +239,9 @@ impl Session<'_> {
         let pc = regs.pc();
         if !self.target.space(space).is_some_and(|s| s.is_ours(pc)) {
             return Ok(true);
+        }
+        if let Some(spot) = self.sites_mut(space).jumps.spot(pc) {
+            return self.move_out_of_jump(tid, space, &spot);
         }
         let owner = self.sites_mut(space).slots.owner(pc);
         let site = owner.and_then(|n| self.sites_mut(space).sites.get(n as usize).copied());

@@ -1,9 +1,10 @@
 //! The sites of one address space, in the tables the engine works on.
 
+use super::jumps::Jumps;
 use super::objects::Loaded;
 use super::slots::Slots;
 use crate::engine::{Counter, Link, NONE, Site, Table, hash_slots, index_insert};
-use xol_arch::Addr;
+use xol_arch::{Addr, Strategy};
 use xol_targets::Native;
 
 /// One address space as the engine knows it.
@@ -14,6 +15,8 @@ pub(super) struct Sites {
     links: Vec<Link>,
     clock: u64,
     pub(super) slots: Slots,
+    /// Sites whose traps became jumps.
+    pub(super) jumps: Jumps,
     /// Objects that were mapped when last looked.
     pub(super) objects: Vec<Loaded>,
     /// Whether it was tried to map our head.
@@ -66,6 +69,15 @@ impl Sites {
         self.links.push(link);
     }
 
+    /// How hits of a site are taken now.
+    pub(super) fn strategy(&self, site: u32) -> Strategy {
+        match self.sites.get(site as usize) {
+            Some(site) if self.jumps.counts(site.addr) => Strategy::Jump,
+            Some(site) => site.strategy,
+            None => Strategy::Boost,
+        }
+    }
+
     /// The consumers of a site.
     pub(super) fn consumers(&self, site: u32) -> impl Iterator<Item = u32> + '_ {
         let mut next = self.sites.get(site as usize).map_or(NONE, |s| s.first);
@@ -78,6 +90,7 @@ impl Sites {
 
     /// Forgets the sites that `keep` does not want: their mapping is gone.
     pub(super) fn retain(&mut self, keep: impl Fn(Addr) -> bool) {
+        self.jumps.retain(&keep);
         let mut moved = vec![NONE; self.sites.len()];
         let mut kept = Vec::with_capacity(self.sites.len());
         for (old, site) in self.sites.iter().enumerate() {

@@ -33,6 +33,7 @@ impl Session<'_> {
         let mut bytes = [0; 16];
         let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
         let n = memory.read_some(addr, &mut bytes)?;
+        self.spaces[&space].jumps.restore(addr.0, &mut bytes[..n]);
         bytes[..Native::TRAP.len()].copy_from_slice(&original[..Native::TRAP.len()]);
         let text = Text::new(addr, &bytes[..n]);
         let Ok(code) = write_slot(&text, addr, &plan, strategy, to) else {
@@ -59,6 +60,8 @@ impl Session<'_> {
             .sites
             .iter()
             .enumerate()
+            // Under a jump, nothing can be put back in place.
+            .filter(|(_, s)| sites.jumps.over(s.addr).is_none())
             .filter_map(|(i, s)| Some((s.last_hit, i as u32, s.slot?.at)))
             .filter(|&(_, _, at)| super::slots::Slots::reaches(at, near, reach))
             .collect();

@@ -10,6 +10,7 @@
 //! | `wait` | stops, and going on |
 //! | `attach`, `launch`, `leave` | how a target begins and ends being one |
 //! | `inject` | calls made in the target that right themselves |
+//! | `jumps` | memory for jumps: code at given addresses, and shared |
 //! | `orphan` | what keeps the target running when its tracer dies |
 //! | `signals`, `mask`, `deliver` | SIGTRAP's action and mask as if we were not there |
 //! | `restart` | calls that our own stop interrupted |
@@ -21,6 +22,7 @@ mod attach;
 mod deliver;
 mod head;
 mod inject;
+mod jumps;
 mod launch;
 mod machine;
 mod mask;
@@ -37,6 +39,7 @@ mod wait;
 
 pub use attach::{AttachError, check_program, foreign_machine};
 pub use inject::InjectError;
+pub use jumps::{features, max_mappings};
 pub use launch::{Launch, LaunchError};
 pub use machine::Stopped;
 pub use orphan::Orphan;

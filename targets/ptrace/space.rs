@@ -5,6 +5,7 @@ use super::sys::Pid;
 use crate::native;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use xol_arch::Addr;
 
@@ -41,6 +42,8 @@ pub struct Space {
     pub(super) areas: Vec<Area>,
     /// Mapped, but not for slots: tables that were outgrown or replaced one.
     pub(super) extra: Vec<Area>,
+    /// Code that jumps lead to, by address.
+    pub(super) code: Vec<Area>,
     /// The table of orphaned sites as it stands in the target.
     pub(super) table: Option<super::orphan::Table>,
 }
@@ -57,6 +60,7 @@ impl Space {
             head: None,
             areas: Vec::new(),
             extra: Vec::new(),
+            code: Vec::new(),
             table: None,
         })
     }
@@ -72,6 +76,7 @@ impl Space {
             head: self.head,
             areas: self.areas.clone(),
             extra: self.extra.clone(),
+            code: self.code.clone(),
             table: self.table.clone(),
         })
     }
@@ -118,7 +123,7 @@ impl Space {
     /// Whether `at` is in memory that xol mapped.
     #[must_use]
     pub fn is_ours(&self, at: Addr) -> bool {
-        self.areas.iter().any(|area| area.has(at))
+        self.areas.iter().any(|area| area.has(at)) || self.is_jump_code(at)
     }
 
     /// A place for the first call stub: the zero padding at the end of a text mapping, where
@@ -142,17 +147,14 @@ impl Space {
         len: u64,
         reach: u64,
     ) -> Option<Addr> {
-        // More than brk gives a program that knows mmap.
-        const HEAP: u64 = 1 << 30;
-        // Not over the first megabyte (vm.mmap_min_addr) nor into the gap a stack grows into.
-        const GUARD: u64 = 1 << 20;
-        let low = near.start.0.saturating_add(near.len).saturating_sub(reach).max(GUARD);
+        // Not over the first megabyte (vm.mmap_min_addr).
+        let low = near.start.0.saturating_add(near.len).saturating_sub(reach);
         let high = near.start.0.saturating_add(reach).min(native::USER_END);
         let mut best: Option<u64> = None;
-        let mut consider = |start: u64, end: u64| {
-            let (start, end) = (start.max(low), end.min(high));
+        for hole in Space::holes(maps, heap) {
+            let (start, end) = (hole.start.max(low), hole.end.min(high));
             if end <= start || end - start < len {
-                return;
+                continue;
             }
             // The end of the hole nearest to the code.
             let at = if start >= near.start.0 { start } else { (end - len) & !(PAGE - 1) };
@@ -161,6 +163,22 @@ impl Space {
                 && best.is_none_or(|b| b.abs_diff(near.start.0) > at.abs_diff(near.start.0))
             {
                 best = Some(at);
+            }
+        }
+        best.map(Addr)
+    }
+
+    /// What is free, by address, without what the heap, which begins at `heap`, and stacks may
+    /// grow into, and the lowest megabyte (vm.mmap_min_addr).
+    pub(super) fn holes(maps: &[Mapping], heap: Addr) -> Vec<Range<u64>> {
+        // More than brk gives a program that knows mmap.
+        const HEAP: u64 = 1 << 30;
+        const GUARD: u64 = 1 << 20;
+        let mut holes = Vec::new();
+        let mut consider = |start: u64, end: u64| {
+            let end = end.min(native::USER_END);
+            if start < end {
+                holes.push(start..end);
             }
         };
         let mut last = GUARD;
@@ -178,7 +196,7 @@ impl Space {
             last = if m.name == "[heap]" { heap.0 + HEAP.max(m.end.0 - heap.0) } else { m.end.0 };
         }
         consider(last, native::USER_END);
-        best.map(Addr)
+        holes
     }
 }
 

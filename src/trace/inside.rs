@@ -1,0 +1,207 @@
+//! Threads that are found in a trampoline or on a landing place: what they stand for, and how
+//! signals reach them there (RULES A4).
+
+use super::jumps::{Spot, State};
+use super::session::Session;
+use std::io;
+use xol_arch::jump::{Phase, Place};
+use xol_arch::{Addr, Machine as _, Regs as _};
+use xol_targets::Native;
+use xol_targets::ptrace::{Go, SigInfo, SpaceId, Tid, sys};
+
+/// What a thread in code of ours stands for; its registers are as they would be there.
+enum Stands {
+    /// At this instruction, which is not counted yet, or is no site.
+    At(Addr),
+    /// At this site, whose hit is counted.
+    Counted(Addr),
+    /// In the middle of something that must be left to run, at this instruction.
+    Between(Addr),
+}
+
+impl Session<'_> {
+    /// Gives a thread the registers that it would have without us, but for the PC.
+    fn stands(&mut self, tid: Tid, spot: &Spot) -> io::Result<Stands> {
+        let (jump, offset) = match spot {
+            Spot::Landing(jump) => return Ok(Stands::At(jump.window.at)),
+            Spot::Trampoline(jump, offset) => (jump, *offset),
+        };
+        let at = |offset: u8| jump.window.at.add(offset.into());
+        let Ok(trampoline) = jump.trampoline() else { return Ok(Stands::Between(at(0))) };
+        let (offset_of, phase) = match trampoline.place(offset) {
+            None => return Ok(Stands::Between(at(0))),
+            Some(Place::Behind { offset }) => return Ok(Stands::At(at(offset))),
+            Some(Place::At { offset, recorded: 0 }) => return Ok(Stands::At(at(offset))),
+            Some(Place::At { offset, .. }) => return Ok(Stands::Counted(at(offset))),
+            Some(Place::Inside { offset, .. }) => return Ok(Stands::Between(at(offset))),
+            Some(Place::Recording { offset, phase, .. }) => (offset, phase),
+        };
+        if phase == Phase::Claimed {
+            return Ok(Stands::Between(at(offset_of)));
+        }
+        let mut machine = self.target.stopped(tid)?;
+        let mut regs = *machine.seen();
+        if trampoline.rewind::<Native>(offset, &mut regs, &mut machine).is_err() {
+            return Ok(Stands::Between(at(offset_of)));
+        }
+        *machine.regs() = regs;
+        let at = at(offset_of);
+        Ok(if phase == Phase::Before { Stands::At(at) } else { Stands::Counted(at) })
+    }
+
+    /// A signal that found a thread where a jump leads.
+    pub(super) fn signal_in_jump(
+        &mut self,
+        tid: Tid,
+        space: SpaceId,
+        spot: &Spot,
+        mut info: SigInfo,
+    ) -> io::Result<()> {
+        let pc = self.target.regs(tid)?.pc();
+        let synchronous = info.is_synchronous();
+        match self.stands(tid, spot)? {
+            Stands::Between(_) if !synchronous => {
+                self.hold_in_jump(tid, info);
+                self.target.go(tid, Go::Step)
+            }
+            Stands::At(at) => {
+                self.end_steps(tid)?;
+                self.target.stopped(tid)?.set_pc(at);
+                if info.address() == pc && synchronous {
+                    info.set_address(at);
+                }
+                self.deliver(tid, info)
+            }
+            Stands::Counted(at) | Stands::Between(at) => {
+                self.end_steps(tid)?;
+                let number = self.sites_mut(space).find(at);
+                let site =
+                    number.and_then(|n| self.sites_mut(space).sites.get(n as usize).copied());
+                let Some((site, slot)) = site.and_then(|site| Some((site, site.slot?))) else {
+                    // Its mapping is gone.
+                    self.target.stopped(tid)?.set_pc(at);
+                    return self.deliver(tid, info);
+                };
+                // As if it had trapped: in the slot of the site. Should it come to the site again,
+                // it must trap to be known.
+                if synchronous || !slot.gate {
+                    self.trap_again(space, at)?;
+                }
+                if info.address() == pc && synchronous {
+                    info.set_address(slot.at);
+                }
+                self.target.stopped(tid)?.set_pc(slot.at);
+                self.target.set_slot(tid, Some(slot.at));
+                self.before_copy(tid, space, &site, info)
+            }
+        }
+    }
+
+    /// The signal waits until the thread stands for an instruction.
+    fn hold_in_jump(&mut self, tid: Tid, info: SigInfo) {
+        let earlier = self.target.take_held(tid);
+        let visit = self.visits.entry(tid).or_default();
+        visit.jumping = true;
+        if let Some(earlier) = earlier {
+            visit.waiting.push(info);
+            self.target.hold(tid, earlier);
+        } else {
+            self.target.hold(tid, info);
+        }
+    }
+
+    /// A step of a thread with such a signal.
+    pub(super) fn stepped_in_jump(&mut self, tid: Tid, space: SpaceId) -> io::Result<()> {
+        let pc = self.target.regs(tid)?.pc();
+        let spot = self.sites_mut(space).jumps.spot(pc);
+        let stands = match &spot {
+            Some(spot) => self.stands(tid, spot)?,
+            None => Stands::At(pc),
+        };
+        if let Stands::Between(_) = stands {
+            return self.target.go(tid, Go::Step);
+        }
+        self.visits.entry(tid).or_default().jumping = false;
+        let held = self.target.take_held(tid);
+        match (stands, held, spot) {
+            (Stands::Counted(_), Some(info), Some(spot)) => {
+                self.target.settle(tid)?;
+                self.signal_in_jump(tid, space, &spot, info)
+            }
+            (Stands::At(at), held, _) => {
+                self.target.stopped(tid)?.set_pc(at);
+                self.deliver_held(tid, held)
+            }
+            // The registers are those of the copy.
+            (Stands::Counted(at) | Stands::Between(at), ..) => {
+                self.move_to_slot(tid, space, at)?;
+                self.target.go(tid, Go::FromTrap)
+            }
+        }
+    }
+
+    /// No more steps: a signal that waited comes once more.
+    fn end_steps(&mut self, tid: Tid) -> io::Result<()> {
+        let visit = self.visits.entry(tid).or_default();
+        if std::mem::take(&mut visit.jumping)
+            && let Some(info) = self.target.take_held(tid)
+            && let Some(pid) = self.target.thread(tid).map(|t| t.pid)
+        {
+            sys::tgkill(pid, tid, info.signal())?;
+        }
+        Ok(())
+    }
+
+    /// Has a thread whose hit is counted go on in the site's slot.
+    fn move_to_slot(&mut self, tid: Tid, space: SpaceId, at: Addr) -> io::Result<()> {
+        let sites = self.sites_mut(space);
+        let slot = sites.find(at).and_then(|n| sites.sites.get(n as usize)?.slot);
+        self.target.set_slot(tid, slot.map(|slot| slot.at));
+        self.target.stopped(tid)?.set_pc(slot.map_or(at, |slot| slot.at));
+        Ok(())
+    }
+
+    /// Moves a stopped thread from where a jump leads to where it would be without us. `false` if
+    /// it has to run on first.
+    pub(super) fn move_out_of_jump(
+        &mut self,
+        tid: Tid,
+        space: SpaceId,
+        spot: &Spot,
+    ) -> io::Result<bool> {
+        match self.stands(tid, spot)? {
+            Stands::At(at) => self.target.stopped(tid)?.set_pc(at),
+            Stands::Counted(at) if self.target.is_leaving() => {
+                self.target.stopped(tid)?.set_pc(at);
+            }
+            Stands::Counted(at) => {
+                self.move_to_slot(tid, space, at)?;
+                return Ok(false);
+            }
+            Stands::Between(_) => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Has the site at `at` trap, if a jump begins there: who comes there is then known again.
+    fn trap_again(&mut self, space: SpaceId, at: Addr) -> io::Result<()> {
+        use xol_arch::Arch as _;
+        let Some((number, jump, State::On)) =
+            self.sites_mut(space).jumps.over(at).map(|(n, jump, state)| (n, jump.clone(), state))
+        else {
+            return Ok(());
+        };
+        if jump.window.at != at {
+            // Its byte of the jump traps.
+            return Ok(());
+        }
+        let mut here = [0; super::jumps::LEN];
+        let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
+        let here = &mut here[..jump.len()];
+        if memory.read(at, here).is_ok() && *here == jump.jumped[..jump.len()] {
+            memory.write(at, &jump.trapped[..Native::TRAP.len()])?;
+            self.sites_mut(space).jumps.set(number, State::Headed);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,386 @@
+//! From traps to jumps: trampolines built, landing places mapped; in batches.
+
+use super::arm::{Want, word};
+use super::consumer::Consumer;
+use super::jumps::{Jump, LANDING, LEN, Region, Tally, traps_inside};
+use super::session::Session;
+use super::windows::{Chosen, Why};
+use crate::engine::Wish;
+use crate::landing::Landings;
+use crate::spec::{Location, Offset};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::ops::Range;
+use std::rc::Rc;
+use xol_arch::jump::{Filter, Phase, Place, Record, Recorder, TrapBytes};
+use xol_arch::{Addr, Arch, Code, Reason, Strategy};
+use xol_targets::Native;
+use xol_targets::native::SLOT_REACH;
+use xol_targets::ptrace::{Area, Orphan, SpaceId, Tid, max_mappings};
+
+const TRAP: &[u8] = Native::TRAP;
+/// What a trampoline takes, generously: pages that are not used cost nothing.
+const ROOM: u64 = 256;
+
+impl Session<'_> {
+    /// Whether jumps are wanted: only counts can do without a stop.
+    pub(super) fn wants_jumps(&self) -> bool {
+        self.options.wish == Wish::Only(Strategy::Jump)
+            && !self.options.events
+            && self.options.hits_per_site.is_none()
+    }
+
+    /// Turns the sites of `fresh`, numbers of wants in the order of their addresses, into jumps
+    /// where that is right. The others stay what they are.
+    pub(super) fn jump(
+        &mut self,
+        space: SpaceId,
+        tid: Option<Tid>,
+        wants: &[Want],
+        fresh: &[usize],
+    ) -> io::Result<()> {
+        if !self.wants_jumps() || fresh.is_empty() || self.target.is_leaving() {
+            return Ok(());
+        }
+        let chosen = self.choose(space, wants, fresh)?;
+        if chosen.is_empty() {
+            return Ok(());
+        }
+        let Some(borrowed) = tid.or_else(|| self.borrow_thread(space)) else {
+            self.no_jump("no-thread", chosen.len());
+            return Ok(());
+        };
+        let result = if self.target.check_injectable(borrowed) {
+            self.build_all(space, borrowed, wants, chosen)
+        } else {
+            self.no_jump("seccomp", chosen.len());
+            Ok(Vec::new())
+        };
+        if tid.is_none() {
+            self.give_back(borrowed)?;
+        }
+        let built = result?;
+        if built.is_empty() {
+            return Ok(());
+        }
+        match self.write_jumps(space, &built)? {
+            None => self.no_jump("thread-does-not-stop", built.len()),
+            Some(stands) => {
+                for (jump, stands) in built.into_iter().zip(stands) {
+                    if stands {
+                        self.sites_mut(space).jumps.add(jump);
+                    } else {
+                        self.no_jump("changed-text", 1);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes why places got no jump.
+    pub(super) fn no_jump(&mut self, why: Why, places: usize) {
+        if places > 0 {
+            *self.no_jumps.entry(why).or_default() += places as u64;
+        }
+    }
+
+    /// Builds and writes everything but the text: what is ready to be jumped to.
+    fn build_all(
+        &mut self,
+        space: SpaceId,
+        tid: Tid,
+        wants: &[Want],
+        chosen: Vec<Chosen>,
+    ) -> io::Result<Vec<Rc<Jump>>> {
+        let mut built = Vec::new();
+        let mut chosen = chosen.into_iter().peekable();
+        while let Some(first) = chosen.next() {
+            let near = first.window.at;
+            let mut group = vec![first];
+            while let Some(next) = chosen.next_if(|c| c.window.at.0 - near.0 < SLOT_REACH / 4) {
+                group.push(next);
+            }
+            self.build_group(space, tid, wants, &group, &mut built)?;
+        }
+        let inner = built.iter().map(|jump: &Rc<Jump>| jump.enters.len() - 1).sum();
+        if !self.target.has_room_for(space, inner)
+            && let Err(error) = self.target.grow_table(tid, inner)
+        {
+            self.note(format!("no jumps: {error}"));
+            self.no_jump(Reason::NoRoomForSlots.id(), built.len());
+            return Ok(Vec::new());
+        }
+        // Should we die, the places in a jump that trap lead to their copies without us.
+        let mut orphans = Vec::new();
+        for jump in &built {
+            for &(offset, enter) in jump.enters.iter().filter(|(offset, _)| *offset > 0) {
+                let site = jump.window.at.add(offset.into());
+                if jump.counts(site) {
+                    continue;
+                }
+                let mut original = [0; 4];
+                for (to, from) in original.iter_mut().zip(&jump.text[offset.into()..]) {
+                    *to = *from;
+                }
+                let to = Some(jump.to.add(enter.into()));
+                orphans.push(Orphan { site, to, original: word(original) });
+            }
+        }
+        self.target.set_orphans(space, &orphans)?;
+        Ok(built)
+    }
+
+    fn build_group(
+        &mut self,
+        space: SpaceId,
+        tid: Tid,
+        wants: &[Want],
+        group: &[Chosen],
+        built: &mut Vec<Rc<Jump>>,
+    ) -> io::Result<()> {
+        let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(()) };
+        let near = Area { start: first.window.at, len: last.window.at.0 - first.window.at.0 + 16 };
+        let Some(region) = self.region(space, tid, near, group) else {
+            self.no_jump(Reason::NoRoomForSlots.id(), group.len());
+            return Ok(());
+        };
+        let landings = self.landings(space, tid, &region, group)?;
+        let mut to = region.code.start.add(region.used);
+        let mut code = Vec::new();
+        let mut pages: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
+        for (chosen, landing) in group.iter().zip(landings) {
+            let landing = match landing {
+                Ok(landing) => landing,
+                Err(why) => {
+                    self.no_jump(why, 1);
+                    continue;
+                }
+            };
+            match self.build(space, wants, &region, chosen, landing, to) {
+                Ok((jump, bytes)) => {
+                    if let Some(at) = landing {
+                        let mut second = Code::new();
+                        if Native::jump(at, jump.to, &mut second).is_err() {
+                            self.no_jump(Reason::NoLandingPlace.id(), 1);
+                            continue;
+                        }
+                        let page = at.align_down(4096).0;
+                        let bytes = pages.entry(page).or_insert_with(|| vec![0; 4096]);
+                        bytes[(at.0 - page) as usize..][..second.len()].copy_from_slice(&second);
+                    }
+                    code.extend_from_slice(&bytes);
+                    code.resize(code.len().next_multiple_of(16), 0);
+                    to = region.code.start.add(region.used + code.len() as u64);
+                    built.push(Rc::new(jump));
+                }
+                Err(why) => self.no_jump(why, 1),
+            }
+        }
+        let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
+        memory.write(region.code.start.add(region.used), &code)?;
+        for (page, bytes) in pages {
+            memory.write(Addr(page), &bytes)?;
+        }
+        let used = region.used + code.len() as u64;
+        let regions = &mut self.sites_mut(space).jumps.regions;
+        if let Some(region) = regions.iter_mut().find(|r| r.code == region.code) {
+            region.used = used;
+        }
+        Ok(())
+    }
+
+    /// One trampoline at `to`, within its region.
+    fn build(
+        &mut self,
+        space: SpaceId,
+        wants: &[Want],
+        region: &Region,
+        chosen: &Chosen,
+        landing: Option<Addr>,
+        to: Addr,
+    ) -> Result<(Jump, Vec<u8>), Why> {
+        let window = chosen.window;
+        let len = usize::from(window.len);
+        let mut records = Vec::new();
+        let mut trapped = [0; LEN];
+        trapped[..len].copy_from_slice(chosen.text.get(..len).ok_or(Reason::Truncated.id())?);
+        for &(offset, number) in &chosen.sites {
+            let sites = self.sites_mut(space);
+            let consumers: Vec<u32> = sites.consumers(number).collect();
+            let entry = offset == 0 && self.is_entry(&wants[chosen.want], &consumers);
+            let counter = region.tally.add(consumers).ok_or(Reason::NoRoomForSlots.id())?;
+            let counter = region.counters.start.add(counter);
+            let recorder = Recorder::Count { counter };
+            records.push(Record { offset, entry, filter: Filter::NONE, recorder });
+            trapped[offset.into()..][..TRAP.len()].copy_from_slice(TRAP);
+        }
+        let mut jump = Jump {
+            window,
+            text: chosen.text.clone(),
+            function: chosen.function,
+            guarded: chosen.guarded,
+            rules: self.options.rules,
+            records,
+            to,
+            len: 0,
+            enters: Vec::new(),
+            landing,
+            trapped,
+            jumped: [0; LEN],
+        };
+        let id = |reject: xol_arch::Reject| reject.reason.id();
+        let trampoline = jump.trampoline().map_err(id)?;
+        jump.len = trampoline.code.len() as u16;
+        if to.0 + u64::from(jump.len) > region.code.start.0 + region.code.len {
+            return Err(Reason::NoRoomForSlots.id());
+        }
+        // What must be left to run cannot always be stepped through (an exclusive sequence).
+        let claimed = |pc| {
+            let place = trampoline.place(pc);
+            matches!(place, Some(Place::Recording { phase: Phase::Claimed, .. }))
+        };
+        if (0..jump.len).any(claimed) {
+            return Err(Reason::MissingFeature.id());
+        }
+        for insn in window.covered() {
+            let enter = trampoline.enter(insn.offset).ok_or(Reason::WindowInstruction.id())?;
+            jump.enters.push((insn.offset, enter));
+        }
+        let mut bytes = Code::new();
+        Native::jump(window.at, landing.unwrap_or(to), &mut bytes).map_err(id)?;
+        if bytes.len() != len || !traps_inside(&window, &bytes) {
+            return Err(Reason::OutOfReach.id());
+        }
+        jump.jumped[..len].copy_from_slice(&bytes);
+        Ok((jump, trampoline.code.to_vec()))
+    }
+
+    /// Whether a want is a function's entry, where the flags hold nothing by the ABI: who names
+    /// the function says so, who names its instructions does not. A piece of a function that lies
+    /// elsewhere is none.
+    fn is_entry(&self, want: &Want, consumers: &[u32]) -> bool {
+        let whole = |&consumer: &u32| match self.consumers[consumer as usize] {
+            Consumer::Row(row) => {
+                let row = &self.rows[row as usize];
+                let named = matches!(
+                    self.options.probes[row.probe].location,
+                    Location::Symbol { offset: Offset::At(0), .. }
+                );
+                let piece = row.symbol.contains(".cold") || row.symbol.contains(".part");
+                named && row.offset == 0 && !row.symbol.is_empty() && !piece
+            }
+            _ => false,
+        };
+        want.function.is_some_and(|(start, _)| start == want.addr) && consumers.iter().all(whole)
+    }
+
+    /// Memory for the trampolines of a group and their counters.
+    fn region(&mut self, space: SpaceId, tid: Tid, near: Area, group: &[Chosen]) -> Option<Region> {
+        let room = group.len() as u64 * ROOM;
+        let counters: usize = group.iter().map(|c| c.sites.len()).sum();
+        let end = near.start.add(near.len);
+        let in_reach = |area: &Area| {
+            let reaches = |a: Addr, b: Addr| a.distance_from(b).unsigned_abs() < Native::JUMP_REACH;
+            let code_end = area.start.add(area.len);
+            [area.start, code_end].into_iter().all(|a| reaches(a, near.start) && reaches(a, end))
+        };
+        let jumps = &self.sites_mut(space).jumps;
+        if jumps.len() >= super::Options::MAX_SITES {
+            return None;
+        }
+        let known = jumps.regions.iter().find(|r| {
+            in_reach(&r.code) && r.code.len - r.used >= room && r.tally.free() >= counters
+        });
+        if let Some(known) = known {
+            return Some(known.clone());
+        }
+        // Room to grow, as for slots.
+        let made = self.target.map_code(tid, near, room * 2).and_then(|code| {
+            let (shared, counters) = self.target.map_shared(tid, code, counters as u64 * 16)?;
+            Ok((code, shared, counters))
+        });
+        match made {
+            Ok((code, shared, counters)) => {
+                let tally = Rc::new(Tally::new(shared));
+                self.tallies.push(tally.clone());
+                let region = Region { code, used: 0, counters, tally };
+                self.sites_mut(space).jumps.regions.push(region.clone());
+                Some(region)
+            }
+            Err(error) => {
+                self.note(format!("no room for jumps: {error}"));
+                None
+            }
+        }
+    }
+
+    /// Where each jump of a group lands: nowhere (`None`) if it reaches its trampoline itself.
+    fn landings(
+        &mut self,
+        space: SpaceId,
+        tid: Tid,
+        region: &Region,
+        group: &[Chosen],
+    ) -> io::Result<Vec<Result<Option<Addr>, Why>>> {
+        let reaches: Vec<_> = group.iter().map(|c| c.window.reach(TrapBytes::INT3)).collect();
+        let constrained: Vec<_> = reaches.iter().filter(|r| !r.is_free()).copied().collect();
+        let places = if constrained.is_empty() {
+            Vec::new()
+        } else {
+            let code = region.code;
+            let low = (code.start.0 + code.len).saturating_sub(Native::JUMP_REACH);
+            let within: Range<u64> = low..code.start.0.saturating_add(Native::JUMP_REACH - LANDING);
+            let mut landings = Landings::new(self.target.holes(space)?);
+            let places = landings.place_all(&constrained, within);
+            let pages: BTreeSet<u64> = places.iter().flatten().map(|p| p.page().0).collect();
+            let mapped = self.map_pages(space, tid, &pages)?;
+            places.into_iter().map(|p| p.filter(|p| mapped.contains(&p.page().0))).collect()
+        };
+        let mut places = places.into_iter();
+        Ok(reaches
+            .iter()
+            .map(|reach| match reach.is_free() {
+                true => Ok(None),
+                false => places
+                    .next()
+                    .flatten()
+                    .map(|place| Some(place.at))
+                    .ok_or(Reason::NoLandingPlace.id()),
+            })
+            .collect())
+    }
+
+    /// Maps pages, neighbours in one go; those that are.
+    fn map_pages(
+        &mut self,
+        space: SpaceId,
+        tid: Tid,
+        pages: &BTreeSet<u64>,
+    ) -> io::Result<BTreeSet<u64>> {
+        const PAGE: u64 = 4096;
+        let limit = max_mappings() / 8;
+        let mut mapped = BTreeSet::new();
+        let mut pages = pages.iter().copied().peekable();
+        while let Some(start) = pages.next() {
+            let mut end = start + PAGE;
+            while pages.next_if_eq(&end).is_some() {
+                end += PAGE;
+            }
+            if self.sites_mut(space).jumps.pages >= limit {
+                break;
+            }
+            let area = Area { start: Addr(start), len: end - start };
+            match self.target.map_code_at(tid, area) {
+                Ok(()) => {
+                    self.sites_mut(space).jumps.pages += 1;
+                    mapped.extend((start..end).step_by(PAGE as usize));
+                }
+                Err(xol_targets::ptrace::InjectError::Io(error)) => return Err(error),
+                // Something of the program's is there by now.
+                Err(_) => {}
+            }
+        }
+        Ok(mapped)
+    }
+}

@@ -1,0 +1,228 @@
+//! Windows: which sites can be jumps, and which of them share one.
+
+use super::arm::Want;
+use super::consumer::Consumer;
+use super::objects::Loaded;
+use super::session::Session;
+use super::sites::Sites;
+use crate::symbols::Object;
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+use xol_arch::jump::Window;
+use xol_arch::{Addr, Arch, Reason, Text};
+use xol_targets::ptrace::SpaceId;
+use xol_targets::{Native, native};
+
+const TRAP: &[u8] = Native::TRAP;
+/// How much code of one function is looked at.
+const MAX_FUNCTION: u64 = 1 << 20;
+/// How much of the text goes with a trampoline: its instructions, and what says whether the flags
+/// are read behind them.
+const AHEAD: usize = 64;
+/// Why a place has no jump, in a word.
+pub(super) type Why = &'static str;
+
+/// A jump that is wanted.
+pub(super) struct Chosen {
+    pub(super) want: usize,
+    pub(super) window: Window,
+    pub(super) text: Vec<u8>,
+    pub(super) function: Option<(Addr, Addr)>,
+    pub(super) guarded: bool,
+    /// The sites that its trampoline counts: offset in the window, number.
+    pub(super) sites: Vec<(u8, u32)>,
+}
+
+/// A function's code, and the places in it that its branches go to.
+struct Function {
+    range: (Addr, Addr),
+    bytes: Vec<u8>,
+    targets: Vec<Addr>,
+}
+
+/// All sites of a space by address.
+type Map = BTreeMap<u64, u32>;
+
+impl Session<'_> {
+    /// The windows of the sites that can have one, by address.
+    pub(super) fn choose(
+        &mut self,
+        space: SpaceId,
+        wants: &[Want],
+        fresh: &[usize],
+    ) -> io::Result<Vec<Chosen>> {
+        let map: Map =
+            (0..).zip(&self.sites_mut(space).sites).map(|(n, site)| (site.addr.0, n)).collect();
+        let shadow_stack = self.has_shadow_stack(space);
+        let mut function: Option<Function> = None;
+        let mut object: Option<(Loaded, Rc<Object>, u64)> = None;
+        let mut chosen: Vec<Chosen> = Vec::new();
+        for &i in fresh {
+            let want = &wants[i];
+            let before = chosen.last().map(|c| c.window.at.add(c.window.len.into()));
+            if before.is_some_and(|end| want.addr < end) {
+                // Counted by the one before it.
+                continue;
+            }
+            let is_row = |c: u32| matches!(self.consumers[c as usize], Consumer::Row(_));
+            let sites = self.spaces.get(&space).ok_or(io::ErrorKind::NotFound)?;
+            if !map.get(&want.addr.0).is_some_and(|&n| sites.consumers(n).any(is_row)) {
+                // Of our own.
+                continue;
+            }
+            let range = match want.function {
+                Some((start, end)) if end.0.saturating_sub(start.0) <= MAX_FUNCTION => (start, end),
+                _ => {
+                    self.no_jump(Reason::UnknownFunction.id(), 1);
+                    continue;
+                }
+            };
+            if function.as_ref().is_none_or(|f| f.range != range) {
+                function = self.function(space, range, &map, want.guarded)?;
+            }
+            if !object.as_ref().is_some_and(|(loaded, ..)| loaded.has(want.addr)) {
+                object = self.object_at(space, want.addr);
+            }
+            let (Some(f), Some((_, object, bias))) = (&function, &object) else {
+                self.no_jump(Reason::UnknownFunction.id(), 1);
+                continue;
+            };
+            match self.window(space, want, f, object, *bias, &map, shadow_stack) {
+                Ok(window) => chosen.push(Chosen { want: i, ..window }),
+                Err(why) => self.no_jump(why, 1),
+            }
+        }
+        Ok(chosen)
+    }
+
+    fn object_at(&mut self, space: SpaceId, at: Addr) -> Option<(Loaded, Rc<Object>, u64)> {
+        let pid = self.target.space(space)?.pid;
+        let loaded = self.sites_mut(space).objects.iter().find(|l| l.has(at)).cloned()?;
+        let object = self.open(pid, &loaded)?;
+        let bias = loaded.bias(&object)?;
+        Some((loaded, object, bias))
+    }
+
+    /// A function as the program has it, and what follows it.
+    fn function(
+        &mut self,
+        space: SpaceId,
+        range: (Addr, Addr),
+        map: &Map,
+        guarded: bool,
+    ) -> io::Result<Option<Function>> {
+        let base = range.0.0;
+        let mut bytes = vec![0; (range.1.0 - base) as usize + AHEAD];
+        let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
+        let Ok(got) = memory.read_some(range.0, &mut bytes) else { return Ok(None) };
+        bytes.truncate(got);
+        let sites = self.sites_mut(space);
+        sites.restore(map, base, &mut bytes);
+        let text = Text { base: range.0, bytes: &bytes, function: Some(range), guarded };
+        let mut targets = Vec::new();
+        Native::targets(&text, &mut |target| targets.push(target));
+        targets.sort_unstable();
+        targets.dedup();
+        Ok(Some(Function { range, bytes, targets }))
+    }
+
+    /// The window at a want, if a jump is right there.
+    #[allow(clippy::too_many_arguments, reason = "one place, and all that is known around it")]
+    fn window(
+        &mut self,
+        space: SpaceId,
+        want: &Want,
+        function: &Function,
+        object: &Object,
+        bias: u64,
+        map: &Map,
+        shadow_stack: bool,
+    ) -> Result<Chosen, Why> {
+        let text = Text {
+            base: function.range.0,
+            bytes: &function.bytes,
+            function: Some(function.range),
+            guarded: want.guarded,
+        };
+        let window = Native::window(&text, want.addr, self.options.rules, &function.targets)
+            .map_err(|reject| reject.reason.id())?;
+        if window.at != want.addr {
+            return Err("landing-pad");
+        }
+        if window.entered != 0 {
+            return Err("entered");
+        }
+        if window.calls && shadow_stack {
+            return Err(Reason::ShadowStack.id());
+        }
+        let vaddr = |at: Addr| at.0.wrapping_sub(bias);
+        for insn in window.covered() {
+            let at = window.at.add(insn.offset.into());
+            if native::is_syscall(text.from(at)) {
+                return Err("system-call");
+            }
+            match object.place_reject(vaddr(at)) {
+                Ok(None) => {}
+                Ok(Some(reject)) => return Err(reject.reason.id()),
+                Err(_) => return Err(Reason::NotCode.id()),
+            }
+        }
+        // Another symbol's entry is come to from anywhere.
+        for at in (1..window.len).map(|n| vaddr(window.at.add(n.into()))) {
+            if let Ok(Some(other)) = object.function_at(at)
+                && other.start == at
+            {
+                return Err("entered");
+            }
+        }
+        let end = window.at.add(window.len.into());
+        let mut sites = Vec::new();
+        for (&at, &number) in map.range(window.at.0..end.0) {
+            let offset = at.wrapping_sub(window.at.0) as u8;
+            if !window.has(offset) || !self.may_be_counted(space, number) {
+                return Err(if offset == 0 { "not-only-counted" } else { "site-inside" });
+            }
+            sites.push((offset, number));
+        }
+        if self.sites_mut(space).jumps.any_in(window.at, end) {
+            return Err("site-inside");
+        }
+        let code = text.from(window.at);
+        Ok(Chosen {
+            want: 0,
+            window,
+            text: code[..code.len().min(AHEAD)].to_vec(),
+            function: Some(function.range),
+            guarded: want.guarded,
+            sites,
+        })
+    }
+
+    /// Whether nothing but a count is wanted of a site, and it can do without its jump.
+    fn may_be_counted(&mut self, space: SpaceId, number: u32) -> bool {
+        let Some(sites) = self.spaces.get(&space) else { return false };
+        let Some(site) = sites.sites.get(number as usize) else { return false };
+        site.armed
+            && site.slot.is_some()
+            && sites
+                .consumers(number)
+                .all(|c| matches!(self.consumers[c as usize], Consumer::Row(_)))
+    }
+}
+
+impl Sites {
+    /// Puts the program's own bytes into `bytes`, which were read at `base`.
+    fn restore(&self, map: &Map, base: u64, bytes: &mut [u8]) {
+        let end = base + bytes.len() as u64;
+        for (&at, &number) in map.range(base.saturating_sub(TRAP.len() as u64)..end) {
+            let site = &self.sites[number as usize];
+            for (at, &byte) in (at..).zip(&site.original[..TRAP.len()]).filter(|_| site.armed) {
+                if (base..end).contains(&at) {
+                    bytes[(at - base) as usize] = byte;
+                }
+            }
+        }
+        self.jumps.restore(base, bytes);
+    }
+}

@@ -1,0 +1,282 @@
+//! Jumps instead of traps: programs run as without them, and every hit is counted.
+#![cfg(target_arch = "x86_64")]
+
+use std::time::Duration;
+
+use xol_tests::elf::Object;
+use xol_tests::killing::{Death, dies, syscalls};
+use xol_tests::programs::{Build, folder, program};
+use xol_tests::run::{Run, run};
+use xol_tests::target::Target;
+use xol_tests::xol::{Counted, command, count};
+
+const JUMP: [&str; 2] = ["--strategy", "jump"];
+
+fn counted(strategy: &str, probes: &[&str], command: &Run) -> Counted {
+    let probes: Vec<String> = probes.iter().map(|&p| p.to_owned()).collect();
+    let command = command.clone().limit(Duration::from_secs(120));
+    count(&["-f", "--strategy", strategy], &probes, &command)
+}
+
+/// Runs `command` alone and with jumps, and compares.
+fn same(probes: &[&str], command: &Run) -> Counted {
+    let alone = command.finish();
+    let probed = counted("jump", probes, command);
+    alone.assert_same(&probed.finished);
+    assert_eq!(probed.lines.iter().map(|l| l.missed).sum::<u64>(), 0, "missed hits");
+    probed
+}
+
+/// As above with every function of libc: nearly all of them must have got a jump.
+fn libc_everywhere(command: &Run) -> Counted {
+    let probed = same(&["libc:*"], command);
+    let libc: Vec<_> = probed.lines.iter().filter(|l| l.object.contains("libc.so")).collect();
+    let jumps = libc.iter().filter(|l| l.strategy == "jump").count();
+    let hits: u64 = libc.iter().filter(|l| l.strategy == "jump").map(|l| l.hits).sum();
+    println!("{command}: {jumps} of {} are jumps, {hits} hits", libc.len());
+    assert!(libc.len() > 2000 && jumps * 100 >= libc.len() * 97, "{jumps} of {}", libc.len());
+    assert!(hits > 0, "{}", probed.text);
+    probed
+}
+
+fn words() -> Vec<u8> {
+    let line = |n: u32| format!("line {} {n}\n", n.wrapping_mul(2_654_435_761) % 9973);
+    (0..3000).flat_map(|n| line(n).into_bytes()).collect()
+}
+
+#[test]
+fn tools() {
+    libc_everywhere(&run("ls").args(["-l", "/usr/bin"]));
+    libc_everywhere(&run("sort").args(["-k2", "-n"]).stdin(words()));
+    libc_everywhere(&run("gzip").args(["-9", "-c"]).stdin(words()));
+    let script = "create table t(a, b); with recursive n(i) as (select 1 union all select i + 1 \
+        from n where i < 2000) insert into t select i, i * i % 97 from n; select b, count(*), \
+        sum(a) from t group by b order by 2, 1 limit 10;";
+    libc_everywhere(&run("sqlite3").args([":memory:", script]));
+}
+
+#[test]
+fn interpreters() {
+    let script = r#"my %c; while (<STDIN>) { $c{length $_}++ while /\d/g } print map { "$_ $c{$_}\n" } sort keys %c;
+        my @p = map { sqrt } 1..500; printf "%.6f\n", $p[499]; print `echo from the shell`; exit 3"#;
+    libc_everywhere(&run("perl").args(["-e", script]).stdin(words()));
+    let script = "import sys, json, re, threading, subprocess\n\
+        out = []\n\
+        ts = [threading.Thread(target=lambda n=n: out.append(n * n)) for n in range(8)]\n\
+        [t.start() for t in ts]; [t.join() for t in ts]\n\
+        print(json.dumps(sorted(out)), len(re.findall(r'\\d+', sys.stdin.read())))\n\
+        print(subprocess.run(['echo', 'child'], capture_output=True).stdout)\n\
+        sys.exit(9)";
+    libc_everywhere(&run("/usr/bin/python3").args(["-S", "-c", script]).stdin(words()));
+}
+
+#[test]
+fn processes() {
+    let script = "for i in 1 2 3; do echo $i; done | sort -r | tr 1-3 a-c; (exit 4) || echo $?; \
+        kill -TERM $$";
+    libc_everywhere(&run("sh").args(["-c", script]));
+    let files = folder().join("jumped");
+    std::fs::create_dir_all(&files).expect("the target folder is writable");
+    for n in 0..5 {
+        std::fs::write(files.join(format!("file-{n}")), words()).expect("it is writable");
+    }
+    let script = "tar cf - -C \"$1\" --sort=name --mtime=@0 --owner=0 --group=0 . | md5sum";
+    libc_everywhere(&run("bash").args(["-c", script, "bash"]).arg(&files));
+    for name in ["threads", "forks", "throws"] {
+        libc_everywhere(&run(program(name, Build::Pie)));
+    }
+}
+
+/// Programs that print what they found out about themselves.
+#[test]
+fn programs_that_look() {
+    for name in ["masks", "traps", "jumps", "faults", "stops", "execs"] {
+        let own = format!("{name}-pie:*");
+        let probed = same(&[&own, "libc:*"], &run(program(name, Build::Pie)));
+        let jumps = probed.lines.iter().filter(|l| l.strategy == "jump" && l.hits > 0).count();
+        assert!(jumps > 10, "{name}: {jumps} jumps were hit");
+    }
+    for how in ["kill", "errno", "after"] {
+        same(&["filters-pie:*", "libc:*"], &run(program("filters", Build::Pie)).arg(how));
+    }
+}
+
+#[test]
+fn objects_that_come_and_go() {
+    let plugin = program("plugin", Build::Shared);
+    let command = run(program("loads", Build::Pie)).arg(&plugin);
+    same(&["plugin-shared:*", "libc:*"], &command);
+    let probed = same(&["plugin-shared:plugin_work"], &command);
+    assert_eq!(probed.lines.iter().map(|l| l.hits).sum::<u64>(), 40, "{}", probed.text);
+}
+
+#[test]
+fn every_kind_of_entry() {
+    let path = program("entries", Build::Pie);
+    let functions = Object::open(&path).functions();
+    // What a displaced `call *memory` leaves below the return address is its own.
+    let names = functions.iter().map(|f| &f.name).filter(|n| *n != "e_call_mem");
+    let probes: Vec<String> =
+        names.filter(|n| n.starts_with("e_")).map(|n| format!("entries-pie:{n}+*")).collect();
+    let probes: Vec<&str> = probes.iter().map(String::as_str).collect();
+    let probed = same(&probes, &run(path));
+    let armed: Vec<_> = probed.lines.iter().filter(|l| l.reason.is_none()).collect();
+    let jumps = armed.iter().filter(|l| l.strategy == "jump").count();
+    println!("{jumps} of {} instructions are jumps", armed.len());
+    assert!(jumps * 4 > armed.len(), "{jumps} of {}", armed.len());
+}
+
+#[test]
+fn every_link() {
+    for build in [Build::Pie, Build::NoPie, Build::Static, Build::StaticPie, Build::Musl] {
+        let path = program("calls", build);
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        for probe in [format!("{name}:*"), format!("{name}:*+*")] {
+            if probe.ends_with("+*") && build != Build::Pie && build != Build::NoPie {
+                continue;
+            }
+            let command = run(&path).args(["12", "5"]);
+            let probed = same(&[&probe], &command);
+            let boosted = counted("boost", &[&probe], &command);
+            let hits = |run: &Counted| -> Vec<(u64, u64)> {
+                run.lines.iter().map(|l| (l.addr, l.hits)).collect()
+            };
+            assert_eq!(hits(&probed), hits(&boosted), "{probe}");
+            let jumps = probed.lines.iter().filter(|l| l.strategy == "jump").count();
+            println!("{probe}: {jumps} of {} are jumps", probed.lines.len());
+            assert!(jumps > 0, "{}", probed.text);
+        }
+    }
+}
+
+#[test]
+fn counts_are_those_of_traps() {
+    let sort = run("sort").arg("-n").stdin(words());
+    for command in [run("ls").arg("/usr/bin"), sort] {
+        let [jumps, traps] = ["jump", "boost"].map(|s| counted(s, &["libc:*"], &command));
+        let hits = |run: &Counted| -> Vec<(String, u64, u64)> {
+            run.lines.iter().map(|l| (l.symbol.clone(), l.addr, l.hits)).collect()
+        };
+        assert_eq!(hits(&jumps), hits(&traps), "{command}");
+    }
+}
+
+/// Eight threads, a timer that interrupts them, and faults that are handled at the first
+/// instruction of a window.
+#[test]
+fn every_hit_is_counted_whatever_interrupts_it() {
+    for every in ["", "+*"] {
+        let probes: Vec<String> =
+            ["deep", "flat", "store", "on_tick"].map(|f| format!("ticks-pie:{f}{every}")).into();
+        let ticks = run(program("ticks", Build::Pie)).arg("50000");
+        let run = count(&JUMP, &probes, &ticks.limit(Duration::from_secs(120)));
+        let out = run.finished.out();
+        let number = |name: &str| -> u64 {
+            let rest = out.split(name).nth(1).unwrap_or_else(|| panic!("{}", run.finished));
+            rest.split([',', '\n']).next().and_then(|n| n.parse().ok()).expect("a number")
+        };
+        assert_eq!(number("wrong: "), 0, "{}", run.finished);
+        for (function, calls) in [
+            ("deep", number("calls: ")),
+            ("flat", number("calls: ")),
+            ("store", number("calls: ")),
+            ("on_tick", number("ticks: ")),
+        ] {
+            let entry = run.lines.iter().filter(|l| l.symbol == function).min_by_key(|l| l.addr);
+            let entry = entry.unwrap_or_else(|| panic!("no {function}: {}", run.text));
+            assert_eq!((entry.hits, &*entry.strategy), (calls, "jump"), "{function}: {}", run.text);
+        }
+    }
+}
+
+/// Threads run through the sites while they become jumps and traps and nothing again.
+#[test]
+fn probes_that_come_and_go() {
+    let target = Target::start("loops");
+    let pid = target.pid().to_string();
+    let name = target.name();
+    let mut hits = 0;
+    for n in 0..60 {
+        let every = if n % 2 == 0 { "" } else { "+*" };
+        let visit = command(["count", "--format", "json", "-o", "-", "--duration", "0.01"])
+            .args(JUMP)
+            .args(["-p", &pid])
+            .arg(format!("{name}:probed_*{every}"))
+            .args(["libc:*"])
+            .limit(Duration::from_secs(20))
+            .finish();
+        assert_eq!(visit.code(), 0, "visit {n}:\n{visit}");
+        let lines = xol_tests::xol::parse(&visit.out());
+        hits += lines.iter().filter(|l| l.strategy == "jump").map(|l| l.hits).sum::<u64>();
+    }
+    println!("{hits} hits");
+    let finished = target.end();
+    let out = finished.out();
+    assert!(finished.code() == 5 && out == "ready\nran: 1, ticked: 1, wrong: 0\n", "{finished}");
+    assert!(hits > 1000, "{hits} hits");
+}
+
+#[test]
+fn a_hundred_visits_disturb_no_wait() {
+    let target = Target::start_with(program("waits", Build::Pie), &["150"]);
+    let pid = target.pid().to_string();
+    let mut hits = 0;
+    for n in 0..100 {
+        let name = target.name();
+        let visit = command(["count", "--format", "json", "-o", "-", "--duration", "0.004"])
+            .args(JUMP)
+            .args(["-p", &pid])
+            .arg(format!("{name}:work"))
+            .args(["libc:poll", "libc:nanosleep", "libc:clock_nanosleep", "libc:epoll_wait"])
+            .limit(Duration::from_secs(20))
+            .finish();
+        assert_eq!(visit.code(), 0, "visit {n}:\n{visit}");
+        hits += xol_tests::xol::parse(&visit.out()).iter().map(|l| l.hits).sum::<u64>();
+    }
+    println!("{hits} hits");
+    let finished = target.end();
+    let out = finished.out();
+    assert!(finished.code() == 0 && !out.contains("BAD") && !out.contains("never"), "{finished}");
+    assert!(out.contains("action: own 10000000\n"), "{finished}");
+    assert!(out.contains("text changed: 0\n"), "{finished}");
+    assert!(hits > 100, "{hits} hits");
+}
+
+/// What xol does before it is killed: attaches, writes jumps over instructions of every kind,
+/// counts, detaches.
+fn visit(target: &Target) -> Vec<String> {
+    let words = ["count", "--strategy", "jump", "--duration", "0.02", "-o", "/dev/null", "-p"];
+    let mut words: Vec<String> = words.map(str::to_owned).into();
+    words.push(target.pid().to_string());
+    words.push(format!("{}:probed_*", target.name()));
+    words.push(format!("{}:returns_*+*", target.name()));
+    words
+}
+
+fn survives(death: Death) {
+    let target = Target::start("loops");
+    let end = dies(&visit(&target), death);
+    std::thread::sleep(Duration::from_millis(3));
+    let finished = target.end();
+    let out = finished.out();
+    assert!(
+        finished.code() == 5 && out == "ready\nran: 1, ticked: 1, wrong: 0\n",
+        "{death:?}, xol ended with {end:?}:\n{finished}"
+    );
+}
+
+#[test]
+fn the_target_outlives_its_tracer() {
+    let target = Target::start("loops");
+    let calls = syscalls(&visit(&target));
+    assert_eq!(target.end().code(), 5);
+    let step = (calls / 60).max(1);
+    println!("{calls} calls, every {step}.");
+    assert!(calls > 100, "xol made only {calls} calls");
+    for n in (1..=calls).step_by(step as usize) {
+        survives(Death::AtCall(n));
+    }
+    for n in 0..20 {
+        survives(Death::After(Duration::from_micros(2_000 * n + 137)));
+    }
+}
