@@ -42,6 +42,10 @@ impl Session<'_> {
         if !self.wants_jumps() || fresh.is_empty() || self.target.is_leaving() {
             return Ok(());
         }
+        if !cfg!(feature = "jump") {
+            self.no_jump("not-in-this-build", fresh.len());
+            return Ok(());
+        }
         let chosen = self.choose(space, wants, fresh)?;
         if chosen.is_empty() {
             return Ok(());
