@@ -129,6 +129,11 @@ fn both_architectures_have_the_same_rooms() {
     let (arm64, x86_64) = (rooms("arm64"), rooms("x86_64"));
     assert!(arm64.len() > 5, "{arm64:?}");
     assert_eq!(arm64, x86_64);
+    let names = |arch: &str| -> BTreeSet<_> {
+        let folder = fs::read_dir(root().join("arch").join(arch)).expect(arch);
+        folder.map(|entry| entry.expect(arch).file_name()).collect()
+    };
+    assert_eq!(names("arm64"), names("x86_64"));
 }
 
 #[test]
