@@ -7,14 +7,18 @@ use xol_tests::elf::Object;
 use xol_tests::programs::{Build, program};
 use xol_tests::run::run;
 use xol_tests::target::Target;
+use xol_tests::uprobes;
 use xol_tests::xol::xol;
 
 const ROUNDS: usize = 5;
+/// Calls in one measurement that no stop slows.
+const CALLS: u64 = 20_000_000;
 
 fn main() {
     _ = xol();
     println!("| what | goal | measured | command |\n|---|---|---|---|");
     calls();
+    beside_the_kernel();
     many();
 }
 
@@ -52,6 +56,53 @@ fn calls() {
             (boost - alone) / (jump - alone)
         );
     }
+}
+
+/// Beside the kernel's uprobes with a BPF program that counts, in the program that was attached to.
+fn beside_the_kernel() {
+    let path = program("hits", Build::Pie);
+    let object = Object::open(&path);
+    let functions = object.functions();
+    let addr = |name: &str| functions.iter().find(|f| f.name == name).expect("it is there").addr;
+    let mut target = Target::start("hits");
+    let pid = target.pid().to_string();
+    for (entry, what, goal) in
+        [("nop", "a nop5", "40"), ("lea", "`lea`", "800"), ("push", "`push`", "")]
+    {
+        let (probed, twin) = (format!("{entry}_probed"), format!("{entry}_twin"));
+        let at = addr(&probed);
+        let offset = object.offset(at).expect("in the text");
+        let probe = format!("{}:{probed}", target.name());
+        let (mut kernel, mut jump) = (vec![], vec![]);
+        for _ in 0..ROUNDS {
+            let uprobe = uprobes::arm(target.pid(), &path, &[offset]);
+            // Whatever the kernel does better from the second hit on.
+            _ = timed(&mut target, &probed, 1000);
+            let with = timed(&mut target, &probed, 100_000);
+            kernel.push(with - timed(&mut target, &twin, 100_000));
+            drop(uprobe);
+            let xol = Running::attach(&["--strategy", "jump", "-p", &pid, &probe]);
+            while target.byte(at) != 0xe9 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let with = timed(&mut target, &probed, CALLS);
+            jump.push(with - timed(&mut target, &twin, CALLS));
+            let counts = xol.interrupt();
+            assert!(counts.contains(&CALLS.to_string()), "{probed}: {counts}");
+        }
+        let (kernel, jump) = (median(&kernel), median(&jump));
+        println!(
+            "| a `jump` count at {what}, {jump:.1} ns; the kernel's uprobe with BPF there, \
+             {kernel:.0} ns | {goal} | {:.0} | `bench-count-jump` |",
+            kernel / jump
+        );
+    }
+}
+
+/// Nanoseconds of one call, told by the target itself.
+fn timed(target: &mut Target, name: &str, times: u64) -> f64 {
+    let answer = target.ask(&format!("{name} {times}\n"));
+    answer.trim().parse::<f64>().expect("picoseconds") / 1000.0
 }
 
 fn many() {

@@ -15,6 +15,10 @@ ASM(mov_probed, "mov %rdi, %rax\nret");
 ASM(mov_twin, "mov %rdi, %rax\nret");
 ASM(jmp_probed, "jmp 1f\n1: mov %rdi, %rax\nret");
 ASM(jmp_twin, "jmp 1f\n1: mov %rdi, %rax\nret");
+ASM(nop_probed, ".byte 0x0f, 0x1f, 0x44, 0, 0\nmov %rdi, %rax\nret");
+ASM(nop_twin, ".byte 0x0f, 0x1f, 0x44, 0, 0\nmov %rdi, %rax\nret");
+ASM(lea_probed, "lea 1(%rdi), %rax\nadd $2, %rax\nret");
+ASM(lea_twin, "lea 1(%rdi), %rax\nadd $2, %rax\nret");
 ASM(trap, "int3\nmov %rdi, %rax\nret");
 #else
 ASM(push_probed, "stp x29, x30, [sp, #-16]!\nldp x29, x30, [sp], #16\nret");
@@ -23,6 +27,10 @@ ASM(mov_probed, "mov x1, x0\nret");
 ASM(mov_twin, "mov x1, x0\nret");
 ASM(jmp_probed, "b 1f\n1: ret");
 ASM(jmp_twin, "b 1f\n1: ret");
+ASM(nop_probed, "nop\nmov x1, x0\nret");
+ASM(nop_twin, "nop\nmov x1, x0\nret");
+ASM(lea_probed, "add x0, x0, #1\nadd x0, x0, #2\nret");
+ASM(lea_twin, "add x0, x0, #1\nadd x0, x0, #2\nret");
 // Whoever waits for it moves the PC: BRK leaves it where it is.
 ASM(trap, "brk #1\nret");
 #endif
@@ -33,7 +41,8 @@ static const struct {
 } functions[] = {
 	{ "push_probed", push_probed }, { "push_twin", push_twin }, { "mov_probed", mov_probed },
 	{ "mov_twin", mov_twin }, { "jmp_probed", jmp_probed }, { "jmp_twin", jmp_twin },
-	{ "trap", trap },
+	{ "nop_probed", nop_probed }, { "nop_twin", nop_twin }, { "lea_probed", lea_probed },
+	{ "lea_twin", lea_twin }, { "trap", trap },
 };
 
 int main(void)
