@@ -189,6 +189,23 @@ fn every_hit_is_counted_whatever_interrupts_it() {
     }
 }
 
+/// A count is locked as soon as another can come to it: the thread of another process, in the same
+/// memory.
+#[test]
+fn two_processes_count_in_one_place() {
+    let calls = 3_000_000;
+    let command = run(program("pace", Build::Pie)).args([&calls.to_string(), "and a child"]);
+    for (words, most) in [(&["-f"][..], 2), (&[][..], 1)] {
+        let words: Vec<&str> = JUMP.iter().chain(words).copied().collect();
+        let run = count(&words, &["plain", "framed"].map(|f| format!("pace-pie:{f}")), &command);
+        for line in &run.lines {
+            assert_eq!((line.hits, &*line.strategy), (most * calls, "jump"), "{}", run.text);
+        }
+        assert_eq!(run.lines.len(), 2, "{}", run.text);
+        assert_eq!(run.finished.code(), 0, "{}", run.finished);
+    }
+}
+
 /// Threads run through the sites while they become jumps and traps and nothing again.
 #[test]
 fn probes_that_come_and_go() {

@@ -42,7 +42,8 @@ pub use reach::{Reach, TrapBytes};
 pub use record::{Features, Filter, Record, Recorder, Relation, Test, Value, Values};
 pub use ring::{HEAD, MISSED, PROBE, SLOT, SLOTS, Shape, THREAD, TIME, TURN, VALUES};
 pub use trampoline::{
-    Kept, LongCode, Noted, Order, Phase, Piece, Place, Recorded, Saved, Trampoline, build,
+    Kept, LOCK, LongCode, NO_LOCK, Noted, Order, Phase, Piece, Place, Recorded, Saved, Trampoline,
+    build,
 };
 pub use window::{Covered, MAX_COVERED, Window};
 

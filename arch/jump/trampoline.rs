@@ -9,6 +9,11 @@ pub type LongCode = heapless::Vec<u8, 1024>;
 /// Recorders of one trampoline.
 const MAX_RECORDS: usize = 8;
 
+/// x86-64: the LOCK prefix.
+pub const LOCK: u8 = 0xf0;
+/// x86-64: a DS prefix, which 64-bit mode ignores (AMD64 APM 3, 1.2.4).
+pub const NO_LOCK: u8 = 0x3e;
+
 /// What a trampoline is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct Order<'a> {
@@ -77,6 +82,8 @@ pub struct Recorded {
     pub saved: heapless::Vec<Saved, 10>,
     /// Whether the flags are not kept.
     pub flags_lost: bool,
+    /// Where a count has a LOCK prefix: see [`Trampoline::locks`].
+    pub lock: Option<u16>,
 }
 
 /// When something is noted down, by offsets in the code.
@@ -273,6 +280,12 @@ impl Trampoline {
     #[must_use]
     pub fn flags_lost(&self) -> bool {
         self.records.iter().any(|part| part.recorded.flags_lost)
+    }
+
+    /// The offsets of [`LOCK`] in counts. As long as one thread alone can count, [`NO_LOCK`] may be
+    /// in its place: the instruction is still one for that thread and its signal handlers.
+    pub fn locks(&self) -> impl Iterator<Item = u16> {
+        self.records.iter().filter_map(|part| part.recorded.lock)
     }
 
     /// What a thread at `pc`, an offset in the code where an instruction begins, stands for;

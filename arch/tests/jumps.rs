@@ -5,7 +5,8 @@
 use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 use xol_arch::arm64::Arm64;
 use xol_arch::jump::{
-    Features, Filter, Order, Place, Record, Recorder, Trampoline, TrapBytes, Window, build,
+    Features, Filter, LOCK, NO_LOCK, Order, Place, Record, Recorder, Trampoline, TrapBytes, Window,
+    build,
 };
 use xol_arch::x86_64::X86_64;
 use xol_arch::{Addr, Arch, Reason, Rules, Text};
@@ -76,6 +77,7 @@ fn entries<A: Arch>(paths: &[&str]) {
         match build::<A>(&order, to) {
             Ok(trampoline) => {
                 made += 1;
+                locks::<A>(&records, &trampoline, to);
                 every_place::<A>(&window, &trampoline, to);
             }
             Err(reject) => assert_eq!(reject.reason, Reason::OutOfReach, "{at:#x}"),
@@ -87,6 +89,27 @@ fn entries<A: Arch>(paths: &[&str]) {
     let share = |n: usize| n as f64 / functions.len() as f64;
     assert!(share(windows) > 0.99, "{windows} of {} have a window", functions.len());
     assert!(share(made) > 0.99, "{made} of {} have a trampoline", functions.len());
+}
+
+/// Each count of x86-64 has a LOCK prefix, and is the same instruction without it.
+fn locks<A: Arch>(records: &[Record], trampoline: &Trampoline, to: Addr) {
+    let counts = if A::INSN_ALIGN == 4 { 0 } else { records.len() };
+    assert_eq!(trampoline.locks().count(), counts);
+    for at in trampoline.locks().map(usize::from) {
+        let insn = |prefix| {
+            let mut code = trampoline.code[at..].to_vec();
+            assert_eq!(std::mem::replace(&mut code[0], prefix), LOCK);
+            let at = to.0 + at as u64;
+            let options = iced_x86::DecoderOptions::NONE;
+            iced_x86::Decoder::with_ip(64, &code, at, options).decode()
+        };
+        let (mut locked, alone) = (insn(LOCK), insn(NO_LOCK));
+        assert!(locked.has_lock_prefix() && locked.mnemonic() == iced_x86::Mnemonic::Inc);
+        locked.set_has_lock_prefix(false);
+        assert_eq!(locked.memory_displacement64(), alone.memory_displacement64());
+        assert_eq!((locked.code(), locked.len()), (alone.code(), alone.len()));
+        assert!(!alone.has_lock_prefix() && alone.is_ip_rel_memory_operand());
+    }
 }
 
 /// Each instruction can be entered, each instruction of the code stands for something, and what

@@ -20,6 +20,8 @@ impl Session<'_> {
             let copy = self.spaces.get(&from).cloned().unwrap_or_default();
             if self.options.follow {
                 self.frames.fork_space(from, to);
+                // Both count in the same memory.
+                self.lock_counts(from)?;
             } else {
                 let armed = copy.sites.iter().filter(|s| s.armed);
                 self.to_clean.insert(pid, armed.map(|s| s.addr).collect());
@@ -38,6 +40,11 @@ impl Session<'_> {
             && let Some(text) = self.to_clean.remove(&pid)
         {
             return self.clean(tid, pid, &text);
+        }
+        if let Some(space) = self.target.space_of(tid)
+            && (!self.is_alone(space) || self.spaces.len() > 1)
+        {
+            self.lock_counts(space)?;
         }
         self.target.go(tid, Go::On)
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use xol_arch::jump::{Order, Record, Trampoline, Window, build};
+use xol_arch::jump::{LOCK, Order, Record, Trampoline, Window, build};
 use xol_arch::{Addr, Arch, Reject, Rules, Text};
 use xol_targets::Native;
 use xol_targets::ptrace::{Area, features};
@@ -34,6 +34,8 @@ pub(super) struct Jump {
     /// Where each covered instruction is entered.
     pub(super) enters: Vec<(u8, u16)>,
     pub(super) landing: Option<Addr>,
+    /// The LOCK prefixes in its trampoline, by offset.
+    pub(super) locks: Vec<u16>,
     /// What stands in the window while its sites are traps, and while it is a jump.
     pub(super) trapped: [u8; LEN],
     pub(super) jumped: [u8; LEN],
@@ -78,6 +80,8 @@ pub(super) struct Jumps {
     pub(super) regions: Vec<Region>,
     /// Pages mapped for landing places.
     pub(super) pages: usize,
+    /// Whether counts are without LOCK: one thread alone can come to them.
+    pub(super) alone: bool,
 }
 
 impl Jump {
@@ -118,6 +122,19 @@ impl Jump {
 impl Jumps {
     pub(super) fn len(&self) -> usize {
         self.all.len()
+    }
+
+    /// Puts the LOCK prefixes into `bytes`, code that was read at `base`.
+    pub(super) fn lock(&self, base: Addr, bytes: &mut [u8]) {
+        for (jump, _) in &self.all {
+            let start = jump.to.0.wrapping_sub(base.0);
+            for &lock in &jump.locks {
+                let at = start.wrapping_add(lock.into());
+                if let Some(byte) = bytes.get_mut(usize::try_from(at).unwrap_or(usize::MAX)) {
+                    *byte = LOCK;
+                }
+            }
+        }
     }
 
     /// Adds a jump that stands in the text.

@@ -49,6 +49,32 @@ impl Session<'_> {
         Ok(Some(halted))
     }
 
+    /// Whether nobody but one thread runs what is in this address space.
+    pub(super) fn is_alone(&self, space: SpaceId) -> bool {
+        self.target.threads().filter(|t| self.target.space_of(t.tid) == Some(space)).count() == 1
+    }
+
+    /// Before another thread can count: counts lock the bus from now on.
+    pub(super) fn lock_counts(&mut self, space: SpaceId) -> io::Result<()> {
+        let jumps = &mut self.sites_mut(space).jumps;
+        if !std::mem::take(&mut jumps.alone) {
+            return Ok(());
+        }
+        let halted = self.halt(space)?.unwrap_or_default();
+        for region in self.sites_mut(space).jumps.regions.clone() {
+            let mut code = vec![0; region.used as usize];
+            let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
+            if memory.read(region.code.start, &mut code).is_err() {
+                // The program has unmapped it.
+                continue;
+            }
+            self.sites_mut(space).jumps.lock(region.code.start, &mut code);
+            let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
+            memory.write(region.code.start, &code)?;
+        }
+        self.resume(halted)
+    }
+
     fn resume(&mut self, halted: Vec<Tid>) -> io::Result<()> {
         halted.into_iter().try_for_each(|tid| self.give_back(tid))
     }

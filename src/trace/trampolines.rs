@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::rc::Rc;
-use xol_arch::jump::{Filter, Phase, Place, Record, Recorder, TrapBytes};
+use xol_arch::jump::{Filter, NO_LOCK, Phase, Place, Record, Recorder, TrapBytes};
 use xol_arch::{Addr, Arch, Code, Reason, Strategy};
 use xol_targets::Native;
 use xol_targets::native::SLOT_REACH;
@@ -230,6 +230,7 @@ impl Session<'_> {
             len: 0,
             enters: Vec::new(),
             landing,
+            locks: Vec::new(),
             trapped,
             jumped: [0; LEN],
         };
@@ -251,13 +252,18 @@ impl Session<'_> {
             let enter = trampoline.enter(insn.offset).ok_or(Reason::WindowInstruction.id())?;
             jump.enters.push((insn.offset, enter));
         }
+        jump.locks = trampoline.locks().collect();
+        let mut code = trampoline.code.to_vec();
+        if self.sites_mut(space).jumps.alone {
+            jump.locks.iter().for_each(|&at| code[usize::from(at)] = NO_LOCK);
+        }
         let mut bytes = Code::new();
         Native::jump(window.at, landing.unwrap_or(to), &mut bytes).map_err(id)?;
         if bytes.len() != len || !traps_inside(&window, &bytes) {
             return Err(Reason::OutOfReach.id());
         }
         jump.jumped[..len].copy_from_slice(&bytes);
-        Ok((jump, trampoline.code.to_vec()))
+        Ok((jump, code))
     }
 
     /// Whether a want is a function's entry, where the flags hold nothing by the ABI: who names
@@ -309,7 +315,10 @@ impl Session<'_> {
                 let tally = Rc::new(Tally::new(shared));
                 self.tallies.push(tally.clone());
                 let region = Region { code, used: 0, counters, tally };
-                self.sites_mut(space).jumps.regions.push(region.clone());
+                let alone = self.is_alone(space);
+                let jumps = &mut self.sites_mut(space).jumps;
+                jumps.alone = alone && (jumps.alone || jumps.regions.is_empty());
+                jumps.regions.push(region.clone());
                 Some(region)
             }
             Err(error) => {

@@ -1,7 +1,10 @@
-// Says what a call of two small functions takes, in nanoseconds.
+// Says what a call of two small functions takes, in nanoseconds; with a second argument, two
+// processes do.
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #define PROBED __attribute__((noinline, noclone, used))
 
@@ -30,6 +33,8 @@ int main(int count, char **args)
 {
 	long n = count > 1 ? atol(args[1]) : 1000, sum = 0;
 	double begun = now(), middle, end;
+	int status = 0;
+	pid_t child = count > 2 ? fork() : -1;
 
 	for (long i = 0; i < n; i++)
 		sum += plain(i, sum);
@@ -38,5 +43,7 @@ int main(int count, char **args)
 		sum += framed(i);
 	end = now();
 	printf("%.3f %.3f\n", (middle - begun) / n, (end - middle) / n);
-	return sum == 1;
+	if (child > 0)
+		waitpid(child, &status, 0);
+	return sum == 1 || status;
 }

@@ -81,9 +81,10 @@ pub(in crate::x86_64) fn record(
         let Recorder::Count { counter } = record.recorder else {
             return Err(Reason::Undecodable.into());
         };
+        let lock = Some(body.asm.offset());
         body.asm.increment(counter)?;
         let noted = body.noted();
-        return Ok(Recorded { noted, flags_lost: true, ..Recorded::default() });
+        return Ok(Recorded { noted, lock, flags_lost: true, ..Recorded::default() });
     }
     let large = record.filter.iter().any(|test| immediate(test).is_none());
     let registers: &[Gpr] = match (event, large) {
@@ -97,6 +98,7 @@ pub(in crate::x86_64) fn record(
     let mut done = Recorded { flags_lost: !keep_flags, ..Recorded::default() };
     match record.recorder {
         Recorder::Count { counter } => {
+            done.lock = Some(body.asm.offset());
             body.asm.increment(counter)?;
             done.noted = body.noted();
         }
