@@ -1,7 +1,9 @@
 // Runs what it is asked to, so often as it is asked to, and says how long one took in picoseconds.
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define ASM(name, body) \
 	long name(long); \
@@ -35,6 +37,21 @@ ASM(lea_twin, "add x0, x0, #1\nadd x0, x0, #2\nret");
 ASM(trap, "brk #1\nret");
 #endif
 
+static void *sleeper(void *arg)
+{
+	for (;;)
+		pause();
+	return arg;
+}
+
+// From now on there is another thread.
+static long thread(long n)
+{
+	pthread_t thread;
+
+	return n ? 0 : pthread_create(&thread, NULL, sleeper, NULL);
+}
+
 static const struct {
 	const char *name;
 	long (*call)(long);
@@ -42,7 +59,7 @@ static const struct {
 	{ "push_probed", push_probed }, { "push_twin", push_twin }, { "mov_probed", mov_probed },
 	{ "mov_twin", mov_twin }, { "jmp_probed", jmp_probed }, { "jmp_twin", jmp_twin },
 	{ "nop_probed", nop_probed }, { "nop_twin", nop_twin }, { "lea_probed", lea_probed },
-	{ "lea_twin", lea_twin }, { "trap", trap },
+	{ "lea_twin", lea_twin }, { "trap", trap }, { "thread", thread },
 };
 
 int main(void)
