@@ -62,7 +62,7 @@ pub fn build(guest: Guest, wish: Option<Toolchain>) -> Result<Binary, Error> {
         .args([
             "--no-default-features",
             "--features",
-            &format!("cli,{guest}"),
+            &format!("cli,jump,{guest}"),
             "--target",
             &kit.triple,
         ])

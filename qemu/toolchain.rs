@@ -22,7 +22,9 @@ pub(crate) fn rustup(guest: Guest) -> Result<Kit, Error> {
     let triple = format!("{}-unknown-linux-musl", guest.cpu());
     add_std(&triple)?;
     // Separated so that the path may have spaces.
-    let flags = ("CARGO_ENCODED_RUSTFLAGS".to_owned(), SMALL.join("\x1f").into());
+    let unwinder = UNWINDER.map(|name| format!("-Clink-arg=--defsym=_Unwind_{name}=getpid"));
+    let flags = SMALL.map(str::to_owned).into_iter().chain(unwinder).collect::<Vec<_>>();
+    let flags = ("CARGO_ENCODED_RUSTFLAGS".to_owned(), flags.join("\x1f").into());
     let environment = vec![linker(&triple, "rust-lld"), flags];
     Ok(Kit { name: "board-rustup", triple, environment })
 }
@@ -34,6 +36,25 @@ const SMALL: [&str; 4] = [
     "-Clink-arg=--no-eh-frame-hdr",
     "-Clink-arg=--icf=all",
     concat!("-Clink-arg=-T", env!("CARGO_MANIFEST_DIR"), "/board.ld"),
+];
+
+/// What the standard library asks of an unwinder. Without tables it would find nothing, so there is
+/// none: another function without effect stands in, of which nothing comes back. 48 KB.
+const UNWINDER: [&str; 14] = [
+    "Backtrace",
+    "DeleteException",
+    "FindEnclosingFunction",
+    "GetCFA",
+    "GetDataRelBase",
+    "GetIP",
+    "GetIPInfo",
+    "GetLanguageSpecificData",
+    "GetRegionStart",
+    "GetTextRelBase",
+    "RaiseException",
+    "Resume",
+    "SetGR",
+    "SetIP",
 ];
 
 /// Rust's standard library for `triple`, added where it is missing.
