@@ -50,6 +50,19 @@ impl Running {
         }
     }
 
+    /// Waits until a jump stands at an address in the file of `target`.
+    ///
+    /// # Panics
+    /// If there is none within ten seconds.
+    pub fn jumps(&self, target: &Target, addr: u64) {
+        let begun = Instant::now();
+        // JMP rel32, and the highest byte of B.
+        while target.byte(addr) != 0xe9 && target.byte(addr + 3) & 0xfc != 0x14 {
+            assert!(begun.elapsed() < Duration::from_secs(10), "{addr:#x} is no jump: {self:?}");
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+
     /// Ends it as Ctrl-C does, and returns what it reported.
     ///
     /// # Panics

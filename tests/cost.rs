@@ -18,10 +18,19 @@ use crate::programs::{Build, program};
 use crate::target::Target;
 
 /// Strategies, and the entries they are measured at.
-const KINDS: [(&str, &str); 5] =
-    [("boost", "push"), ("boost", "mov"), ("simulate", "jmp"), ("xol", "push"), ("step", "push")];
+const KINDS: [(&str, &str); 7] = [
+    ("boost", "push"),
+    ("boost", "mov"),
+    ("simulate", "jmp"),
+    ("xol", "push"),
+    ("step", "push"),
+    ("jump", "nop"),
+    ("jump", "push"),
+];
 /// The kernel steps one and simulates the other.
 const UPROBES: [&str; 2] = ["push", "jmp"];
+/// As many calls as one hit that stops takes the time of.
+const JUMPS: u64 = 100;
 
 /// Nanoseconds of one hit each, one for each round.
 #[derive(Debug)]
@@ -69,9 +78,10 @@ impl fmt::Display for Costs {
             let goal = if matches!(row.how, "boost" | "simulate") { "1.15" } else { "" };
             writeln!(
                 f,
-                "| `{}` at `{}` | {goal} | {:.0} | {ratio:.2} [{best:.2}–{worst:.2}] |",
+                "| `{}` at `{}` | {goal} | {:.*} | {ratio:.2} [{best:.2}–{worst:.2}] |",
                 row.how,
                 row.entry,
+                usize::from(row.how == "jump"),
                 median(&row.cost)
             )?;
         }
@@ -111,8 +121,17 @@ pub fn measure(rounds: usize, hits: u64) -> Costs {
             }
             let probe = format!("{name}:{probed}");
             let xol = Running::attach(&["--strategy", row.how, "-p", &pid, &probe]);
-            xol.armed(&target, at);
-            row.cost.push(timed(&mut target, &probed, hits) - base);
+            let hits = if row.how == "jump" {
+                xol.jumps(&target, at);
+                let hits = hits * JUMPS;
+                let twin = timed(&mut target, &format!("{}_twin", row.entry), hits);
+                row.cost.push(timed(&mut target, &probed, hits) - twin);
+                hits
+            } else {
+                xol.armed(&target, at);
+                row.cost.push(timed(&mut target, &probed, hits) - base);
+                hits
+            };
             let counts = xol.interrupt();
             assert!(counts.contains(&hits.to_string()), "{} {probed}: {counts}", row.how);
         }

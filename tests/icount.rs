@@ -4,6 +4,7 @@
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
+use xol_tests::bench::median;
 use xol_tests::cost::measure;
 use xol_tests::run::as_often;
 
@@ -24,5 +25,9 @@ fn a_hit_costs_little_more_than_a_stop() {
     for row in costs.rows.iter().filter(|r| r.how == "boost") {
         let (ratio, _, _) = costs.ratio(row);
         assert!(ratio <= most, "{} at {}: {ratio}\n{costs}", row.how, row.entry);
+    }
+    for row in costs.rows.iter().filter(|r| r.how == "jump") {
+        let cost = median(&row.cost);
+        assert!(cost <= 25.0, "{cost} instructions at {}\n{costs}", row.entry);
     }
 }

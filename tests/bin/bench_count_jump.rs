@@ -89,9 +89,7 @@ fn beside_the_kernel() {
             kernel.push(with - timed(&mut target, &twin, 100_000));
             drop(uprobe);
             let xol = Running::attach(&["--strategy", "jump", "-p", &pid, &probe]);
-            while target.byte(at) != 0xe9 {
-                std::thread::sleep(Duration::from_millis(1));
-            }
+            xol.jumps(&target, at);
             let with = timed(&mut target, &probed, CALLS);
             jump.push(with - timed(&mut target, &twin, CALLS));
             let counts = xol.interrupt();
