@@ -11,7 +11,7 @@ use xol_targets::native;
 use xol_targets::ptrace::{Go, SigInfo, SpaceId, Tid, sys};
 
 impl Session<'_> {
-    pub(super) fn on_signal(&mut self, tid: Tid, info: SigInfo) -> io::Result<()> {
+    pub(super) fn on_signal(&mut self, tid: Tid, mut info: SigInfo) -> io::Result<()> {
         if info.signal() == libc_signal::TRAP
             && !info.is_synchronous()
             && self.target.is_lifted(tid)
@@ -33,13 +33,10 @@ impl Session<'_> {
             return self.on_trap(tid);
         }
         let redeliver = self.visits.get_mut(&tid).and_then(|v| v.redeliver.take());
-        if let Some(original) = redeliver {
-            if info.signal() == original.signal() {
-                let entered = info.signal() == libc_signal::TRAP
-                    && self.target.enter_handler(tid, &original).unwrap_or(false);
-                return self.target.go(tid, if entered { Go::On } else { Go::Deliver(original) });
-            }
-            self.visits.entry(tid).or_default().redeliver = Some(original);
+        let again = redeliver.as_ref().is_some_and(|first| first.signal() == info.signal());
+        match redeliver {
+            Some(original) if again => info = original,
+            other => self.visits.entry(tid).or_default().redeliver = other,
         }
         let Some(space) = self.target.space_of(tid) else { return Ok(()) };
         let stepping = self.visits.get(&tid).is_some_and(|v| v.stepping || v.in_call.is_some());
@@ -52,7 +49,12 @@ impl Session<'_> {
         }
         let pc = self.target.regs(tid)?.pc();
         if !self.target.space(space).is_some_and(|s| s.is_ours(pc)) {
-            if info.signal() == libc_signal::TRAP && !info.is_synchronous() {
+            let trap = info.signal() == libc_signal::TRAP;
+            if again {
+                let entered = trap && self.target.enter_handler(tid, &info).unwrap_or(false);
+                return self.target.go(tid, if entered { Go::On } else { Go::Deliver(info) });
+            }
+            if trap && !info.is_synchronous() {
                 return self.foreign_trap(tid, info);
             }
             return self.target.go(tid, Go::Deliver(info));
@@ -92,8 +94,16 @@ impl Session<'_> {
         let Some(space) = self.target.space_of(tid) else { return Ok(false) };
         let pc = self.target.regs(tid)?.pc();
         let at = Addr(pc.0.wrapping_sub(Native::TRAP_ADVANCE));
-        let ours = self.sites_mut(space).find(at).is_some()
-            || self.sites_mut(space).jumps.enter(at).is_some()
+        let sites = self.sites_mut(space);
+        let site = sites.find(at).and_then(|n| sites.sites.get(n as usize));
+        // Nothing else leads into the middle of an instruction.
+        if site.is_some_and(|site| u64::from(site.plan.len) > Native::TRAP_ADVANCE)
+            && Native::TRAP_ADVANCE > 0
+        {
+            return Ok(true);
+        }
+        let ours = site.is_some()
+            || sites.jumps.enter(at).is_some()
             || self.target.space(space).is_some_and(|s| s.is_ours(at));
         Ok(ours && self.target.was_forced(tid)?)
     }

@@ -5,6 +5,7 @@ use super::sys::{self, Pid, Tid};
 use super::thread::{Process, State, Thread};
 use super::{Ptrace, is_gone, procfs};
 use crate::native;
+use std::time::Duration;
 use std::{fmt, fs, io};
 
 /// What is asked of the kernel for every tracee. Never PTRACE_O_EXITKILL: the target outlives us.
@@ -135,9 +136,7 @@ impl Ptrace {
                 }
                 match sys::seize(tid, OPTIONS) {
                     Ok(()) => {
-                        let mut thread = Thread::new(tid, pid, State::Running);
-                        thread.mask = lasting_mask(tid);
-                        self.threads.insert(tid, thread);
+                        self.threads.insert(tid, Thread::new(tid, pid, State::Running));
                         new = true;
                     }
                     Err(error) if is_gone(&error) => {}
@@ -157,10 +156,39 @@ impl Ptrace {
         if !self.threads.values().any(|t| t.pid == pid) {
             return Err(AttachError::Zombie(pid));
         }
+        self.look_at_masks(pid);
         let space = Space::open(pid).map_err(forbidden_or)?;
         let space = self.add_space(space);
         self.add_process(pid, space, false);
         Ok(())
+    }
+
+    /// Learns the masks of the threads of a process. What one that runs has may be a handler's and
+    /// gone when it next gets a CPU: if it blocks SIGTRAP, it must be seen to do so while it runs.
+    fn look_at_masks(&mut self, pid: Pid) {
+        const PAUSE: Duration = Duration::from_micros(500);
+        const LOOKS: u32 = 600;
+        const ENOUGH: u32 = 4;
+        const RUN_NS: u64 = 200_000;
+        let threads = self.threads.values_mut().filter(|t| t.pid == pid);
+        let mut open: Vec<(&mut Thread, u64)> = threads.map(|t| (t, 0)).collect();
+        for n in 1..=LOOKS {
+            open.retain_mut(|(thread, begun)| {
+                let running = procfs::whereabouts(thread.tid) == procfs::Whereabouts::Running;
+                let Ok(status) = procfs::status(thread.tid) else { return false };
+                thread.mask = Some(status.blocked);
+                let ran = procfs::run_ns(thread.tid);
+                if n == 1 {
+                    *begun = ran;
+                }
+                let seen = n >= ENOUGH && ran - *begun >= RUN_NS;
+                running && status.blocked & super::signals::TRAP_BIT != 0 && !seen
+            });
+            if open.is_empty() {
+                return;
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
 
     pub(super) fn add_process(&mut self, pid: Pid, space: super::SpaceId, launched: bool) {
@@ -171,7 +199,6 @@ impl Ptrace {
             space,
             action,
             protected: false,
-            restored_ns: 0,
             injectable,
             shares_memory: false,
             launched,
@@ -210,21 +237,6 @@ impl Ptrace {
         self.threads.remove(&tid);
         result
     }
-}
-
-/// The mask of a thread. What one that runs has may be a handler's and gone in a moment: if it
-/// blocks SIGTRAP, it must be seen to do so again and again.
-fn lasting_mask(tid: Tid) -> Option<u64> {
-    const LOOKS: usize = 4;
-    for _ in 0..LOOKS {
-        let running = procfs::whereabouts(tid) == procfs::Whereabouts::Running;
-        let mask = procfs::status(tid).ok()?.blocked;
-        if !running || mask & super::signals::TRAP_BIT == 0 {
-            return Some(mask);
-        }
-        std::thread::sleep(std::time::Duration::from_micros(100));
-    }
-    procfs::status(tid).ok().map(|status| status.blocked)
 }
 
 /// What can be said before the kernel is asked.

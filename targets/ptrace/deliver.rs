@@ -72,6 +72,7 @@ impl Ptrace {
         sys::set_sigmask(tid, mask | blocks | deferred)?;
         let thread = self.known(tid)?;
         thread.learn(mask | blocks | deferred);
+        thread.of_handler = true;
         thread.watch.disturbed();
         (thread.regs, thread.dirty) = (Some(begin), Dirty::All);
         if flags & SA_RESETHAND != 0 {

@@ -15,19 +15,18 @@
 use super::inject::InjectError;
 use super::signals::{Action, TRAP_BIT};
 use super::sys::{self, EVENT_STOP, Status, Tid, Whom};
-use super::{Ptrace, gone, own, procfs};
+use super::thread::State;
+use super::{Ptrace, gone, procfs};
 use crate::native;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use xol_arch::Regs as _;
 
-/// How long a trap that was forced may take from there to its stop, in nanoseconds: longer than a
-/// thread that is ready to run is kept from running.
-const ON_ITS_WAY_NS: u64 = 100_000_000;
-/// How long the stop of a thread that may have trapped is waited for, in nanoseconds: where nothing
-/// is known of the one that asks, and where it was seen not to block SIGTRAP.
-const STOP_NS: u64 = 5_000_000;
-const LATE_STOP_NS: u64 = 50_000_000;
+/// How long a thread may take from its trap to its stop where many want the CPU; between two looks.
+const AT_LAST: Duration = Duration::from_millis(40);
+const PAUSE: Duration = Duration::from_micros(50);
+/// Who has run for so long has not trapped, in nanoseconds.
+const RUN_NS: u64 = 200_000;
 /// Calls without a hit after which a lifted block is left where it is.
 const IDLE_CALLS: u32 = 16;
 
@@ -79,6 +78,18 @@ impl Block {
     }
 }
 
+/// Whether a trap may have been forced that is older than the action which stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// No.
+    #[default]
+    None,
+    /// It is as old as one that was.
+    Trapped,
+    /// It must have been, since no other can have been.
+    Blamed,
+}
+
 impl Ptrace {
     /// After a trap of ours and before the thread goes on: if the kernel had to force the signal,
     /// undoes what that changed.
@@ -94,7 +105,6 @@ impl Ptrace {
         }
         let (pid, doubt) = (thread.pid, std::mem::take(&mut thread.doubt));
         let process = self.processes.get(&pid).ok_or_else(gone)?;
-        let restored_ns = process.restored_ns;
         let caught = process.protected || matches!(process.action, Action::Handler(_));
         let ignored = !caught && process.action.is_ignore();
         let status = procfs::status(tid)?;
@@ -108,10 +118,15 @@ impl Ptrace {
         }
         if (status.caught | status.ignored) & TRAP_BIT != 0 {
             // Another thread's trap may have had the action put back that ours had taken away.
-            let doubt = doubt || own::now_ns() - restored_ns < ON_ITS_WAY_NS;
-            if doubt && self.evidence(tid, status.blocked) == Some(true) {
+            let forced = match doubt {
+                Doubt::None => false,
+                Doubt::Trapped => self.evidence(tid, status.blocked) == Some(true),
+                Doubt::Blamed => true,
+            };
+            if forced {
                 return self.lift(tid, &status);
             }
+            let doubt = doubt != Doubt::None;
             let thread = self.known(tid)?;
             thread.learn(status.blocked);
             if let Watch::Look { clean, enough } = &mut thread.watch {
@@ -125,10 +140,13 @@ impl Ptrace {
         }
         // Forced. A caught signal is only forced when it is blocked: by this thread or by another
         // that has trapped as well. An ignored one is in any case.
+        let others = self.doubt_others(tid)?;
         if likely || caught && self.was_it(tid, status.blocked) {
             self.lift(tid, &status)?;
         }
-        self.restore_action(tid)
+        self.restore_action(tid)?;
+        // Who trapped meanwhile cannot be told either.
+        self.doubt_trapped(others).map(drop)
     }
 
     /// Before a thread that trapped goes on in another way than [`super::Go::FromTrap`].
@@ -181,6 +199,7 @@ impl Ptrace {
                 let follow = thread.idle < 2 * IDLE_CALLS;
                 let mask = sys::get_sigmask(tid)?;
                 let thread = self.known(tid)?;
+                thread.of_handler &= thread.mask == Some(mask);
                 (thread.mask, thread.followed) = (Some(mask), follow);
             }
             Block::Set => {}
@@ -235,57 +254,45 @@ impl Ptrace {
 
     /// Has the kernel know again what stands there for SIGTRAP.
     fn restore_action(&mut self, tid: Tid) -> io::Result<()> {
-        self.doubt_others(tid);
         match self.write_standing_action(tid) {
-            Ok(()) => {}
-            Err(InjectError::Io(error)) => return Err(error),
+            Ok(()) => Ok(()),
+            Err(InjectError::Io(error)) => Err(error),
             // Nothing more can be done: it is the program's own action that is lost.
-            Err(_) => {}
+            Err(_) => Ok(()),
         }
-        let pid = self.known(tid)?.pid;
-        self.processes.get_mut(&pid).ok_or_else(gone)?.restored_ns = own::now_ns();
-        Ok(())
     }
 
     /// Whether, of all threads of the process that may have had their trap forced, it was this one,
-    /// whose mask is now `blocked`. Another's stop may be a moment away.
+    /// whose mask is now `blocked`. If it must have been others, they are blamed.
     fn was_it(&mut self, tid: Tid, blocked: u64) -> bool {
         let Some(pid) = self.threads.get(&tid).map(|t| t.pid) else { return true };
         let own = self.evidence(tid, blocked);
         if own == Some(true) {
             return true;
         }
-        let others = |t: &&super::Thread| t.tid != tid && t.pid == pid;
-        let others: Vec<Tid> = self.threads.values().filter(others).map(|t| t.tid).collect();
-        let begun = own::now_ns();
-        let limit = if own.is_none() { STOP_NS } else { LATE_STOP_NS };
-        loop {
-            let (mut undecided, mut as_likely) = (false, false);
-            for &other in &others {
-                let Ok(status) = procfs::status(other) else { continue };
-                let stop = sys::wait(Whom::One(other), false, false);
-                let stop = stop.ok().flatten().map(|(_, status)| status);
-                let trapped = stop == Some(Status::Stopped { signal: libc::SIGTRAP, event: 0 });
-                if status.blocked & TRAP_BIT == 0 {
-                    match self.evidence(other, status.blocked) {
-                        Some(true) => return false,
-                        None => as_likely |= trapped,
-                        Some(false) => {}
-                    }
-                }
-                // On its way to a stop, unless it is in a call.
-                let at = || procfs::whereabouts(other);
-                undecided |= stop.is_none()
-                    && !matches!(at(), procfs::Whereabouts::InCall { number: 0.., .. });
+        let trapped = |t: &&super::Thread| t.tid != tid && t.pid == pid && t.doubt != Doubt::None;
+        let others: Vec<Tid> = self.threads.values().filter(trapped).map(|t| t.tid).collect();
+        let mut as_likely = Vec::new();
+        for other in others {
+            let Ok(status) = procfs::status(other) else { continue };
+            if status.blocked & TRAP_BIT != 0 {
+                continue;
             }
-            if own == Some(false) && as_likely {
-                return false;
+            match self.evidence(other, status.blocked) {
+                Some(true) => return false,
+                None => as_likely.push(other),
+                Some(false) => {}
             }
-            if !undecided || own::now_ns() - begun > limit {
-                return true;
-            }
-            std::thread::sleep(Duration::from_micros(50));
         }
+        if own.is_none() || as_likely.is_empty() {
+            return true;
+        }
+        for other in as_likely {
+            if let Some(thread) = self.threads.get_mut(&other) {
+                thread.doubt = Doubt::Blamed;
+            }
+        }
+        false
     }
 
     /// What tells whether a thread whose mask is now `blocked`, without SIGTRAP, blocked it until
@@ -316,20 +323,62 @@ impl Ptrace {
         None
     }
 
-    /// Threads whose trap is older than the action that is about to be restored cannot be told
-    /// by it.
-    pub(super) fn doubt_others(&mut self, tid: Tid) {
-        let Some(pid) = self.threads.get(&tid).map(|t| t.pid) else { return };
-        for (&other, thread) in &mut self.threads {
-            if other != tid && thread.pid == pid {
-                let status = sys::wait(Whom::One(other), false, false);
-                if let Ok(Some((_, Status::Stopped { signal: libc::SIGTRAP, event }))) = status
-                    && event != EVENT_STOP
-                {
-                    thread.doubt = true;
-                }
+    /// Before the action is put back: threads whose trap is older than that cannot be told by it.
+    /// One that runs may be on its way from its trap to its stop: it is waited for, or stopped. One
+    /// in a call has not trapped.
+    pub(super) fn doubt_others(&mut self, tid: Tid) -> io::Result<Vec<Tid>> {
+        let pid = self.known(tid)?.pid;
+        let others = |t: &&super::Thread| t.tid != tid && t.pid == pid;
+        let others: Vec<Tid> = self.threads.values().filter(others).map(|t| t.tid).collect();
+        self.doubt_trapped(others)
+    }
+
+    /// Those of `threads` that have not trapped are returned.
+    pub(super) fn doubt_trapped(&mut self, threads: Vec<Tid>) -> io::Result<Vec<Tid>> {
+        let mut running = Vec::new();
+        for &tid in &threads {
+            if self.known(tid)?.state == State::Running {
+                running.push((tid, procfs::run_ns(tid)));
             }
         }
+        // Stopping them would be quicker, and would interrupt a call that one is about to make.
+        let begun = Instant::now();
+        loop {
+            running.retain(|&(tid, ran)| {
+                let in_call = || {
+                    let at = procfs::whereabouts(tid);
+                    matches!(at, procfs::Whereabouts::InCall { number: 0.., .. })
+                };
+                if !self.poll_is_quiet(tid) || procfs::run_ns(tid) - ran >= RUN_NS {
+                    return false;
+                }
+                !in_call()
+            });
+            if running.is_empty() || begun.elapsed() >= AT_LAST {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        let mut others = Vec::new();
+        for tid in threads {
+            let stop = sys::wait(Whom::One(tid), false, false);
+            let stop = stop.ok().flatten().map(|(_, status)| status);
+            let on_its_way =
+                || procfs::status(tid).is_ok_and(|s| s.pending & !s.blocked & TRAP_BIT != 0);
+            let trapped = match stop {
+                Some(Status::Stopped { signal: libc::SIGTRAP, event: 0 }) => true,
+                Some(Status::Stopped { event: EVENT_STOP, .. }) => on_its_way(),
+                Some(_) => false,
+                None => self.known(tid)?.state == State::Stopped && on_its_way(),
+            };
+            let thread = self.known(tid)?;
+            if !trapped {
+                others.push(tid);
+            } else if thread.doubt == Doubt::None {
+                thread.doubt = Doubt::Trapped;
+            }
+        }
+        Ok(others)
     }
 }
 
@@ -337,6 +386,7 @@ impl super::Thread {
     /// Its mask is known for certain.
     pub(super) fn learn(&mut self, mask: u64) {
         (self.mask, self.followed, self.idle) = (Some(mask), true, 0);
+        self.of_handler = false;
     }
 
     /// Whether it is known to block SIGTRAP, and is watched at its calls lest that change unseen.

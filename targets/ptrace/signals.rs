@@ -140,8 +140,9 @@ impl Ptrace {
         if procfs::status(tid)?.caught & TRAP_BIT != 0 {
             return Ok(false);
         }
-        self.doubt_others(tid);
+        let others = self.doubt_others(tid)?;
         self.write_action(tid, words)?;
+        self.doubt_trapped(others)?;
         Ok(true)
     }
 
@@ -179,7 +180,8 @@ impl Ptrace {
         let process = self.processes.get(&pid).ok_or_else(gone)?;
         let stands = process.protected || !process.action.is_default();
         let status = procfs::status(tid)?;
-        Ok(stands && (status.caught | status.ignored) & TRAP_BIT == 0)
+        let now = stands && (status.caught | status.ignored) & TRAP_BIT == 0;
+        Ok(now || self.threads.get(&tid).is_some_and(|t| t.doubt != super::mask::Doubt::None))
     }
 }
 

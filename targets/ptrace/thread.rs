@@ -1,6 +1,6 @@
 //! Threads and processes as they are known here.
 
-use super::mask::{Block, Watch};
+use super::mask::{Block, Doubt, Watch};
 use super::signals::Action;
 use super::space::SpaceId;
 use super::sys::{Pid, SigInfo, Tid};
@@ -52,14 +52,16 @@ pub struct Thread {
     pub(super) rejoin: bool,
     /// Its signal mask as the program has it, when that was last known for certain.
     pub(super) mask: Option<u64>,
+    /// Whether that is the mask of a handler, which it has only for a moment.
+    pub(super) of_handler: bool,
     /// Whether every change of a mask that blocks SIGTRAP would have been seen since.
     pub(super) followed: bool,
     /// Stops at calls since then.
     pub(super) idle: u32,
     /// Whether the kernel has its block of SIGTRAP.
     pub(super) block: Block,
-    /// Whether its SIGTRAP may have been forced by a trap of another thread's time.
-    pub(super) doubt: bool,
+    /// Whether its SIGTRAP may have been forced before the action was put back for another.
+    pub(super) doubt: Doubt,
     /// The slot it was last sent to: it may still be inside.
     pub slot: Option<Addr>,
 }
@@ -99,10 +101,11 @@ impl Thread {
             asked: false,
             rejoin: false,
             mask: None,
+            of_handler: false,
             followed: false,
             idle: 0,
             block: Block::Set,
-            doubt: false,
+            doubt: Doubt::None,
             slot: None,
         }
     }
@@ -130,9 +133,6 @@ pub struct Process {
     pub action: Action,
     /// Whether our handler stands in for it in the kernel.
     pub protected: bool,
-    /// When the kernel was last given that action again after a forced trap, on CLOCK_MONOTONIC in
-    /// nanoseconds; 0 for never.
-    pub(super) restored_ns: u64,
     /// Whether calls may be made in it (RULES B2).
     pub injectable: bool,
     /// A vfork child or another that shares its creator's memory.

@@ -359,6 +359,10 @@ impl Ptrace {
         thread.state = State::Running;
         thread.entered = None;
         thread.forget_regs();
+        if leaving && thread.of_handler {
+            // Its return is not seen any more.
+            thread.mask = None;
+        }
         let rejoin = std::mem::take(&mut thread.rejoin);
         // Never when we leave: in a stop at a call that nobody takes, the kernel wakes the thread
         // when we end, as a signal would, and the call returns EINTR.
