@@ -103,7 +103,11 @@ impl Ptrace {
             *traps += 1;
             return Ok(());
         }
-        let (pid, doubt) = (thread.pid, std::mem::take(&mut thread.doubt));
+        let (pid, mut doubt) = (thread.pid, std::mem::take(&mut thread.doubt));
+        let unsure = thread.unsure.take();
+        if doubt == Doubt::None && unsure.is_some_and(|ran| procfs::run_ns(tid) - ran < RUN_NS) {
+            doubt = Doubt::Trapped;
+        }
         let process = self.processes.get(&pid).ok_or_else(gone)?;
         let caught = process.protected || matches!(process.action, Action::Handler(_));
         let ignored = !caught && process.action.is_ignore();
@@ -140,13 +144,16 @@ impl Ptrace {
         }
         // Forced. A caught signal is only forced when it is blocked: by this thread or by another
         // that has trapped as well. An ignored one is in any case.
-        let others = self.doubt_others(tid)?;
+        // First of all the action: without it the program does not outlive us.
+        self.restore_action(tid)?;
+        self.doubt_others(tid)?;
+        if !likely && caught {
+            self.await_traps(tid)?;
+        }
         if likely || caught && self.was_it(tid, status.blocked) {
             self.lift(tid, &status)?;
         }
-        self.restore_action(tid)?;
-        // Who trapped meanwhile cannot be told either.
-        self.doubt_trapped(others).map(drop)
+        Ok(())
     }
 
     /// Before a thread that trapped goes on in another way than [`super::Go::FromTrap`].
@@ -323,63 +330,79 @@ impl Ptrace {
         None
     }
 
-    /// Before the action is put back: threads whose trap is older than that cannot be told by it.
-    /// One that runs may be on its way from its trap to its stop: it is waited for, or stopped. One
-    /// in a call has not trapped.
-    pub(super) fn doubt_others(&mut self, tid: Tid) -> io::Result<Vec<Tid>> {
-        let pid = self.known(tid)?.pid;
-        let others = |t: &&super::Thread| t.tid != tid && t.pid == pid;
-        let others: Vec<Tid> = self.threads.values().filter(others).map(|t| t.tid).collect();
-        self.doubt_trapped(others)
+    /// The action was put back: threads whose trap is older than that cannot be told by it. One that
+    /// runs may be on its way from its trap to its stop; one in a call has not trapped.
+    pub(super) fn doubt_others(&mut self, tid: Tid) -> io::Result<()> {
+        for other in self.others(tid)? {
+            if self.has_trapped(other)? {
+                self.doubt(other)?;
+            } else if self.known(other)?.state == State::Running && !is_in_call(other) {
+                self.known(other)?.unsure = Some(procfs::run_ns(other));
+            }
+        }
+        Ok(())
     }
 
-    /// Those of `threads` that have not trapped are returned.
-    pub(super) fn doubt_trapped(&mut self, threads: Vec<Tid>) -> io::Result<Vec<Tid>> {
-        let mut running = Vec::new();
-        for &tid in &threads {
-            if self.known(tid)?.state == State::Running {
-                running.push((tid, procfs::run_ns(tid)));
-            }
-        }
-        // Stopping them would be quicker, and would interrupt a call that one is about to make.
+    /// Waits until those have stopped that were on their way. Stopping those that run would be quicker,
+    /// and would interrupt a call that one is about to make.
+    fn await_traps(&mut self, tid: Tid) -> io::Result<()> {
         let begun = Instant::now();
+        let mut open = self.others(tid)?;
         loop {
-            running.retain(|&(tid, ran)| {
-                let in_call = || {
-                    let at = procfs::whereabouts(tid);
-                    matches!(at, procfs::Whereabouts::InCall { number: 0.., .. })
-                };
-                if !self.poll_is_quiet(tid) || procfs::run_ns(tid) - ran >= RUN_NS {
-                    return false;
+            let mut still = Vec::new();
+            for other in open {
+                if self.has_trapped(other)? {
+                    self.doubt(other)?;
+                    continue;
                 }
-                !in_call()
-            });
-            if running.is_empty() || begun.elapsed() >= AT_LAST {
-                break;
+                let unsure = self.known(other)?.unsure;
+                let ran = unsure.is_none_or(|ran| procfs::run_ns(other) - ran >= RUN_NS);
+                if !ran && self.poll_is_quiet(other) && !is_in_call(other) {
+                    still.push(other);
+                } else {
+                    self.known(other)?.unsure = None;
+                }
             }
+            if still.is_empty() || begun.elapsed() >= AT_LAST {
+                return Ok(());
+            }
+            open = still;
             std::thread::sleep(PAUSE);
         }
-        let mut others = Vec::new();
-        for tid in threads {
-            let stop = sys::wait(Whom::One(tid), false, false);
-            let stop = stop.ok().flatten().map(|(_, status)| status);
-            let on_its_way =
-                || procfs::status(tid).is_ok_and(|s| s.pending & !s.blocked & TRAP_BIT != 0);
-            let trapped = match stop {
-                Some(Status::Stopped { signal: libc::SIGTRAP, event: 0 }) => true,
-                Some(Status::Stopped { event: EVENT_STOP, .. }) => on_its_way(),
-                Some(_) => false,
-                None => self.known(tid)?.state == State::Stopped && on_its_way(),
-            };
-            let thread = self.known(tid)?;
-            if !trapped {
-                others.push(tid);
-            } else if thread.doubt == Doubt::None {
-                thread.doubt = Doubt::Trapped;
-            }
-        }
-        Ok(others)
     }
+
+    /// The other threads of its process.
+    fn others(&mut self, tid: Tid) -> io::Result<Vec<Tid>> {
+        let pid = self.known(tid)?.pid;
+        let others = |t: &&super::Thread| t.tid != tid && t.pid == pid;
+        Ok(self.threads.values().filter(others).map(|t| t.tid).collect())
+    }
+
+    /// Whether a thread has trapped and its trap was not dealt with.
+    fn has_trapped(&mut self, tid: Tid) -> io::Result<bool> {
+        let stop = sys::wait(Whom::One(tid), false, false);
+        let on_its_way =
+            || procfs::status(tid).is_ok_and(|s| s.pending & !s.blocked & TRAP_BIT != 0);
+        Ok(match stop.ok().flatten().map(|(_, status)| status) {
+            Some(Status::Stopped { signal: libc::SIGTRAP, event: 0 }) => true,
+            Some(Status::Stopped { event: EVENT_STOP, .. }) => on_its_way(),
+            Some(_) => false,
+            None => self.known(tid)?.state == State::Stopped && on_its_way(),
+        })
+    }
+
+    fn doubt(&mut self, tid: Tid) -> io::Result<()> {
+        let thread = self.known(tid)?;
+        thread.unsure = None;
+        if thread.doubt == Doubt::None {
+            thread.doubt = Doubt::Trapped;
+        }
+        Ok(())
+    }
+}
+
+fn is_in_call(tid: Tid) -> bool {
+    matches!(procfs::whereabouts(tid), procfs::Whereabouts::InCall { number: 0.., .. })
 }
 
 impl super::Thread {

@@ -140,9 +140,8 @@ impl Ptrace {
         if procfs::status(tid)?.caught & TRAP_BIT != 0 {
             return Ok(false);
         }
-        let others = self.doubt_others(tid)?;
         self.write_action(tid, words)?;
-        self.doubt_trapped(others)?;
+        self.doubt_others(tid)?;
         Ok(true)
     }
 

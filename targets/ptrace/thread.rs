@@ -62,6 +62,9 @@ pub struct Thread {
     pub(super) block: Block,
     /// Whether its SIGTRAP may have been forced before the action was put back for another.
     pub(super) doubt: Doubt,
+    /// How long it had run, in nanoseconds, when the action was put back and it may have been on its
+    /// way from such a trap.
+    pub(super) unsure: Option<u64>,
     /// The slot it was last sent to: it may still be inside.
     pub slot: Option<Addr>,
 }
@@ -106,6 +109,7 @@ impl Thread {
             idle: 0,
             block: Block::Set,
             doubt: Doubt::None,
+            unsure: None,
             slot: None,
         }
     }
