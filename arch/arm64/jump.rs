@@ -171,6 +171,11 @@ mod tests {
         };
         assert!(window(false).unwrap().calls);
         assert_eq!(window(true), Err(Reason::LandingPad));
+        // blraa x16, x17; braa x16, x17; and a BL as far back as it goes, which is out of reach from
+        // just behind.
+        assert!(of(&[0xd73f_0a11, RET], &[]).unwrap().calls);
+        assert!(!of(&[0xd71f_0a11, RET], &[]).unwrap().calls);
+        assert!(of(&[0x9600_0000, RET], &[]).unwrap().calls);
     }
 
     #[test]
