@@ -211,6 +211,12 @@ mod tests {
     }
 
     #[test]
+    fn a_trap_at_byte_n_constrains_byte_n_less_one() {
+        let constraints = |traps: &[u8]| reach(0x40_0000, traps, TrapBytes::INT3).constraints();
+        assert_eq!((constraints(&[]), constraints(&[1, 4]), constraints(&[2])), (0, 0b1001, 0b10));
+    }
+
+    #[test]
     fn the_end_is_not_reached() {
         for reach in [reach(0x40_0000, &[4], TrapBytes::ALL), reach(0x40_0000, &[], TrapBytes::ALL)]
         {
