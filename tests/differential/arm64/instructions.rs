@@ -3,8 +3,8 @@
 use xol_arch::arm64::{Arm64, Effect, Literal, Test};
 use xol_arch::{Addr, Arch, Plan, Rules, Text};
 
-use super::{DATA, WINDOW};
-use crate::cpu::Layout;
+use super::DATA;
+use crate::cpu::{Layout, WINDOW};
 use crate::rng::Rng;
 
 const TABLES: [&str; 3] = [
