@@ -193,6 +193,21 @@ mod tests {
     }
 
     #[test]
+    fn a_window_is_of_the_function_around_it() {
+        let nops = [0x90; 24];
+        let window = |at: u64, function: (u64, u64)| {
+            let function = Some((AT.add(function.0), AT.add(function.1)));
+            let text = Text { function, ..Text::new(AT, &nops) };
+            X86_64::window(&text, AT.add(at), Rules::default(), &[]).map_err(|r| r.reason)
+        };
+        assert!(window(8, (8, 16)).is_ok() && window(11, (8, 16)).is_ok());
+        assert_eq!(window(12, (8, 16)), Err(Reason::WindowEnd));
+        for at in [7, 16, 17] {
+            assert_eq!(window(at, (8, 16)), Err(Reason::UnknownFunction), "{at}");
+        }
+    }
+
+    #[test]
     fn a_system_call_is_no_call() {
         // syscall; nop; nop; nop; ret
         let window = of(&[0x0f, 0x05, 0x90, 0x90, 0x90, 0xc3], 6, &[]).unwrap();
