@@ -112,6 +112,9 @@ pub trait Arch: Copy + fmt::Debug + Eq + 'static {
     /// Whether the code begins with a breakpoint instruction, anybody's.
     fn is_trap(code: &[u8]) -> bool;
 
+    /// Whether the code begins with an instruction that makes a system call.
+    fn is_syscall(code: &[u8]) -> bool;
+
     /// Whether a guarded page lets control come to the instruction that `code` begins with as it
     /// came by `regs`. A trap is let through whatever it stands for, so that the engine has to
     /// look (arm64 BTI; nothing guards x86-64 user code on Linux).

@@ -79,6 +79,9 @@ reasons! {
     UnknownFunction = "unknown-function", "where the function around it begins and ends is not known";
     WindowEnd = "window-end", "a jump would reach over the end of the function";
     WindowInstruction = "window-instruction", "a jump would cover an instruction that cannot be displaced";
+    Entered = "entered", "something comes into the middle of what a jump would replace, and would trap each time";
+    SystemCall = "system-call", "a thread that waits in a system call would return into the jump";
+    BehindLandingPad = "behind-landing-pad", "a jump cannot replace a landing pad, only the instruction behind it";
     NoLandingPlace = "no-landing-place", "no free address is one that a jump here can go to";
     MissingFeature = "missing-feature", "this processor or kernel lacks what a recorder needs (RDFSBASE, LAHF)";
     // arm64.

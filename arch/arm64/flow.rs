@@ -2,6 +2,7 @@
 
 use super::decode::{self, Indirect, Insn};
 use super::simulate::Effect;
+use super::syscalls::is_svc;
 use crate::{Addr, Flow, Reason, Reject, Text};
 
 const NOP: u32 = 0xd503_201f;
@@ -51,13 +52,6 @@ fn of(word: u32, at: Addr) -> Result<Flow, Reason> {
         | Insn::Mops(_)
         | Insn::Refused(_) => Flow::Next,
     })
-}
-
-/// ```text
-/// SVC  1101 0100  000i iiii  iiii iiii  iii0 0001
-/// ```
-const fn is_svc(word: u32) -> bool {
-    word & 0xffe0_001f == 0xd400_0001
 }
 
 /// ```text

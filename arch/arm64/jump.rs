@@ -141,6 +141,43 @@ mod tests {
         assert_eq!(of(&[BTI_C, PACIASP, ADD], &[8]), Err(Reason::PadOnly));
     }
 
+    /// A branch to the function's end leaves it.
+    #[test]
+    fn the_end_of_a_function_is_outside() {
+        // 0: b 8; 4: b.eq 8; and behind it, b 4
+        let code = bytes(&[0x1400_0002, 0x5400_0020, 0x17ff_ffff]);
+        let text = Text { function: Some((AT, AT.add(8))), ..Text::new(AT, &code) };
+        let mut found = Vec::new();
+        targets(&text, &mut |target| found.push(target));
+        assert_eq!(found, []);
+        // A pad before or behind what is known.
+        let pads = bytes(&[BTI_C, BTI_C, ADD]);
+        for (at, function) in [(AT, (AT.add(4), AT.add(12))), (AT.add(4), (AT, AT.add(4)))] {
+            let text = Text { function: Some(function), ..Text::new(AT, &pads) };
+            let reject = Arm64::window(&text, at, Rules::default(), &[]).unwrap_err();
+            assert_eq!(reject.reason, Reason::UnknownFunction);
+        }
+    }
+
+    /// An indirect branch in a guarded page says so to where it goes.
+    #[test]
+    fn what_cannot_be_relocated_is_not_replaced() {
+        // BLR x8
+        let code = bytes(&[0xd63f_0100, RET]);
+        let text = Text { function: Some((AT, AT.add(8))), ..Text::new(AT, &code) };
+        let window = |guarded| {
+            let text = Text { guarded, ..text };
+            Arm64::window(&text, AT, Rules::default(), &[]).map_err(|reject| reject.reason)
+        };
+        assert!(window(false).unwrap().calls);
+        assert_eq!(window(true), Err(Reason::LandingPad));
+        // blraa x16, x17; braa x16, x17; and a BL as far back as it goes, which is out of reach from
+        // just behind.
+        assert!(of(&[0xd73f_0a11, RET], &[]).unwrap().calls);
+        assert!(!of(&[0xd71f_0a11, RET], &[]).unwrap().calls);
+        assert!(of(&[0x9600_0000, RET], &[]).unwrap().calls);
+    }
+
     #[test]
     fn only_pads_need_the_function() {
         let window = |words: &[u32]| {

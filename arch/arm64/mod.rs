@@ -73,6 +73,10 @@ impl Arch for Arm64 {
             .is_some_and(|&word| u32::from_le_bytes(word) & 0xffe0_001f == 0xd420_0000)
     }
 
+    fn is_syscall(code: &[u8]) -> bool {
+        code.first_chunk().is_some_and(|&word| syscalls::is_svc(u32::from_le_bytes(word)))
+    }
+
     fn may_land(code: &[u8], regs: &Registers) -> bool {
         let word = code.first_chunk().map(|&word| u32::from_le_bytes(word));
         word.is_none_or(|word| regs::may_land(word, regs.btype()))

@@ -8,6 +8,14 @@ const SVC: u32 = 0xd400_0001;
 /// How far before the SVC the number may be loaded, in instructions.
 const DISTANCE: usize = 16;
 
+/// Whether a word is an SVC, whatever its number:
+/// ```text
+/// SVC  1101 0100  000i iiii  iiii iiii  iii0 0001
+/// ```
+pub(super) const fn is_svc(word: u32) -> bool {
+    word & 0xffe0_001f == SVC
+}
+
 /// Calls `found` for each `SVC #0` whose x8 comes from a MOVZ shortly before, with no branch
 /// and nothing that might write x8 in between.
 pub(super) fn find(text: &Text<'_>, found: &mut dyn FnMut(Addr, u64)) {

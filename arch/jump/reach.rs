@@ -210,6 +210,24 @@ mod tests {
         assert_eq!(found, Some(Addr(0x40_0005 + 0x600_0000)));
     }
 
+    #[test]
+    fn a_trap_at_byte_n_constrains_byte_n_less_one() {
+        let constraints = |traps: &[u8]| reach(0x40_0000, traps, TrapBytes::INT3).constraints();
+        assert_eq!((constraints(&[]), constraints(&[1, 4]), constraints(&[2])), (0, 0b1001, 0b10));
+    }
+
+    #[test]
+    fn the_end_is_not_reached() {
+        for reach in [reach(0x40_0000, &[4], TrapBytes::ALL), reach(0x40_0000, &[], TrapBytes::ALL)]
+        {
+            let at = Addr(0x100_0000);
+            let found = reach.next(at, Addr(u64::MAX)).unwrap();
+            assert_eq!(reach.next(at, found.add(1)), Some(found));
+            assert_eq!(reach.next(at, found), None);
+            assert!(reach.allows(found));
+        }
+    }
+
     /// Against trying every displacement around random places.
     #[test]
     fn the_next_is_the_least() {

@@ -247,6 +247,71 @@ impl Features {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn values_have_words_of_their_own() {
+        let words: Vec<_> = Value::ALL.iter().map(|value| value.index()).collect();
+        assert!(words.iter().enumerate().all(|(n, word)| *word == Some(n)), "{words:?}");
+        assert_eq!(Value::Arg(8).index(), None);
+        let none = Values::NONE;
+        assert_eq!(none.with(Value::Arg(8)), none);
+        assert!(Value::ALL.iter().all(|&value| !none.has(value)) && !none.has(Value::Arg(8)));
+        for (n, &value) in Value::ALL.iter().enumerate() {
+            let one = none.with(value);
+            assert!(one.iter().eq([value]) && one.with(value) == one, "{value:?}");
+            let two = one.with(Value::ALL[(n + 3) % Value::COUNT]);
+            assert_eq!((two.iter().count(), two.has(value)), (2, true), "{value:?}");
+        }
+        assert!(Values::args(3).iter().eq([0, 1, 2].map(Value::Arg)));
+        assert!(Values::args(9).iter().eq((0..8).map(Value::Arg)));
+    }
+
+    /// Each relation, of numbers on both sides of the sign, against the same in wider integers.
+    #[test]
+    fn relations_are_the_usual_ones() {
+        let numbers = [0, 1, 5, 0x7f, 0x80, 0xff, 0x7fff_ffff_ffff_ffff, 1 << 63, u64::MAX];
+        for (value, constant) in numbers.iter().flat_map(|&a| numbers.map(|b| (a, b))) {
+            for (bits, signed) in [(8, false), (8, true), (64, false), (64, true)] {
+                let wide = |number: u64| match (bits, signed) {
+                    (8, false) => i128::from(number as u8),
+                    (8, true) => i128::from(number as i8),
+                    (_, false) => i128::from(number),
+                    (_, true) => i128::from(number as i64),
+                };
+                let (a, b) = (wide(value), wide(constant));
+                for (relation, wanted) in [
+                    (Relation::Eq, a == b),
+                    (Relation::Ne, a != b),
+                    (Relation::Lt, a < b),
+                    (Relation::Le, a <= b),
+                    (Relation::Gt, a > b),
+                    (Relation::Ge, a >= b),
+                    (Relation::AnyBit, a & b != 0),
+                    (Relation::NoBit, a & b == 0),
+                ] {
+                    let test = Test { value: Value::Ret, bits, signed, relation, constant };
+                    assert_eq!(test.holds(value), wanted, "{value:#x}: {test:x?}");
+                }
+            }
+        }
+    }
+
+    #[cfg(feature = "arm64")]
+    #[test]
+    fn a_filter_looks_at_the_registers() {
+        let mut regs = crate::arm64::Registers::default();
+        (regs.x[0], regs.x[1], regs.sp) = (7, 8, 9);
+        let passes = |value, constant| {
+            let relation = Relation::Eq;
+            let test = Test { value, bits: 64, signed: false, relation, constant };
+            Filter::NONE.with(test).unwrap().passes(&regs)
+        };
+        assert!(passes(Value::Arg(1), 8) && passes(Value::Ret, 7) && passes(Value::Sp, 9));
+        assert!(!passes(Value::Arg(1), 9) && !passes(Value::Ret, 0) && !passes(Value::Sp, 0));
+        assert!(!passes(Value::Link, 0) && !passes(Value::Arg(8), 0));
+        assert!(Filter::NONE.passes(&regs));
+    }
 
     #[test]
     fn tests_are_of_their_width() {

@@ -119,6 +119,20 @@ mod tests {
         let shape = Shape::new(2, 3).unwrap();
         assert_eq!((shape.shards(), shape.slots(), shape.len()), (4, 8, 4 * (256 + 8 * 128)));
         assert_eq!(Shape::new(0, 1).unwrap().shard_of(u64::MAX), 0);
+        let shape = Shape::new(6, 20).unwrap();
+        assert_eq!((shape.shard_bits(), shape.slot_bits()), (6, 20));
+        assert_eq!(shape.shard_len(), (1 << 27) + 256);
+        assert!(!shape.is_empty());
+    }
+
+    /// The low half of (thread >> 12) times SPREAD, its topmost bits.
+    #[test]
+    fn a_shard_is_computed_as_written() {
+        let of = |bits, thread| Shape::new(bits, 4).unwrap().shard_of(thread);
+        // 1 * 0x9e3779b1; 2 * it, without the carry: 0x3c6ef362; 3 * it: 0xdaa66d13.
+        assert_eq!((of(1, 0x1fff), of(4, 0x1000), of(6, 0x1000)), (1, 9, 0x27));
+        assert_eq!((of(1, 0x2000), of(4, 0x2000), of(6, 0x2000)), (0, 3, 0xf));
+        assert_eq!((of(4, 0x3abc), of(4, 0xfff), of(4, 0x1000_0000_1000)), (0xd, 0, 9));
     }
 
     /// Threads of glibc and musl, 8 MiB or 136 KiB apart: no shard has more than twice its share.

@@ -192,6 +192,38 @@ mod tests {
         assert_eq!(reject.reason, Reason::UnknownFunction);
     }
 
+    #[test]
+    fn a_window_is_of_the_function_around_it() {
+        let nops = [0x90; 24];
+        let window = |at: u64, function: (u64, u64)| {
+            let function = Some((AT.add(function.0), AT.add(function.1)));
+            let text = Text { function, ..Text::new(AT, &nops) };
+            X86_64::window(&text, AT.add(at), Rules::default(), &[]).map_err(|r| r.reason)
+        };
+        assert!(window(8, (8, 16)).is_ok() && window(11, (8, 16)).is_ok());
+        assert_eq!(window(12, (8, 16)), Err(Reason::WindowEnd));
+        for at in [7, 16, 17] {
+            assert_eq!(window(at, (8, 16)), Err(Reason::UnknownFunction), "{at}");
+        }
+    }
+
+    #[test]
+    fn a_system_call_is_no_call() {
+        // syscall; nop; nop; nop; ret
+        let window = of(&[0x0f, 0x05, 0x90, 0x90, 0x90, 0xc3], 6, &[]).unwrap();
+        assert_eq!((window.calls, window.entered, window.traps), (false, 0, 0b1_1100));
+    }
+
+    #[test]
+    fn branches_behind_what_is_no_code_are_found() {
+        // push es, twice, which there is not; jmp 1; je 6, the end; and behind it, jmp 0
+        let code = [0x06, 0x06, 0xeb, 0xfd, 0x74, 0x00, 0xeb, 0xf8];
+        let text = Text { function: Some((AT, AT.add(6))), ..Text::new(AT, &code) };
+        let mut found = Vec::new();
+        targets(&text, &mut |target| found.push(target.distance_from(AT)));
+        assert_eq!(found, [1]);
+    }
+
     /// Five places in glibc jump over a LOCK prefix: `lock cmpxchg [rdi], edx` has an instruction
     /// at byte 1 too, and both go on at byte 4.
     #[test]

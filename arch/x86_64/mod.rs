@@ -70,6 +70,10 @@ impl Arch for X86_64 {
         code.starts_with(&[0xcc]) || code.starts_with(&[0xcd, 3])
     }
 
+    fn is_syscall(code: &[u8]) -> bool {
+        syscalls::is_syscall(code)
+    }
+
     fn length(text: &Text<'_>, at: Addr) -> Result<usize, Reject> {
         decode::decode(text, at).map(|decoded| decoded.bytes.len())
     }

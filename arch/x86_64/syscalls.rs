@@ -12,10 +12,17 @@ use memchr::memmem;
 
 /// `0F 05`.
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
+/// INT 80, `CD 80`: calls by the numbers of 32-bit programs.
+const INT_80: [u8; 2] = [0xcd, 0x80];
 /// How many instructions may lie between the load of the number and the call.
 const BETWEEN: usize = 12;
 /// How far back the load is looked for, in bytes.
 const BACK: usize = 64;
+
+/// Whether the code begins with an instruction that makes a system call.
+pub(super) fn is_syscall(code: &[u8]) -> bool {
+    code.starts_with(&SYSCALL) || code.starts_with(&INT_80)
+}
 
 /// Calls `found` for each SYSCALL with a constant number.
 pub(super) fn syscalls(text: &Text<'_>, found: &mut dyn FnMut(Addr, u64)) {

@@ -46,7 +46,9 @@ A LOCATION is written as in a PROBE, without the object: main is the first instr
 main+0x10 one inside it, 'main+*' all of them, 0x1139 an address. Without one: all code.
 
 The plan of an instruction is copy (it runs from a slot), simulate (its effect is computed) or
-reject, with the reason. Objects of either architecture are explained on any machine.
+reject, with the reason. Behind it stand the strategies that are correct there. jump is among them
+where the file forbids none; whether the process has room for it turns out when it is written.
+Objects of either architecture are explained on any machine.
 
 EXAMPLES:
   xol plan /bin/ls 'main+*'

@@ -15,6 +15,7 @@
 //! | `fixed` | code that nothing may be moved out of |
 //! | `dispatch` | from a file's architecture to a type |
 //! | `code` | the bytes around a place, and whether the place can hold a probe at all |
+//! | `function` | a function as a whole, and what a jump in it would replace |
 
 mod code;
 mod collect;
@@ -22,6 +23,7 @@ mod dispatch;
 mod dynamic;
 mod error;
 mod fixed;
+mod function;
 mod layout;
 mod mapping;
 mod notes;
@@ -36,6 +38,7 @@ mod unwind;
 pub use code::Code;
 pub use error::ElfError;
 pub use fixed::Fixed;
+pub use function::Function;
 pub use layout::{Machine, Segment};
 pub use notes::BuildId;
 pub use relocs::{Reloc, RelocValue};

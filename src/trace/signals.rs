@@ -70,7 +70,7 @@ impl Session<'_> {
         let mut code = [0; 16];
         let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
         let n = memory.read_some(slot.at, &mut code).unwrap_or(0);
-        if native::is_syscall(&code[..n]) && !info.is_synchronous() {
+        if Native::is_syscall(&code[..n]) && !info.is_synchronous() {
             // It may block for ever: the signal does not wait. Whether the call is then made
             // again only the kernel knows, so what it saves is corrected once it has.
             self.visits.entry(tid).or_default().in_call = owner;

@@ -5,21 +5,16 @@ use super::consumer::Consumer;
 use super::objects::Loaded;
 use super::session::Session;
 use super::sites::Sites;
-use crate::symbols::Object;
+use crate::symbols::{Function, Object};
 use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 use xol_arch::jump::Window;
-use xol_arch::{Addr, Arch, Reason, Text};
+use xol_arch::{Addr, Arch, Reason};
+use xol_targets::Native;
 use xol_targets::ptrace::SpaceId;
-use xol_targets::{Native, native};
 
 const TRAP: &[u8] = Native::TRAP;
-/// How much code of one function is looked at.
-const MAX_FUNCTION: u64 = 1 << 20;
-/// How much of the text goes with a trampoline: its instructions, and what says whether the flags
-/// are read behind them.
-const AHEAD: usize = 64;
 /// Why a place has no jump, in a word.
 pub(super) type Why = &'static str;
 
@@ -32,13 +27,6 @@ pub(super) struct Chosen {
     pub(super) guarded: bool,
     /// The sites that its trampoline counts: offset in the window, number.
     pub(super) sites: Vec<(u8, u32)>,
-}
-
-/// A function's code, and the places in it that its branches go to.
-struct Function {
-    range: (Addr, Addr),
-    bytes: Vec<u8>,
-    targets: Vec<Addr>,
 }
 
 /// All sites of a space by address.
@@ -72,13 +60,15 @@ impl Session<'_> {
                 continue;
             }
             let range = match want.function {
-                Some((start, end)) if end.0.saturating_sub(start.0) <= MAX_FUNCTION => (start, end),
+                Some((start, end)) if end.0.saturating_sub(start.0) <= Function::LONGEST => {
+                    (start, end)
+                }
                 _ => {
                     self.no_jump(Reason::UnknownFunction.id(), 1);
                     continue;
                 }
             };
-            if function.as_ref().is_none_or(|f| f.range != range) {
+            if function.as_ref().is_none_or(|f| f.range() != range) {
                 function = self.function(space, range, &map, want.guarded)?;
             }
             if !object.as_ref().is_some_and(|(loaded, ..)| loaded.has(want.addr)) {
@@ -113,18 +103,13 @@ impl Session<'_> {
         guarded: bool,
     ) -> io::Result<Option<Function>> {
         let base = range.0.0;
-        let mut bytes = vec![0; (range.1.0 - base) as usize + AHEAD];
+        let mut bytes = vec![0; (range.1.0 - base) as usize + Function::AHEAD];
         let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
         let Ok(got) = memory.read_some(range.0, &mut bytes) else { return Ok(None) };
         bytes.truncate(got);
         let sites = self.sites_mut(space);
         sites.restore(map, base, &mut bytes);
-        let text = Text { base: range.0, bytes: &bytes, function: Some(range), guarded };
-        let mut targets = Vec::new();
-        Native::targets(&text, &mut |target| targets.push(target));
-        targets.sort_unstable();
-        targets.dedup();
-        Ok(Some(Function { range, bytes, targets }))
+        Ok(Some(Function::new::<Native>(range, bytes, guarded)))
     }
 
     /// The window at a want, if a jump is right there.
@@ -139,42 +124,11 @@ impl Session<'_> {
         map: &Map,
         shadow_stack: bool,
     ) -> Result<Chosen, Why> {
-        let text = Text {
-            base: function.range.0,
-            bytes: &function.bytes,
-            function: Some(function.range),
-            guarded: want.guarded,
-        };
-        let window = Native::window(&text, want.addr, self.options.rules, &function.targets)
-            .map_err(|reject| reject.reason.id())?;
-        if window.at != want.addr {
-            return Err("landing-pad");
-        }
-        if window.entered != 0 {
-            return Err("entered");
-        }
+        let window = function
+            .window::<Native>(want.addr, self.options.rules, object, bias)
+            .map_err(Reason::id)?;
         if window.calls && shadow_stack {
             return Err(Reason::ShadowStack.id());
-        }
-        let vaddr = |at: Addr| at.0.wrapping_sub(bias);
-        for insn in window.covered() {
-            let at = window.at.add(insn.offset.into());
-            if native::is_syscall(text.from(at)) {
-                return Err("system-call");
-            }
-            match object.place_reject(vaddr(at)) {
-                Ok(None) => {}
-                Ok(Some(reject)) => return Err(reject.reason.id()),
-                Err(_) => return Err(Reason::NotCode.id()),
-            }
-        }
-        // Another symbol's entry is come to from anywhere.
-        for at in (1..window.len).map(|n| vaddr(window.at.add(n.into()))) {
-            if let Ok(Some(other)) = object.function_at(at)
-                && other.start == at
-            {
-                return Err("entered");
-            }
         }
         let end = window.at.add(window.len.into());
         let mut sites = Vec::new();
@@ -188,12 +142,12 @@ impl Session<'_> {
         if self.sites_mut(space).jumps.any_in(window.at, end) {
             return Err("site-inside");
         }
-        let code = text.from(window.at);
+        let code = function.text().from(window.at);
         Ok(Chosen {
             want: 0,
             window,
-            text: code[..code.len().min(AHEAD)].to_vec(),
-            function: Some(function.range),
+            text: code[..code.len().min(Function::AHEAD)].to_vec(),
+            function: Some(function.range()),
             guarded: want.guarded,
             sites,
         })

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use xol_arch::{Addr, Arch, Code, Fault, Machine, Memory, Plan, Regs, Rules, Strategy, Text};
 
-use crate::cpu::{Case, Cpu, End, Outcome, Placed, State, Way};
+use crate::cpu::{Case, Cpu, End, Layout, Outcome, Placed, State, WINDOW, Way};
 
 /// SIGSEGV, the same number on every Linux.
 const SIGSEGV: i32 = 11;
@@ -69,9 +69,8 @@ impl<C: Cpu> Bench<'_, C> {
     fn touches_notes(&mut self) -> bool {
         let layout = self.case.layout;
         let in_place = [Placed { at: layout.site, bytes: &self.case.bytes }];
-        let len = self.cpu.notes(&layout).1;
         let mut run = |byte: u8| {
-            let notes = vec![byte; len];
+            let notes = vec![byte; WINDOW];
             self.cpu.write_notes(&layout, &notes);
             let outcome = self.cpu.run(&layout, &in_place, &self.case.state, false);
             (outcome, self.cpu.read_notes(&layout) != notes)
@@ -156,9 +155,8 @@ impl<C: Cpu> Bench<'_, C> {
     pub(crate) fn thread(&self, state: State<C>) -> Thread<C> {
         Thread {
             state,
-            windows: self.cpu.windows(&self.case.layout),
-            code: (self.case.layout.site, self.case.bytes.clone()),
-            code_pages: self.cpu.code_pages(&self.case.layout),
+            layout: self.case.layout,
+            code: self.case.bytes.clone(),
             set_vector: C::set_vector,
         }
     }
@@ -251,8 +249,7 @@ impl<C: Cpu> Bench<'_, C> {
         line("end", &wanted.end, &got.end);
         line("general registers", &wanted.state.regs, &got.state.regs);
         line("other registers", &wanted.state.vectors, &got.state.vectors);
-        let windows = self.cpu.windows(&self.case.layout);
-        for (i, (start, _)) in windows.iter().enumerate() {
+        for (i, start) in self.case.layout.windows.iter().enumerate() {
             let (wanted, got) = (&wanted.state.memory[i], &got.state.memory[i]);
             for (at, (wanted, got)) in wanted.iter().zip(got).enumerate() {
                 if wanted != got {
@@ -278,18 +275,17 @@ pub(crate) fn moved(end: End, from: Addr, to: Addr) -> End {
 /// which can be read.
 pub(crate) struct Thread<C: Cpu> {
     pub(crate) state: State<C>,
-    windows: Vec<(Addr, usize)>,
-    code: (Addr, Vec<u8>),
-    code_pages: Vec<Addr>,
+    layout: Layout,
+    code: Vec<u8>,
     set_vector: fn(&mut C::Vectors, u8, u128),
 }
 
 impl<C: Cpu> Thread<C> {
     /// The window and the offset of one byte.
     fn find(&self, at: Addr) -> Option<(usize, usize)> {
-        self.windows.iter().enumerate().find_map(|(i, (start, len))| {
+        self.layout.windows.iter().enumerate().find_map(|(i, start)| {
             let offset = usize::try_from(at.0.checked_sub(start.0)?).ok()?;
-            (offset < *len).then_some((i, offset))
+            (offset < WINDOW).then_some((i, offset))
         })
     }
 }
@@ -300,10 +296,10 @@ impl<C: Cpu> Memory for Thread<C> {
             let at = at.add(i as u64);
             *byte = if let Some((window, offset)) = self.find(at) {
                 self.state.memory[window][offset]
-            } else if self.code_pages.contains(&at.align_down(4096)) {
-                let offset = at.0.wrapping_sub(self.code.0.0) as usize;
+            } else if self.layout.code_pages().contains(&at.align_down(4096)) {
+                let offset = at.0.wrapping_sub(self.layout.site.0) as usize;
                 let trap = C::Arch::TRAP;
-                self.code.1.get(offset).copied().unwrap_or(trap[at.0 as usize % trap.len()])
+                self.code.get(offset).copied().unwrap_or(trap[at.0 as usize % trap.len()])
             } else {
                 return Err(Fault { at, write: false });
             };

@@ -12,7 +12,7 @@ pub struct State<C: Cpu> {
     pub regs: <C::Arch as Arch>::Regs,
     /// All other registers that programs see.
     pub vectors: C::Vectors,
-    /// The contents of [`Cpu::windows`], in order.
+    /// The contents of [`Layout::windows`], in order.
     pub memory: Vec<Vec<u8>>,
 }
 
@@ -44,11 +44,14 @@ pub struct Outcome<C: Cpu> {
 /// Code to be put somewhere before a run; what lies around it traps.
 #[derive(Clone, Copy, Debug)]
 pub struct Placed<'a> {
-    /// Where: in one of [`Cpu::code_pages`].
+    /// Where: in one of [`Layout::code_pages`].
     pub at: Addr,
     /// What.
     pub bytes: &'a [u8],
 }
+
+/// A window's length: what lies around it is not mapped.
+pub const WINDOW: usize = 4096;
 
 /// Places of one layout. Layouts differ in what reaches what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +62,20 @@ pub struct Layout {
     pub slot: Addr,
     /// A slot from which the data cannot be reached by a displacement.
     pub far_slot: Addr,
+    /// Where memory that the program may write lies: its data and its stack. [`WINDOW`] bytes each.
+    pub windows: [Addr; 2],
+    /// Where trampolines note things down: as much. The tested instruction does not know of it.
+    pub notes: Addr,
     /// Whether the site's page is guarded (arm64 BTI).
     pub guarded: bool,
+}
+
+impl Layout {
+    /// The pages of code: readable, and full of traps but for what is placed.
+    #[must_use]
+    pub fn code_pages(&self) -> [Addr; 3] {
+        [self.site, self.slot, self.far_slot].map(|at| at.align_down(4096))
+    }
 }
 
 /// An instruction and what it runs on.
@@ -83,12 +98,6 @@ pub trait Cpu: Sized + fmt::Debug + Clone + PartialEq {
 
     /// Prepares this process. Once, before anything else.
     fn open() -> Self;
-
-    /// Where memory that the program may write lies in `layout`: (start, length).
-    fn windows(&self, layout: &Layout) -> Vec<(Addr, usize)>;
-
-    /// The pages of code in `layout`: readable, and full of traps but for what is placed.
-    fn code_pages(&self, layout: &Layout) -> Vec<Addr>;
 
     /// A random instruction and where it is; `None` where the dice made none that may be run
     /// here.
@@ -120,11 +129,7 @@ pub trait Cpu: Sized + fmt::Debug + Clone + PartialEq {
     /// Whether hardware single-step can be asked for.
     fn can_step(&self) -> bool;
 
-    /// Where trampolines note things down in `layout`: (start, length). The tested instruction
-    /// does not know of it.
-    fn notes(&self, layout: &Layout) -> (Addr, usize);
-
-    /// Writes there.
+    /// Writes to [`Layout::notes`].
     fn write_notes(&mut self, layout: &Layout, bytes: &[u8]);
 
     /// What is there now.

@@ -8,7 +8,7 @@ use xol_arch::jump::{
 use xol_arch::{Addr, Arch, Regs as _, Rules, Strategy};
 
 use crate::check::{Bench, Difference, moved};
-use crate::cpu::{Cpu, End, Outcome, Placed, State, Way};
+use crate::cpu::{Cpu, End, Outcome, Placed, State, WINDOW, Way};
 use crate::rng::Rng;
 
 /// Below the red zone, what recorders may use of the stack.
@@ -36,9 +36,9 @@ impl<C: Cpu> Bench<'_, C> {
         let mut before = self.case.state.clone();
         let sp = before.regs.sp();
         let frame = sp.0.wrapping_sub(C::RED_ZONE + FRAME);
-        let room = self.cpu.windows(&layout).iter().any(|(start, len)| {
+        let room = layout.windows.iter().any(|start| {
             let offset = frame.wrapping_sub(start.0);
-            offset <= *len as u64 - FRAME
+            offset <= WINDOW as u64 - FRAME
         });
         if !room || !sp.0.is_multiple_of(C::STACK_ALIGN) {
             return Ok(None);
@@ -49,7 +49,7 @@ impl<C: Cpu> Bench<'_, C> {
             .iter()
             .fold(sp.0, |seed, &byte| seed << 5 ^ seed >> 3 ^ u64::from(byte));
         let mut rng = Rng::new(seed, before.regs.arg(0).unwrap_or(0));
-        let notes = self.cpu.notes(&layout).0;
+        let notes = layout.notes;
         let link = self.cpu.link(&layout, &before);
         let records = records(&mut rng, notes, &before.regs, link);
         let features = Features { atomics: rng.one_in(2), ..Features::ALL };
@@ -153,10 +153,10 @@ impl<C: Cpu> Bench<'_, C> {
     /// Makes zero what recorders leave on the stack.
     fn forget_frame(&self, sp: Addr, state: &mut State<C>) {
         let frame = sp.0.wrapping_sub(C::RED_ZONE + FRAME);
-        for (i, (start, len)) in self.cpu.windows(&self.case.layout).iter().enumerate() {
+        for (i, start) in self.case.layout.windows.iter().enumerate() {
             for at in frame..frame.wrapping_add(FRAME) {
                 let offset = at.wrapping_sub(start.0) as usize;
-                if offset < *len {
+                if offset < WINDOW {
                     state.memory[i][offset] = 0;
                 }
             }
@@ -165,7 +165,7 @@ impl<C: Cpu> Bench<'_, C> {
 
     /// The notes at first: a ring in some lap, now and then full.
     fn notes(&self, rng: &mut Rng) -> Vec<u8> {
-        let mut notes = vec![0; self.cpu.notes(&self.case.layout).1];
+        let mut notes = vec![0; WINDOW];
         rng.fill(&mut notes);
         let mut set = |at: u64, value: u64| {
             notes[at as usize..at as usize + 8].copy_from_slice(&value.to_le_bytes());

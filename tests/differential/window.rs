@@ -5,7 +5,7 @@ use xol_arch::jump::{Features, Filter, Order, Record, Recorder, Trampoline, Wind
 use xol_arch::{Addr, Arch, Reason, Regs as _, Rules, Text};
 
 use crate::check::{Bench, Difference};
-use crate::cpu::{Case, Cpu, End, Outcome, Placed, State, Way};
+use crate::cpu::{Case, Cpu, End, Outcome, Placed, State, WINDOW, Way};
 use crate::jump::word;
 use crate::rng::Rng;
 
@@ -78,7 +78,7 @@ impl<C: Cpu> Bench<'_, C> {
 
     fn entries(&mut self, window: &Window, rng: &mut Rng) -> Result<bool, Difference> {
         let layout = self.case.layout;
-        let notes = self.cpu.notes(&layout).0;
+        let notes = layout.notes;
         let counter = |offset: u8| notes.add(8 * u64::from(offset));
         // Only counts that need no stack: the others were compared one by one.
         let plain = |offset: u8| {
@@ -176,7 +176,7 @@ impl<C: Cpu> Bench<'_, C> {
         let mut before = self.case.state.clone();
         let enter: Addr = layout.slot.add(made.enter(offset)?.into());
         before.regs.set_pc(enter);
-        self.cpu.write_notes(&layout, &vec![0; self.cpu.notes(&layout).1]);
+        self.cpu.write_notes(&layout, &vec![0; WINDOW]);
         let placed = [
             Placed { at: layout.site, bytes: &self.case.bytes },
             Placed { at: layout.slot, bytes: &made.code },

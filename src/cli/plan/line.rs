@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use xol::report::json::Object;
-use xol_arch::{Reject, Strategies};
+use xol_arch::{Reason, Reject, Strategies};
 
 /// One instruction and what was decided.
 pub(super) struct Insn<'a> {
@@ -19,9 +19,22 @@ pub(super) enum Verdict {
     Plan {
         /// `copy` or `simulate`.
         word: &'static str,
+        /// With `jump`, where one is right as far as the file says.
         strategies: Strategies,
+        /// Why there can be no jump.
+        no_jump: Option<Reason>,
     },
     Reject(Reject),
+}
+
+impl Verdict {
+    /// Why there can be no jump; `None` where there can.
+    pub(super) fn no_jump(&self) -> Option<Reason> {
+        match self {
+            Verdict::Plan { no_jump, .. } => *no_jump,
+            Verdict::Reject(reject) => Some(reject.reason),
+        }
+    }
 }
 
 pub(super) fn text(out: &mut String, insn: &Insn<'_>) {
@@ -35,10 +48,13 @@ pub(super) fn text(out: &mut String, insn: &Insn<'_>) {
     let _ = write!(out, "{} ", insn.text);
     pad(out, start + 40);
     match &insn.verdict {
-        Verdict::Plan { word, strategies } => {
+        Verdict::Plan { word, strategies, no_jump } => {
             let _ = write!(out, "{word:<9}");
             for strategy in strategies.iter() {
                 let _ = write!(out, " {}", strategy.name());
+            }
+            if let Some(reason) = no_jump {
+                let _ = write!(out, "  (no jump: {})", reason.id());
             }
         }
         Verdict::Reject(reject) => {
@@ -66,7 +82,7 @@ pub(super) fn json(out: &mut String, insn: &Insn<'_>) {
     });
     object.text("insn", insn.text);
     match &insn.verdict {
-        Verdict::Plan { word, strategies } => {
+        Verdict::Plan { word, strategies, .. } => {
             object.text("plan", word);
             object.texts("strategies", strategies.iter().map(xol_arch::Strategy::name));
             object.null("reason");
@@ -79,6 +95,7 @@ pub(super) fn json(out: &mut String, insn: &Insn<'_>) {
             object.text("detail", &reject.to_string());
         }
     }
+    object.text_or_null("why_not_jump", insn.verdict.no_jump().map(Reason::id));
     object.end();
     out.push('\n');
 }

@@ -7,6 +7,8 @@
 //! | `line` | a verdict as text and as JSON |
 //! | `sums` | how many of what |
 
+#[cfg(test)]
+mod jump_tests;
 mod line;
 mod sums;
 #[cfg(test)]

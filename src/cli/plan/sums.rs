@@ -22,6 +22,9 @@ pub(super) struct Sums {
     all: u64,
     entries: u64,
     entries_planned: u64,
+    entries_jump: u64,
+    /// Why there is no jump: at how many instructions, at how many functions' entries.
+    no_jumps: BTreeMap<Reason, (u64, u64)>,
 }
 
 /// What cannot be probed, for one reason.
@@ -38,8 +41,16 @@ impl Sums {
         let entry = function.is_some_and(|(start, _)| *start == insn.addr);
         self.all += 1;
         self.entries += u64::from(entry);
+        match insn.verdict.no_jump() {
+            None => self.entries_jump += u64::from(entry),
+            Some(reason) => {
+                let (all, entries) = self.no_jumps.entry(reason).or_default();
+                *all += 1;
+                *entries += u64::from(entry);
+            }
+        }
         match &insn.verdict {
-            Verdict::Plan { word, strategies } => {
+            Verdict::Plan { word, strategies, .. } => {
                 self.entries_planned += u64::from(entry);
                 *self.plans.entry(word).or_default() += 1;
                 let strategy = choose(Wish::Auto, *strategies).map_or("none", |s| s.name());
@@ -93,6 +104,9 @@ impl Sums {
             let share = can as f64 * 100.0 / all as f64;
             let _ = writeln!(out, "functions that can be probed where they begin");
             let _ = writeln!(out, "{can:>12}  {share:>5.1} %  of {all}");
+            let (can, share) = (self.entries_jump, self.entries_jump as f64 * 100.0 / all as f64);
+            let _ = writeln!(out, "by a jump, where the process has room for it");
+            let _ = writeln!(out, "{can:>12}  {share:>5.1} %  of {all}");
         }
         if !self.reasons.is_empty() {
             let _ = writeln!(out, "rejected because");
@@ -112,7 +126,22 @@ impl Sums {
                 let _ = writeln!(out, "{:24}and {} more", "", count - first.len() as u64);
             }
         }
+        self.no_jumps_text(&mut out);
         out
+    }
+
+    fn no_jumps_text(&self, out: &mut String) {
+        if self.no_jumps.is_empty() {
+            return;
+        }
+        let _ = writeln!(out, "no jump because; and so many of them where functions begin");
+        let mut reasons: Vec<_> = self.no_jumps.iter().collect();
+        reasons.sort_by_key(|(_, (all, _))| std::cmp::Reverse(*all));
+        for (reason, (all, entries)) in reasons {
+            let share = *all as f64 * 100.0 / self.all.max(1) as f64;
+            let (id, sentence) = (reason.id(), reason.sentence());
+            let _ = writeln!(out, "{all:>12}  {share:>5.1} % {entries:>7}  {id}: {sentence}");
+        }
     }
 
     pub(super) fn json(&self) -> String {
@@ -126,12 +155,19 @@ impl Sums {
         };
         let possible = self.possible.iter().map(|(strategy, n)| (strategy.name(), *n)).collect();
         let reasons = self.reasons.iter().map(|(reason, r)| (reason.id(), r.count)).collect();
+        let no_jumps = self.no_jumps.iter();
+        let no_jump = no_jumps.clone().map(|(reason, (all, _))| (reason.id(), *all)).collect();
+        let at_entries =
+            no_jumps.filter(|(_, n)| n.1 > 0).map(|(reason, n)| (reason.id(), n.1)).collect();
         object.nested("plans", |out| names(&self.plans, out));
         object.nested("possible", |out| names(&possible, out));
         object.nested("strategies", |out| names(&self.strategies, out));
         object.number("functions", self.entries);
         object.number("functions_planned", self.entries_planned);
+        object.number("functions_jump", self.entries_jump);
         object.nested("reasons", |out| names(&reasons, out));
+        object.nested("no_jump", |out| names(&no_jump, out));
+        object.nested("functions_no_jump", |out| names(&at_entries, out));
         object.end();
         out.push('\n');
         out

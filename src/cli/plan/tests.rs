@@ -15,7 +15,7 @@ fn scratch(name: &str) -> PathBuf {
 }
 
 /// What `xol plan` reports, and the status's message if it fails.
-fn report(name: &str, mut plan: Plan) -> Result<String, String> {
+pub(super) fn report(name: &str, mut plan: Plan) -> Result<String, String> {
     let to = scratch(name);
     plan.report.to = Some(to.clone());
     let result = run(&plan);
@@ -24,7 +24,7 @@ fn report(name: &str, mut plan: Plan) -> Result<String, String> {
     result.map(|()| text).map_err(|failure| format!("{failure:?}"))
 }
 
-fn plan(object: &Path, format: Format) -> Plan {
+pub(super) fn plan(object: &Path, format: Format) -> Plan {
     Plan {
         object: object.to_owned(),
         locations: Vec::new(),
@@ -82,6 +82,8 @@ fn an_object_is_cut_where_objdump_cuts_it() {
                 }
                 other => panic!("{other}"),
             }
+            let jump = insn["strategies"].as_array().unwrap().contains(&"jump".into());
+            assert_eq!(jump, insn["why_not_jump"].is_null(), "{line}");
         }
         for (addr, bytes) in &theirs {
             assert_eq!(ours.get(addr), Some(bytes), "{path} at {addr:x}");
@@ -170,7 +172,7 @@ fn the_first_place_that_cannot_be_probed_says_why_in_text() {
         "        1000  0f 0b                   ud2                                     \
          reject    exception: the instruction raises an exception by design
         1002  90                      nop                                     \
-         copy      step xol boost
+         copy      step xol boost  (no jump: unknown-function)
 
 2 instructions
            1   50.0 %  copy
@@ -183,6 +185,9 @@ by the strategy that auto takes
            1   50.0 %  boost
 rejected because
            1   50.0 %  exception: the instruction raises an exception by design
+no jump because; and so many of them where functions begin
+           1   50.0 %       0  exception: the instruction raises an exception by design
+           1   50.0 %       0  unknown-function: where the function around it begins and ends is not known
 "
     );
 }
@@ -209,6 +214,12 @@ fn a_summary_adds_up_and_lists_what_cannot_be_probed() {
         let functions = number(&sums["functions"]);
         let planned = number(&sums["functions_planned"]);
         assert!(functions > 2000 && planned * 1000 >= functions * 999, "{sums}");
+        let jumps = number(&sums["possible"]["jump"]);
+        assert_eq!(jumps + total("no_jump"), all, "{sums}");
+        assert!(jumps * 10 >= all * 9, "{sums}");
+        let jumps = number(&sums["functions_jump"]);
+        assert_eq!(jumps + total("functions_no_jump"), functions, "{sums}");
+        assert!(jumps * 100 >= functions * 99, "{sums}");
 
         let mut asked = plan(Path::new(path), Format::Text);
         asked.summary = true;

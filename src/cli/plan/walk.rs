@@ -5,8 +5,9 @@ use crate::cli::failure::Failure;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::path::Path;
-use xol::symbols::{Code, ElfError, Fixed, Object};
-use xol_arch::{Addr, Arch, Reason, Reject, Rules, Text};
+use xol::symbols::{Code, ElfError, Fixed, Function, Object};
+use xol_arch::jump::Window;
+use xol_arch::{Addr, Arch, Reason, Reject, Rules, Strategy, Text};
 
 /// Who is told of each instruction.
 pub(super) type Each<'a> = &'a mut dyn FnMut(&Insn<'_>) -> Result<(), Failure>;
@@ -49,10 +50,20 @@ pub(super) fn each<A: Arch>(
     let mut name = String::new();
     let mut at = wanted.start;
     while at < wanted.end {
-        let used = one::<A>(text, at, rules, None, &mut name, each)?;
+        // A jump is for functions of objects.
+        let place = Place { reject: None, no_jump: Some(Reason::UnknownFunction) };
+        let used = one::<A>(text, at, rules, place, &mut name, each)?;
         at = at.saturating_add(used as u64);
     }
     Ok(at)
+}
+
+/// What is known of a place whatever instruction is there.
+struct Place {
+    /// Why nothing is displaced there.
+    reject: Option<Reject>,
+    /// Why it is not displaced by a jump.
+    no_jump: Option<Reason>,
 }
 
 /// One instruction; gives back its length, or the step over what is none.
@@ -60,7 +71,7 @@ fn one<A: Arch>(
     text: &Text<'_>,
     at: u64,
     rules: Rules,
-    reject: Option<Reject>,
+    place: Place,
     name: &mut String,
     each: Each<'_>,
 ) -> Result<usize, Failure> {
@@ -73,9 +84,14 @@ fn one<A: Arch>(
     let len = len.clamp(1, rest.len().max(1));
     name.clear();
     let _ = A::disassemble(text, Addr(at), name);
+    let Place { reject, no_jump } = place;
     let verdict = match (reject, verdict) {
         (Some(reject), _) | (None, Err(reject)) => Verdict::Reject(reject),
-        (None, Ok(plan)) => Verdict::Plan { word: plan.word(), strategies: plan.strategies() },
+        (None, Ok(plan)) => {
+            let traps = plan.strategies();
+            let strategies = if no_jump.is_none() { traps.with(Strategy::Jump) } else { traps };
+            Verdict::Plan { word: plan.word(), strategies, no_jump }
+        }
     };
     each(&Insn { addr: at, bytes: &rest[..len.min(rest.len())], text: name, verdict })?;
     Ok(len)
@@ -84,18 +100,27 @@ fn one<A: Arch>(
 /// How many bytes behind an instruction are always looked at where its function is unknown.
 const ENOUGH: u64 = 2 << 10;
 
-/// Plans places of one object; remembers the function it read last.
+/// Plans places of one object; remembers the functions it read last.
 pub(super) struct Planner<'a, A: Arch> {
     object: &'a Object,
     rules: Rules,
     code: Option<(Range<u64>, Code)>,
+    /// What jumps are looked for in.
+    function: Option<Function>,
     name: String,
     arch: PhantomData<A>,
 }
 
 impl<'a, A: Arch> Planner<'a, A> {
     pub(super) fn new(object: &'a Object, rules: Rules) -> Planner<'a, A> {
-        Planner { object, rules, code: None, name: String::new(), arch: PhantomData }
+        Planner {
+            object,
+            rules,
+            code: None,
+            function: None,
+            name: String::new(),
+            arch: PhantomData,
+        }
     }
 
     /// The instruction at `vaddr`; `reject` is what is known against the place already.
@@ -120,13 +145,25 @@ impl<'a, A: Arch> Planner<'a, A> {
                 (known, code)
             });
         }
+        let no_jump = self.window(vaddr)?.err();
         let Some((_, code)) = &self.code else {
             let reject = reject.unwrap_or(Reason::NotCode.into());
             let verdict = Verdict::Reject(reject);
             each(&Insn { addr: vaddr, bytes: &[], text: "", verdict })?;
             return Ok(1);
         };
-        Ok(one::<A>(&code.text(), vaddr, self.rules, reject, &mut self.name, each)?)
+        let place = Place { reject, no_jump };
+        Ok(one::<A>(&code.text(), vaddr, self.rules, place, &mut self.name, each)?)
+    }
+
+    /// What a jump at `vaddr` would replace, or why there is none.
+    fn window(&mut self, vaddr: u64) -> Result<Result<Window, Reason>, ElfError> {
+        let range = self.object.function_at(vaddr)?.map(|f| (Addr(f.start), Addr(f.end)));
+        if self.function.as_ref().map(Function::range) != range {
+            self.function = self.object.function::<A>(vaddr)?;
+        }
+        let Some(function) = &self.function else { return Ok(Err(Reason::UnknownFunction)) };
+        Ok(function.window::<A>(Addr(vaddr), self.rules, self.object, 0))
     }
 
     /// The instructions of `wanted`, which lies in one stretch of code.

@@ -8,7 +8,7 @@ use super::HandlerEntry;
 pub use calls::{caller, return_slot, returning, stack_arg};
 
 use crate::ptrace::{Stopped, Tid, sys};
-use xol_arch::{Addr, Memory as _, arm64};
+use xol_arch::{Addr, Arch as _, Memory as _, arm64};
 
 /// The architecture this build traces.
 pub type Native = arm64::Arm64;
@@ -233,7 +233,7 @@ fn put_context(out: &mut [u8], regs: &Regs, mask: u64, stack: [u64; 3], fpstate:
 /// knows: the PC is on an SVC, as it is when a call is to be made again.
 #[must_use]
 pub fn signal_concerns_call(_: &Regs, code: &[u8]) -> bool {
-    is_syscall(code)
+    arm64::Arm64::is_syscall(code)
 }
 
 /// What the kernel does to have a thread run a signal handler (setup_rt_frame() and
@@ -376,12 +376,6 @@ pub fn is_epoll_wait(_: i64) -> bool {
 #[must_use]
 pub fn restarts_exactly(number: i64) -> bool {
     matches!(number, libc::SYS_wait4 | libc::SYS_waitid | libc::SYS_restart_syscall)
-}
-
-/// Whether the code begins with an instruction that makes a system call.
-#[must_use]
-pub fn is_syscall(code: &[u8]) -> bool {
-    code.first_chunk().is_some_and(|word| u32::from_le_bytes(*word) & 0xffe0_001f == 0xd400_0001)
 }
 
 /// Where the saved PC is in the signal frame that a handler finds at SP.

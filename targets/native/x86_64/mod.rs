@@ -429,12 +429,6 @@ pub fn restarts_exactly(number: i64) -> bool {
     )
 }
 
-/// Whether the code begins with an instruction that makes a system call.
-#[must_use]
-pub fn is_syscall(code: &[u8]) -> bool {
-    code.starts_with(&[0x0f, 0x05]) || code.starts_with(&[0xcd, 0x80])
-}
-
 /// Whether a result says that the kernel may issue the call again: ERESTARTSYS, ERESTARTNOINTR,
 /// ERESTARTNOHAND, ERESTART_RESTARTBLOCK of linux/errno.h.
 #[must_use]

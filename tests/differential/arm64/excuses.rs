@@ -3,7 +3,7 @@
 use xol_arch::arm64::{Btype, Effect, Test};
 use xol_arch::{Addr, Strategy};
 
-use super::{Hardware, instructions, notes};
+use super::{Hardware, instructions};
 use crate::cpu::{Case, End, Outcome, Way};
 
 pub(super) fn excuse(
@@ -29,7 +29,7 @@ pub(super) fn excuse(
                 && got.pc() == site
                 && [address, address.add(15)]
                     .map(|byte| byte.align_down(4096))
-                    .contains(&notes(&case.layout))
+                    .contains(&case.layout.notes)
             {
                 *got = wanted.clone();
             }

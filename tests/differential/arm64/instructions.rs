@@ -3,8 +3,8 @@
 use xol_arch::arm64::{Arm64, Effect, Literal, Test};
 use xol_arch::{Addr, Arch, Plan, Rules, Text};
 
-use super::{DATA, WINDOW};
-use crate::cpu::Layout;
+use super::DATA;
+use crate::cpu::{Layout, WINDOW};
 use crate::rng::Rng;
 
 const TABLES: [&str; 3] = [
@@ -136,7 +136,7 @@ fn may_run(word: u32, plan: &Plan<Arm64>) -> bool {
         )
     );
     /// (mask, value): what waits, tells the time, or is kept outside a signal frame.
-    const ELUSIVE: [(u32, u32); 12] = [
+    const ELUSIVE: [(u32, u32); 13] = [
         (0xffff_ffbf, 0xd503_203f & 0xffff_ffbf), // YIELD, WFI
         (0xffff_ffff, 0xd503_205f),               // WFE
         (0xffff_ffc0, 0xd503_1000),               // WFET, WFIT
@@ -148,6 +148,7 @@ fn may_run(word: u32, plan: &Plan<Arm64>) -> bool {
         (0xffff_f0ff, 0xd503_407f),               // SMSTART, SMSTOP
         (0xffe0_fc00, 0x9ac0_1000),               // IRG
         (0xfe00_c000, 0xa400_c000), // SVE loads of structures: qemu 7.2 aborts at an edge
+        (0xfe00_c000, 0xa400_0000), // LD1RQ and LD1RO: the same
         (0xffe0_001f, 0xd400_0001), // SVC, but for the one whose number is chosen
     ];
     let elusive = ELUSIVE.iter().any(|&(mask, value)| word & mask == value);

@@ -30,24 +30,22 @@ const LAYOUTS: [Layout; 2] = [
         site: Addr(0x1_2345_6800),
         slot: Addr(0x1_2349_1400),
         far_slot: Addr(0x1_2789_3100),
+        windows: [Addr(0x1_2347_6000), Addr(0x1_234b_6000)],
+        notes: Addr(0x1_234e_9000),
         guarded: false,
     },
     Layout {
         site: Addr(0x5a_6789_a800),
         slot: Addr(0x5a_6b4d_1400),
         far_slot: Addr(0x5a_6fed_4100),
+        windows: [Addr(0x5a_678b_a000), Addr(0x5a_678f_a000)],
+        notes: Addr(0x5a_6792_d000),
         guarded: true,
     },
 ];
 
 /// Distance of the data window from the site's page: literal loads reach it.
 const DATA: i64 = 0x2_0000;
-/// Distance of the stack window from the site's page.
-const STACK: i64 = 0x6_0000;
-/// Distance of what trampolines note down from the site's page.
-const NOTES: i64 = 0x9_3000;
-/// A window's length: what lies around it is not mapped.
-const WINDOW: usize = 4096;
 
 /// The processor at hand, through signal frames of this process.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,19 +54,6 @@ pub struct Hardware {
     corpus: Vec<u32>,
     /// What each page of code holds that is no trap: (address, length).
     placed: Vec<(Addr, usize)>,
-}
-
-fn windows(layout: &Layout) -> [Addr; 2] {
-    let page = layout.site.align_down(4096);
-    [page.offset(DATA), page.offset(STACK)]
-}
-
-fn notes(layout: &Layout) -> Addr {
-    layout.site.align_down(4096).offset(NOTES)
-}
-
-fn code_pages(layout: &Layout) -> [Addr; 3] {
-    [layout.site, layout.slot, layout.far_slot].map(|at| at.align_down(4096))
 }
 
 fn traps(len: usize) -> Vec<u8> {
@@ -80,10 +65,11 @@ impl Cpu for Hardware {
     type Vectors = Vectors;
 
     fn open() -> Hardware {
-        let windows = LAYOUTS.iter().flat_map(windows).chain(LAYOUTS.iter().map(notes));
+        let windows =
+            LAYOUTS.iter().flat_map(|layout| [layout.windows[0], layout.windows[1], layout.notes]);
         let windows: Vec<_> = windows.collect();
         let page = |layout: &Layout| {
-            let [site, slots @ ..] = code_pages(layout);
+            let [site, slots @ ..] = layout.code_pages();
             let site = CodePage { at: site, guarded: layout.guarded };
             [site].into_iter().chain(slots.map(|at| CodePage { at, guarded: false }))
         };
@@ -93,14 +79,6 @@ impl Cpu for Hardware {
             doors.write_code(page.at, &traps(4096));
         }
         Hardware { doors, corpus: instructions::corpus(), placed: Vec::new() }
-    }
-
-    fn windows(&self, layout: &Layout) -> Vec<(Addr, usize)> {
-        windows(layout).map(|start| (start, WINDOW)).into()
-    }
-
-    fn code_pages(&self, layout: &Layout) -> Vec<Addr> {
-        code_pages(layout).into()
     }
 
     fn code(&self, rng: &mut Rng) -> Option<(Layout, Vec<u8>)> {
@@ -123,7 +101,7 @@ impl Cpu for Hardware {
         state: &State<Self>,
         _: bool,
     ) -> Option<Outcome<Self>> {
-        for (start, bytes) in windows(layout).into_iter().zip(&state.memory) {
+        for (start, bytes) in layout.windows.into_iter().zip(&state.memory) {
             self.doors.write_window(start, bytes);
         }
         for (at, len) in std::mem::take(&mut self.placed) {
@@ -145,7 +123,7 @@ impl Cpu for Hardware {
             libc::SIGTRAP => End::Trap,
             number => End::Signal { number, code: stop.code, address: stop.address },
         };
-        let memory = windows(layout).map(|start| self.doors.read_window(start)).into();
+        let memory = layout.windows.map(|start| self.doors.read_window(start)).into();
         Some(Outcome { state: State { regs: stop.regs, vectors: stop.vectors, memory }, end })
     }
 
@@ -168,16 +146,12 @@ impl Cpu for Hardware {
     const RED_ZONE: u64 = 0;
     const STACK_ALIGN: u64 = 16;
 
-    fn notes(&self, layout: &Layout) -> (Addr, usize) {
-        (notes(layout), WINDOW)
-    }
-
     fn write_notes(&mut self, layout: &Layout, bytes: &[u8]) {
-        self.doors.write_window(notes(layout), bytes);
+        self.doors.write_window(layout.notes, bytes);
     }
 
     fn read_notes(&self, layout: &Layout) -> Vec<u8> {
-        self.doors.read_window(notes(layout))
+        self.doors.read_window(layout.notes)
     }
 
     /// A window is one instruction.

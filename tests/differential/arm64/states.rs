@@ -3,8 +3,8 @@
 use xol_arch::arm64::Registers;
 
 use super::enter::{has_pauth, sign};
-use super::{Hardware, Vectors, WINDOW, instructions, windows};
-use crate::cpu::{Layout, State};
+use super::{Hardware, Vectors, instructions};
+use crate::cpu::{Layout, State, WINDOW};
 use crate::rng::Rng;
 
 /// NZCV.
@@ -14,7 +14,7 @@ const BTYPE: u64 = 3 << 10;
 
 /// A state for the instruction.
 pub(super) fn random(rng: &mut Rng, layout: &Layout, word: u32) -> State<Hardware> {
-    let stack = windows(layout)[1];
+    let stack = layout.windows[1];
     let mut regs = Registers { pc: layout.site.0, ..Registers::default() };
     for n in 0..31 {
         regs.x[n] = value(rng, layout);
@@ -66,7 +66,7 @@ fn aim(rng: &mut Rng, layout: &Layout, word: u32, regs: &mut Registers) {
 
 /// A general register's value.
 fn value(rng: &mut Rng, layout: &Layout) -> u64 {
-    let [data, stack] = windows(layout);
+    let [data, stack] = layout.windows;
     match rng.below(16) {
         0 | 1 => rng.next(),
         2 => rng.below(256),

@@ -3,8 +3,8 @@
 use iced_x86::{Mnemonic, OpKind};
 use xol_arch::Addr;
 
-use super::{Hardware, LAYOUTS, WINDOW, code_pages, instructions, windows};
-use crate::cpu::{Case, End, Outcome, Way};
+use super::{Hardware, LAYOUTS, instructions};
+use crate::cpu::{Case, End, Outcome, WINDOW, Way};
 use xol_arch::Strategy;
 
 /// Sent by the kernel: no address is known (a general-protection fault).
@@ -35,7 +35,7 @@ pub(super) fn excuse(
             forget(case, below, 8, got);
             let End::Signal { number, .. } = got.end else { return };
             let same = matches!(wanted.end, End::Signal { number: n, .. } if n == number);
-            let room = windows(&case.layout).iter().any(|start| {
+            let room = case.layout.windows.iter().any(|start| {
                 let offset = below.0.wrapping_sub(start.0);
                 offset <= WINDOW as u64 - 8
             });
@@ -91,7 +91,7 @@ fn pushed(case: &Case<Hardware>, len: u64, wanted: &mut Outcome<Hardware>) {
         return;
     }
     let top = Addr(case.state.regs.rsp.wrapping_sub(8));
-    let windows = windows(&case.layout);
+    let windows = case.layout.windows;
     for (i, (window, start)) in wanted.state.memory.iter_mut().zip(windows).enumerate() {
         let offset = top.0.wrapping_sub(start.0) as usize;
         if offset <= WINDOW - 8 && window[offset..offset + 8] == site.add(len).0.to_le_bytes() {
@@ -103,7 +103,7 @@ fn pushed(case: &Case<Hardware>, len: u64, wanted: &mut Outcome<Hardware>) {
 /// Whether eight bytes at `at` touch a page that is mapped for the other layout.
 fn elsewhere(case: &Case<Hardware>, at: Addr) -> bool {
     let others = LAYOUTS.iter().filter(|layout| **layout != case.layout);
-    let pages = others.flat_map(|layout| windows(layout).into_iter().chain(code_pages(layout)));
+    let pages = others.flat_map(|layout| layout.windows.into_iter().chain(layout.code_pages()));
     let touched = [at, at.add(7)].map(|byte| byte.align_down(4096));
     pages.into_iter().any(|page| touched.contains(&page))
 }
@@ -115,7 +115,7 @@ fn canonical(at: Addr) -> bool {
 
 /// Makes bytes of the windows zero.
 fn forget(case: &Case<Hardware>, at: Addr, len: u64, outcome: &mut Outcome<Hardware>) {
-    for (window, start) in outcome.state.memory.iter_mut().zip(windows(&case.layout)) {
+    for (window, start) in outcome.state.memory.iter_mut().zip(case.layout.windows) {
         for i in 0..len {
             let offset = at.add(i).0.wrapping_sub(start.0) as usize;
             if offset < WINDOW {

@@ -3,8 +3,8 @@
 use iced_x86::{Decoder, DecoderError, EncodingKind, Instruction, Mnemonic, OpKind, Register};
 use xol_arch::Addr;
 
-use super::{DATA, WINDOW};
-use crate::cpu::Layout;
+use super::DATA;
+use crate::cpu::{Layout, WINDOW};
 use crate::rng::Rng;
 
 const TABLES: [&str; 5] = [

@@ -30,24 +30,22 @@ const LAYOUTS: [Layout; 2] = [
         site: Addr(0x2345_6800),
         slot: Addr(0x2746_1400),
         far_slot: Addr(0x7_1234_5100),
+        windows: [Addr(0x2245_6000), Addr(0x2145_6000)],
+        notes: Addr(0x21c5_1000),
         guarded: false,
     },
     Layout {
         site: Addr(0x5a5a_6789_a800),
         slot: Addr(0x5a5a_638b_1400),
         far_slot: Addr(0x5a62_0123_4100),
+        windows: [Addr(0x5a5a_6689_a000), Addr(0x5a5a_6589_a000)],
+        notes: Addr(0x5a5a_6609_5000),
         guarded: false,
     },
 ];
 
 /// Distance of the data window from the site's page.
 const DATA: i64 = -0x100_0000;
-/// Distance of the stack window from the site's page.
-const STACK: i64 = -0x200_0000;
-/// Distance of what trampolines note down from the site's page.
-const NOTES: i64 = -0x180_5000;
-/// A window's length: what lies around it is not mapped.
-const WINDOW: usize = 4096;
 
 /// The flags a program has: CF PF AF ZF SF DF OF, NT, AC, ID. TF and RF are the debugger's.
 const FLAGS: u64 = 0xcd5 | 1 << 14 | 1 << 18 | 1 << 21;
@@ -60,36 +58,16 @@ pub struct Hardware {
     corpus: Vec<Vec<u8>>,
 }
 
-fn windows(layout: &Layout) -> [Addr; 2] {
-    let page = layout.site.align_down(4096);
-    [page.offset(DATA), page.offset(STACK)]
-}
-
-fn notes(layout: &Layout) -> Addr {
-    layout.site.align_down(4096).offset(NOTES)
-}
-
-fn code_pages(layout: &Layout) -> [Addr; 3] {
-    [layout.site, layout.slot, layout.far_slot].map(|at| at.align_down(4096))
-}
-
 impl Cpu for Hardware {
     type Arch = X86_64;
     type Vectors = Vectors;
 
     fn open() -> Hardware {
-        let windows = LAYOUTS.iter().flat_map(windows).chain(LAYOUTS.iter().map(notes));
+        let windows =
+            LAYOUTS.iter().flat_map(|layout| [layout.windows[0], layout.windows[1], layout.notes]);
         let windows: Vec<_> = windows.collect();
-        let pages: Vec<_> = LAYOUTS.iter().flat_map(code_pages).collect();
+        let pages: Vec<_> = LAYOUTS.iter().flat_map(Layout::code_pages).collect();
         Hardware { doors: Doors::open(&windows, &pages), corpus: instructions::corpus() }
-    }
-
-    fn windows(&self, layout: &Layout) -> Vec<(Addr, usize)> {
-        windows(layout).map(|start| (start, WINDOW)).into()
-    }
-
-    fn code_pages(&self, layout: &Layout) -> Vec<Addr> {
-        code_pages(layout).into()
     }
 
     fn code(&self, rng: &mut Rng) -> Option<(Layout, Vec<u8>)> {
@@ -111,10 +89,10 @@ impl Cpu for Hardware {
         state: &State<Self>,
         step: bool,
     ) -> Option<Outcome<Self>> {
-        for (start, bytes) in windows(layout).into_iter().zip(&state.memory) {
+        for (start, bytes) in layout.windows.into_iter().zip(&state.memory) {
             self.doors.write_window(start, bytes);
         }
-        for page in code_pages(layout) {
+        for page in layout.code_pages() {
             self.doors.write_code(page, &[0xcc; 4096]);
         }
         for placed in code {
@@ -134,7 +112,7 @@ impl Cpu for Hardware {
             }
             (number, code) => End::Signal { number, code, address: stop.address },
         };
-        let memory = windows(layout).map(|start| self.doors.read_window(start)).into();
+        let memory = layout.windows.map(|start| self.doors.read_window(start)).into();
         Some(Outcome { state: State { regs, vectors: stop.vectors, memory }, end })
     }
 
@@ -150,16 +128,12 @@ impl Cpu for Hardware {
     const RED_ZONE: u64 = 128;
     const STACK_ALIGN: u64 = 1;
 
-    fn notes(&self, layout: &Layout) -> (Addr, usize) {
-        (notes(layout), WINDOW)
-    }
-
     fn write_notes(&mut self, layout: &Layout, bytes: &[u8]) {
-        self.doors.write_window(notes(layout), bytes);
+        self.doors.write_window(layout.notes, bytes);
     }
 
     fn read_notes(&self, layout: &Layout) -> Vec<u8> {
-        self.doors.read_window(notes(layout))
+        self.doors.read_window(layout.notes)
     }
 
     fn may_follow(&self, layout: &Layout, bytes: &[u8], at: Addr) -> bool {
@@ -171,7 +145,7 @@ impl Cpu for Hardware {
     }
 
     fn link(&self, layout: &Layout, state: &State<Self>) -> Option<u64> {
-        windows(layout).into_iter().zip(&state.memory).find_map(|(start, bytes)| {
+        layout.windows.into_iter().zip(&state.memory).find_map(|(start, bytes)| {
             let offset = usize::try_from(state.regs.rsp.checked_sub(start.0)?).ok()?;
             bytes.get(offset..)?.first_chunk().map(|&word| u64::from_le_bytes(word))
         })

@@ -4,8 +4,8 @@ use iced_x86::Mnemonic;
 use xol_arch::Addr;
 use xol_arch::x86_64::{Gpr, Registers};
 
-use super::{Hardware, Vectors, WINDOW, instructions, start, windows};
-use crate::cpu::{Layout, State};
+use super::{Hardware, Vectors, instructions, start};
+use crate::cpu::{Layout, State, WINDOW};
 use crate::rng::Rng;
 
 /// The flags that a signal frame sets: CF PF AF ZF SF DF OF.
@@ -13,7 +13,7 @@ const SETTABLE: u64 = 0xcd5;
 
 /// A state for the instruction.
 pub(super) fn random(rng: &mut Rng, layout: &Layout, bytes: &[u8]) -> State<Hardware> {
-    let [data, stack] = windows(layout);
+    let [data, stack] = layout.windows;
     let mut regs = start(layout);
     for n in 0..16 {
         regs.set(Gpr::new(n), value(rng, layout));
@@ -41,7 +41,7 @@ pub(super) fn random(rng: &mut Rng, layout: &Layout, bytes: &[u8]) -> State<Hard
 
 /// A general register's value.
 fn value(rng: &mut Rng, layout: &Layout) -> u64 {
-    let [data, stack] = windows(layout);
+    let [data, stack] = layout.windows;
     match rng.below(16) {
         0 | 1 => rng.next(),
         2 => rng.below(256),
@@ -127,8 +127,8 @@ fn tame(rng: &mut Rng, layout: &Layout, mnemonic: Mnemonic, state: &mut State<Ha
         // TF would stop this program, AC make its own accesses fault; a signal frame gives NT and
         // ID back as they were left, not as they were asked for.
         Mnemonic::Popf | Mnemonic::Popfd | Mnemonic::Popfq => {
-            state.regs.rsp = windows(layout)[1].add(rng.below(WINDOW as u64)).0;
-            for (window, start) in state.memory.iter_mut().zip(windows(layout)) {
+            state.regs.rsp = layout.windows[1].add(rng.below(WINDOW as u64)).0;
+            for (window, start) in state.memory.iter_mut().zip(layout.windows) {
                 let offset = state.regs.rsp.wrapping_sub(start.0).wrapping_add(1) as usize;
                 if let Some(byte) = window.get_mut(offset) {
                     *byte &= !0x41;
@@ -140,7 +140,7 @@ fn tame(rng: &mut Rng, layout: &Layout, mnemonic: Mnemonic, state: &mut State<Ha
         }
         // The selector of 64-bit user code, with each operand size.
         Mnemonic::Retf => {
-            for (window, start) in state.memory.iter_mut().zip(windows(layout)) {
+            for (window, start) in state.memory.iter_mut().zip(layout.windows) {
                 let offset = state.regs.rsp.wrapping_sub(start.0) as usize;
                 let width = *rng.choose(&[2, 4, 8]);
                 if let Some(selector) = window.get_mut(offset.wrapping_add(width)..)

@@ -1,0 +1,116 @@
+//! A function as a whole, and what a jump in it would replace: the same question for a file that
+//! is only looked at and for a program that is traced.
+
+use super::{ElfError, Object};
+use xol_arch::jump::Window;
+use xol_arch::{Addr, Arch, Reason, Rules, Text};
+
+/// A function's code, and the places in it that its branches go to.
+#[derive(Debug)]
+pub struct Function {
+    range: (Addr, Addr),
+    bytes: Vec<u8>,
+    guarded: bool,
+    targets: Vec<Addr>,
+}
+
+impl Function {
+    /// In longer functions there are no jumps: their branches are not looked for.
+    pub const LONGEST: u64 = 1 << 20;
+    /// How much code goes with a jump, in bytes: its instructions, and what says whether the flags
+    /// are read behind them. So much is known behind a function, where there is so much.
+    pub const AHEAD: usize = 64;
+
+    /// The function from one address up to the other. `bytes` begin with it, and go on behind it
+    /// ([`Function::AHEAD`]).
+    #[must_use]
+    pub fn new<A: Arch>(range: (Addr, Addr), bytes: Vec<u8>, guarded: bool) -> Function {
+        let mut function = Function { range, bytes, guarded, targets: Vec::new() };
+        let mut targets = Vec::new();
+        A::targets(&function.text(), &mut |target| targets.push(target));
+        targets.sort_unstable();
+        targets.dedup();
+        function.targets = targets;
+        function
+    }
+
+    /// Where it begins, and where it ends.
+    #[must_use]
+    pub fn range(&self) -> (Addr, Addr) {
+        self.range
+    }
+
+    /// Its code.
+    #[must_use]
+    pub fn text(&self) -> Text<'_> {
+        Text {
+            base: self.range.0,
+            bytes: &self.bytes,
+            function: Some(self.range),
+            guarded: self.guarded,
+        }
+    }
+
+    /// What a jump instead of the instruction at `at` replaces, if one is right there as far as
+    /// `object` says, which is loaded at `bias`.
+    ///
+    /// # Errors
+    /// Why there can be no jump.
+    pub fn window<A: Arch>(
+        &self,
+        at: Addr,
+        rules: Rules,
+        object: &Object,
+        bias: u64,
+    ) -> Result<Window, Reason> {
+        let text = self.text();
+        let window = A::window(&text, at, rules, &self.targets).map_err(|reject| reject.reason)?;
+        if window.at != at {
+            return Err(Reason::BehindLandingPad);
+        }
+        if window.entered != 0 {
+            return Err(Reason::Entered);
+        }
+        let vaddr = |at: Addr| at.0.wrapping_sub(bias);
+        for insn in window.covered() {
+            let at = at.add(insn.offset.into());
+            if A::is_syscall(text.from(at)) {
+                return Err(Reason::SystemCall);
+            }
+            match object.place_reject(vaddr(at)) {
+                Ok(None) => {}
+                Ok(Some(reject)) => return Err(reject.reason),
+                Err(_) => return Err(Reason::NotCode),
+            }
+        }
+        // Another symbol's entry is come to from anywhere.
+        let symbols = object.symbols().map_err(|_| Reason::NotCode)?;
+        if symbols.next_start(vaddr(at)) < vaddr(at.add(window.len.into())) {
+            return Err(Reason::Entered);
+        }
+        Ok(window)
+    }
+}
+
+impl Object {
+    /// The function around `vaddr` as the file has it; `None` where nothing says where it begins
+    /// and ends, or it is too long for jumps.
+    ///
+    /// # Errors
+    /// Damaged symbol tables, an unreadable file.
+    pub fn function<A: Arch>(&self, vaddr: u64) -> Result<Option<Function>, ElfError> {
+        let symbols = self.symbols()?;
+        let (Some(range), Some(code)) = (symbols.function_at(vaddr), symbols.code_around(vaddr))
+        else {
+            return Ok(None);
+        };
+        if range.end - range.start > Function::LONGEST || range.start < code.start {
+            return Ok(None);
+        }
+        let end = range.end.saturating_add(Function::AHEAD as u64).min(code.end);
+        let mut bytes = vec![0; (end - range.start) as usize];
+        self.read_code(range.start, &mut bytes)?;
+        let range = (Addr(range.start), Addr(range.end));
+        Ok(Some(Function::new::<A>(range, bytes, self.guarded())))
+    }
+}
