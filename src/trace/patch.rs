@@ -23,14 +23,22 @@ impl Session<'_> {
             .filter(|t| self.target.space_of(t.tid) == Some(space) && !t.is_stopped())
             .map(|t| t.tid)
             .collect();
-        let mut halted = Vec::new();
+        let mut asked = Vec::new();
         for tid in running {
             if let Whereabouts::InCall { number, .. } = whereabouts(tid)
                 && number >= 0
             {
                 continue;
             }
-            match self.target.stop(tid, PATIENCE) {
+            match self.target.ask(tid) {
+                Ok(()) => asked.push(tid),
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let mut halted = Vec::new();
+        for tid in asked {
+            match self.target.await_stop(tid, PATIENCE) {
                 Ok(true) => halted.push(tid),
                 // It has stopped for something that is looked at later.
                 Ok(false) => {}
