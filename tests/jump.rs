@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use xol_tests::commands::{self, words};
 use xol_tests::elf::Object;
 use xol_tests::killing::{Death, dies, syscalls};
-use xol_tests::programs::{Build, folder, program};
+use xol_tests::programs::{Build, program};
 use xol_tests::run::{Run, run};
 use xol_tests::target::Target;
 use xol_tests::xol::{Counted, command, count};
@@ -39,49 +40,24 @@ fn libc_everywhere(command: &Run) -> Counted {
     probed
 }
 
-fn words() -> Vec<u8> {
-    let line = |n: u32| format!("line {} {n}\n", n.wrapping_mul(2_654_435_761) % 9973);
-    (0..3000).flat_map(|n| line(n).into_bytes()).collect()
-}
-
 #[test]
 fn tools() {
-    libc_everywhere(&run("ls").args(["-l", "/usr/bin"]));
-    libc_everywhere(&run("sort").args(["-k2", "-n"]).stdin(words()));
-    libc_everywhere(&run("gzip").args(["-9", "-c"]).stdin(words()));
-    let script = "create table t(a, b); with recursive n(i) as (select 1 union all select i + 1 \
-        from n where i < 2000) insert into t select i, i * i % 97 from n; select b, count(*), \
-        sum(a) from t group by b order by 2, 1 limit 10;";
-    libc_everywhere(&run("sqlite3").args([":memory:", script]));
+    libc_everywhere(&commands::ls());
+    libc_everywhere(&commands::sort());
+    libc_everywhere(&commands::gzip());
+    libc_everywhere(&commands::sqlite());
 }
 
 #[test]
 fn interpreters() {
-    let script = r#"my %c; while (<STDIN>) { $c{length $_}++ while /\d/g } print map { "$_ $c{$_}\n" } sort keys %c;
-        my @p = map { sqrt } 1..500; printf "%.6f\n", $p[499]; print `echo from the shell`; exit 3"#;
-    libc_everywhere(&run("perl").args(["-e", script]).stdin(words()));
-    let script = "import sys, json, re, threading, subprocess\n\
-        out = []\n\
-        ts = [threading.Thread(target=lambda n=n: out.append(n * n)) for n in range(8)]\n\
-        [t.start() for t in ts]; [t.join() for t in ts]\n\
-        print(json.dumps(sorted(out)), len(re.findall(r'\\d+', sys.stdin.read())))\n\
-        print(subprocess.run(['echo', 'child'], capture_output=True).stdout)\n\
-        sys.exit(9)";
-    libc_everywhere(&run("/usr/bin/python3").args(["-S", "-c", script]).stdin(words()));
+    libc_everywhere(&commands::perl());
+    libc_everywhere(&commands::python());
 }
 
 #[test]
 fn processes() {
-    let script = "for i in 1 2 3; do echo $i; done | sort -r | tr 1-3 a-c; (exit 4) || echo $?; \
-        kill -TERM $$";
-    libc_everywhere(&run("sh").args(["-c", script]));
-    let files = folder().join("jumped");
-    std::fs::create_dir_all(&files).expect("the target folder is writable");
-    for n in 0..5 {
-        std::fs::write(files.join(format!("file-{n}")), words()).expect("it is writable");
-    }
-    let script = "tar cf - -C \"$1\" --sort=name --mtime=@0 --owner=0 --group=0 . | md5sum";
-    libc_everywhere(&run("bash").args(["-c", script, "bash"]).arg(&files));
+    libc_everywhere(&commands::shell());
+    libc_everywhere(&commands::tar());
     for name in ["threads", "forks", "throws"] {
         libc_everywhere(&run(program(name, Build::Pie)));
     }
