@@ -6,7 +6,7 @@ use std::time::Duration;
 use xol_tests::commands;
 use xol_tests::programs::{Build, program};
 use xol_tests::run::{Run, as_often, run};
-use xol_tests::xol::{Counted, count};
+use xol_tests::xol::{Counted, command, count};
 
 /// Runs `command` alone and under `xol count -f OPTIONS PROBES`, and compares.
 fn same(options: &[&str], probes: &[&str], command: &Run) -> Counted {
@@ -136,6 +136,18 @@ fn every_way(command: &Run, object: &str) {
 fn masks_and_actions_stay_the_programs() {
     let rounds = as_often("1000", "40");
     every_way(&run(program("masks", Build::Pie)).arg(rounds), "masks-pie");
+}
+
+/// As nohup(1) and a shell's `&` leave them.
+#[test]
+fn ignored_signals_stay_ignored() {
+    let ignoring = ["sh", "-c", "trap '' INT QUIT HUP; exec \"$@\"", "sh"];
+    let grep = ["grep", "SigIgn", "/proc/self/status"];
+    let alone = run("sh").args(&ignoring[1..]).args(grep).finish().ok();
+    assert!(alone.out().ends_with("7\n"), "{alone}");
+    let words = ["count", "-o", "/dev/null", "libc:malloc", "--"];
+    let probed = command(words).args(grep).under(ignoring).finish();
+    alone.assert_same(&probed);
 }
 
 #[test]
