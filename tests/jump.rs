@@ -63,6 +63,19 @@ fn processes() {
     }
 }
 
+/// Children are cleaned before they run, or share their parent's memory until they exec.
+#[test]
+fn children_that_are_not_followed() {
+    let forks = run(program("forks", Build::Pie));
+    for command in [forks, commands::shell(), commands::python()] {
+        let alone = command.finish();
+        let probed = count(&JUMP, &["*:*".to_owned()], &command.limit(Duration::from_secs(120)));
+        alone.assert_same(&probed.finished);
+        let hits = |l: &&xol_tests::xol::Line| l.strategy == "jump" && l.hits > 0;
+        assert!(probed.lines.iter().filter(hits).count() > 50, "{}", probed.finished);
+    }
+}
+
 /// Programs that print what they found out about themselves.
 #[test]
 fn programs_that_look() {
@@ -72,6 +85,12 @@ fn programs_that_look() {
         let jumps = probed.lines.iter().filter(|l| l.strategy == "jump" && l.hits > 0).count();
         assert!(jumps > 10, "{name}: {jumps} jumps were hit");
     }
+    // Faults in what is displaced, behind its first instruction too.
+    let faults = same(&["faults-pie:*+*"], &run(program("faults", Build::Pie)));
+    let behind = faults.lines.iter().filter(|l| l.symbol == "behind");
+    let behind: Vec<_> = behind.map(|l| (l.hits, l.strategy.as_str())).collect();
+    // A retry is no new hit.
+    assert_eq!(behind, [(6, "jump"), (6, "jump"), (3, "jump")], "{}", faults.text);
     for how in ["kill", "errno", "after"] {
         same(&["filters-pie:*", "libc:*"], &run(program("filters", Build::Pie)).arg(how));
     }

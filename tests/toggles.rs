@@ -9,9 +9,9 @@ use xol_tests::target::Target;
 use xol_tests::xol::{Line, parse, scratch, xol};
 
 /// The functions of `programs/toggles.c`: five of each.
-const SHAPES: [&str; 13] = [
+const SHAPES: [&str; 14] = [
     "whole", "longer", "frame", "pushes", "pad", "calls", "later", "leaf", "reads", "branch",
-    "flags", "entered", "tail",
+    "flags", "across", "entered", "tail",
 ];
 
 /// What the program says it did.
@@ -90,7 +90,8 @@ fn with_every_instruction_a_site() {
     let (did, lines) = toggled(as_often(100_000, 2_000), "+*", &["1000"]);
     assert_exact(&did, &lines);
     // What is run on every path of its function.
-    for shape in ["whole", "longer", "frame", "pushes", "pad", "calls", "later", "reads", "flags"] {
+    for shape in ["whole", "longer", "frame", "pushes", "pad", "calls", "later", "reads", "across"]
+    {
         for n in 0..5 {
             let function = format!("{shape}_{n}");
             let sites = lines.iter().filter(|l| l.symbol.starts_with(&function));
