@@ -98,6 +98,28 @@ fn alone() {
     ends_well(target);
 }
 
+/// Code that no branch of the function itself leads to: while xol lives, and when it is dead.
+#[test]
+fn threads_that_come_inside() {
+    let (mut target, object) = meets();
+    let visit = Visit::until(&target, &["several", "across"], address(&object, "several"), JUMP);
+    assert_eq!(target.ask("i"), "inside, wrong: 0\n");
+    assert_eq!(target.ask("c"), "right\n");
+    assert_eq!(strategy_and_hits(&visit.end(), "several"), ("jump".to_owned(), 1000));
+    let mut visit = Visit::until(&target, &["several*"], address(&object, "several"), JUMP);
+    assert_eq!(target.ask("i"), "inside, wrong: 0\n");
+    kill(Pid::from_raw(visit.xol.pid().cast_signed()), Signal::SIGKILL).expect("it runs");
+    while !visit.xol.ended() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    for _ in 0..3 {
+        assert_eq!(target.ask("i"), "inside, wrong: 0\n");
+        assert_eq!(target.ask("c"), "right\n");
+    }
+    let finished = target.end();
+    assert_eq!(finished.code(), 5, "{finished}");
+}
+
 /// A debugger's trap inside what a jump would replace: it stays its own.
 #[test]
 fn a_trap_inside_that_is_there_already() {

@@ -15,12 +15,18 @@ long several(long n);
 long across(long n);
 long changes(void);
 long goes(void);
+// Come to the second and to the third instruction of `several`.
+long second(long n);
+long third(long n);
 
 #define F(name, body) ".globl " #name "\n.type " #name ", %function\n" #name ":\n" body "\n.size " #name ", .-" #name "\n"
 #ifdef __x86_64__
 __asm__(".text\n.balign 16\n"
 	// Instructions begin at 0, 1, 4 and 8.
 	F(several, "push %rbx\n mov %rdi, %rbx\n lea 3(%rbx), %rax\n pop %rbx\n ret")
+	".balign 16\n"
+	F(second, "push %rbx\n jmp several + 1")
+	F(third, "push %rbx\n mov %rdi, %rbx\n jmp several + 4")
 	".balign 16\n"
 	F(changes, "mov $1, %eax\n ret")
 	// A page of its own.
@@ -33,6 +39,8 @@ enum { INSIDE = 4 };
 #else
 __asm__(".text\n.balign 16\n"
 	F(several, "mov x1, x0\n add x0, x1, #3\n ret")
+	F(second, "mov x1, x0\n b several + 4")
+	F(third, "add x0, x0, #3\n b several + 8")
 	F(changes, "mov x0, #1\n ret")
 	".balign 4096\n"
 	F(goes, "mov x0, #1\n ret")
@@ -102,6 +110,14 @@ int main(void)
 		case 'c':
 			printf("%s\n", call());
 			break;
+		case 'i': {
+			long wrong = 0;
+
+			for (long n = 0; n < 1000; n++)
+				wrong += second(n) != n + 3 || third(n) != n + 3;
+			printf("inside, wrong: %ld\n", wrong);
+			break;
+		}
 		case 't':
 			sigaction(SIGTRAP, &action, NULL);
 			memcpy(saved, (char *)several + INSIDE, sizeof saved);
