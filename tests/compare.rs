@@ -1,10 +1,11 @@
 //! xol's counts beside the kernel's, site by site.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::elf::{Insn, Object, kernel_blind_spot, sample};
-use crate::run::Run;
+use crate::run::{Finished, Run};
 use crate::uprobes::{self, Moment, Refused};
 use crate::xol;
 
@@ -28,6 +29,10 @@ pub enum Choice {
         /// Which.
         seed: u64,
     },
+    /// Entries whose names do not stand for functions that are chosen when the program is loaded.
+    Named,
+    /// Every instruction boundary of functions with these names.
+    Functions(Vec<&'static str>),
 }
 
 /// One place and what both say about it.
@@ -51,7 +56,10 @@ impl Row {
     pub fn equal(&self) -> bool {
         match (self.kernel, self.xol) {
             (Ok(kernel), Some(xol)) => {
-                kernel == xol || (kernel == 0 && kernel_blind_spot(&self.insn).is_some())
+                // It steps through each round of a REP, and hits again.
+                let rounds = kernel > xol && self.insn.text.starts_with("rep");
+                let blind = kernel == 0 && kernel_blind_spot(&self.insn).is_some();
+                kernel == xol || blind || rounds
             }
             // Nothing to compare with: listed, not judged.
             (Err(_), _) | (_, None) => true,
@@ -65,7 +73,7 @@ pub struct Comparison {
     command: String,
     /// One for each place.
     pub rows: Vec<Row>,
-    /// Places where two runs under uprobes differed: the program is not deterministic there.
+    /// Places where runs under uprobes differed: the program is not deterministic there.
     pub unsteady: Vec<String>,
 }
 
@@ -74,9 +82,11 @@ pub struct Comparison {
 pub struct Places {
     object: Object,
     chosen: Vec<(Insn, String)>,
+    /// What the kernel has refused already: finding out takes it seconds.
+    refused: RefCell<BTreeMap<u64, Refused>>,
 }
 
-/// Counts with uprobes twice, and with xol once.
+/// Counts with xol and with uprobes; with these again where they differ.
 ///
 /// # Panics
 /// If a run fails.
@@ -109,6 +119,22 @@ pub fn places(object: &Object, choice: &Choice) -> Places {
             let all: Vec<Insn> = instructions.iter().filter(inside).cloned().collect();
             sample(&all, some, seed)
         }
+        Choice::Named => {
+            let chosen: BTreeSet<u64> =
+                functions.iter().filter(|f| f.ifunc).map(|f| f.addr).collect();
+            let mut addrs: Vec<u64> = functions.iter().map(|f| f.addr).collect();
+            addrs.dedup();
+            let named = addrs.iter().filter(|addr| !chosen.contains(addr));
+            named.filter_map(|a| at.get(a).map(|&i| i.clone())).collect()
+        }
+        Choice::Functions(ref names) => {
+            let named = functions.iter().filter(|f| names.contains(&f.name.as_str()));
+            let ranges: BTreeMap<u64, u64> = named.map(|f| (f.addr, f.addr + f.size)).collect();
+            let inside = |i: &&Insn| {
+                ranges.range(..=i.addr).next_back().is_some_and(|(_, &end)| i.addr < end)
+            };
+            instructions.iter().filter(inside).cloned().collect()
+        }
     };
     let place = |insn: &Insn| {
         let around = functions.partition_point(|f| f.addr <= insn.addr);
@@ -116,50 +142,51 @@ pub fn places(object: &Object, choice: &Choice) -> Places {
         around.map_or_else(String::new, |f| format!("{}+{:#x}", f.name, insn.addr - f.addr))
     };
     let chosen = chosen.into_iter().map(|insn| (insn.clone(), place(&insn))).collect();
-    Places { object: object.clone(), chosen }
+    Places { object: object.clone(), chosen, refused: RefCell::default() }
 }
 
 impl Places {
-    /// Counts in `command` with uprobes twice, and with xol once.
+    /// Counts in `command` with xol and with uprobes; with these again where they differ.
     ///
     /// # Panics
     /// If a run fails.
     #[must_use]
     pub fn compare(&self, command: &Run) -> Comparison {
-        let Places { object, chosen } = self;
-        let offsets: Vec<u64> = chosen.iter().filter_map(|(i, _)| object.offset(i.addr)).collect();
-        assert_eq!(offsets.len(), chosen.len(), "an instruction outside of the segments");
-        let kernel = uprobes::count(&object.path, &offsets, Moment::Entry, command);
-        let again = uprobes::count(&object.path, &offsets, Moment::Entry, command);
-        let path = object.path.display();
+        let path = self.object.path.display();
         let probes: Vec<String> =
-            chosen.iter().map(|(i, _)| format!("{path}:{:#x}", i.addr)).collect();
-        let counted = xol::count(&[], &probes, command);
-        kernel.finished.assert_same(&counted.finished);
+            self.chosen.iter().map(|(i, _)| format!("{path}:{:#x}", i.addr)).collect();
+        let same = self.compare_with(&[], &probes, command);
+        assert_eq!(same.rows.len() + same.unsteady.len(), self.chosen.len(), "a place has no line");
+        same
+    }
+
+    /// The same with these OPTIONS and PROBEs of xol's. Places that they do not mean are left out.
+    ///
+    /// # Panics
+    /// If a run fails.
+    #[must_use]
+    pub fn compare_with(&self, options: &[&str], probes: &[String], command: &Run) -> Comparison {
+        let counted = xol::count(options, probes, command);
         let lines: BTreeMap<u64, &xol::Line> = counted.lines.iter().map(|l| (l.addr, l)).collect();
+        let chosen = self.chosen.iter().filter(|(insn, _)| lines.contains_key(&insn.addr));
+        let chosen: Vec<_> = chosen.collect();
+        let (finished, kernel) = self.ask(&chosen, command);
+        finished.assert_same(&counted.finished);
         let mut rows = Vec::new();
         let mut unsteady = Vec::new();
-        for (((insn, place), first), second) in chosen.iter().zip(kernel.sites).zip(again.sites) {
-            if first.hits != second.hits {
-                unsteady.push(format!("{place}: {:?} then {:?}", first.hits, second.hits));
-                continue;
-            }
-            let line = lines.get(&insn.addr);
-            let line =
-                line.unwrap_or_else(|| panic!("no line for {:#x} in\n{}", insn.addr, counted.text));
+        for (insn, place) in chosen.iter().copied() {
+            let line = lines[&insn.addr];
             let how = line.reason.clone().unwrap_or_else(|| line.strategy.clone());
             let xol = line.reason.is_none().then_some(line.hits);
             let (insn, place) = (insn.clone(), place.clone());
-            rows.push(Row { insn, place, kernel: first.hits, xol, how });
+            rows.push(Row { kernel: kernel[&insn.addr], insn, place, xol, how });
         }
-        // What two runs do alike, a third may not (hashes, addresses): the kernel says.
+        // What one run does, another may not (hashes, addresses): the kernel says.
         for _ in 0..AGAIN {
             if rows.iter().all(Row::equal) {
                 break;
             }
-            let sites = uprobes::count(&object.path, &offsets, Moment::Entry, command).sites;
-            let hits: BTreeMap<u64, _> =
-                chosen.iter().zip(sites).map(|((i, _), site)| (i.addr, site.hits)).collect();
+            let (_, hits) = self.ask(&chosen, command);
             rows.retain(|row| {
                 let now = hits[&row.insn.addr];
                 if now != row.kernel {
@@ -169,6 +196,28 @@ impl Places {
             });
         }
         Comparison { command: command.to_string(), rows, unsteady }
+    }
+
+    /// What the kernel counts in `command`, by address, and how that ended.
+    fn ask(
+        &self,
+        chosen: &[&(Insn, String)],
+        command: &Run,
+    ) -> (Finished, BTreeMap<u64, Result<u64, Refused>>) {
+        let mut refused = self.refused.borrow_mut();
+        let asked: Vec<u64> =
+            chosen.iter().map(|(i, _)| i.addr).filter(|at| !refused.contains_key(at)).collect();
+        let offset = |&at: &u64| self.object.offset(at).expect("an instruction of a segment");
+        let offsets: Vec<u64> = asked.iter().map(offset).collect();
+        let counts = uprobes::count(&self.object.path, &offsets, Moment::Entry, command);
+        let mut hits: BTreeMap<u64, _> = refused.iter().map(|(&at, &why)| (at, Err(why))).collect();
+        for (at, site) in asked.into_iter().zip(counts.sites) {
+            if let Err(why) = site.hits {
+                refused.insert(at, why);
+            }
+            hits.insert(at, site.hits);
+        }
+        (counts.finished, hits)
     }
 }
 

@@ -74,6 +74,11 @@ fn at_every_call_with_xol() {
 }
 
 #[test]
+fn at_every_call_with_jump() {
+    at_every_call("jump");
+}
+
+#[test]
 fn at_random_moments() {
     // Any seed will do; the moments differ with the machine's load anyway.
     let mut state = 88_172_645_463_325_252u64;
@@ -81,7 +86,7 @@ fn at_random_moments() {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        let strategy = ["boost", "simulate", "xol"][n % 3];
+        let strategy = ["boost", "simulate", "xol", "jump"][n % 4];
         survives(strategy, Death::After(Duration::from_micros(state % 45_000) * slowness()));
     }
 }

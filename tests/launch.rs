@@ -1,8 +1,9 @@
-//! `launch [--map OBJECT]… [--stop] -- CMD ARG…`: becomes CMD, without address randomisation.
+//! `launch [--map OBJECT]… [--stop] -- CMD ARG…`: becomes CMD, without address randomisation, and
+//! with no signal ignored.
 //!
 //! `--map` maps an object executable first, so that the kernel checks a uprobe's instruction
 //! when the probe is registered; `--stop` waits for SIGCONT in front of the execve.
-// One mapping that is never looked into; nix has no safe form.
+// One mapping that is never looked into, and default actions; nix has no safe form of either.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -12,7 +13,7 @@ use std::process::{Command, ExitCode};
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use nix::sys::personality::{self, Persona};
-use nix::sys::signal::{Signal, raise};
+use nix::sys::signal::{SigHandler, Signal, raise};
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
@@ -34,6 +35,13 @@ fn main() -> ExitCode {
     let Some(program) = args.next() else { return wrong("no command") };
     if let Err(e) = personality::set(Persona::ADDR_NO_RANDOMIZE) {
         return wrong(&format!("personality: {e}"));
+    }
+    // A shell's `&` ignores some.
+    for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGPIPE] {
+        // SAFETY: no handler is replaced, only the default or SIG_IGN.
+        if let Err(e) = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) } {
+            return wrong(&format!("{signal}: {e}"));
+        }
     }
     if stop && let Err(e) = raise(Signal::SIGSTOP) {
         return wrong(&format!("SIGSTOP: {e}"));

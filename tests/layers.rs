@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const UNSAFE_ISLANDS: &[&str] = &[
     // What a signal handler would lend to the path of a hit.
     "tests/hit_path/lib.rs",
-    // mmap for a mapping that nobody looks into
+    // mmap for a mapping that nobody looks into, default actions of signals
     "tests/launch.rs",
     // code made here, called as functions
     "tests/differential/calls.rs",

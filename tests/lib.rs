@@ -5,6 +5,7 @@
 //! - [`returns`]: the same for returns and their values.
 //! - [`run`]: one command, run to its end under a limit, and everything that is known about it.
 //! - [`xol`]: the command under test.
+//! - [`commands`]: those of every system that are probed.
 //! - [`programs`]: the small programs that are probed, built by the compiler at hand.
 //! - [`bench`]: what measurements share.
 //! - [`cost`]: what a hit costs.
@@ -13,6 +14,7 @@
 //! - [`uprobes`]: the yardstick, the kernel's own counts.
 
 pub mod bench;
+pub mod commands;
 pub mod compare;
 pub mod cost;
 pub mod elf;

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
 use crate::programs::{Build, program};
 use crate::run::{Finished, beside, run, slowness};
@@ -15,7 +15,9 @@ pub struct Target {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
+    stderr: BufReader<ChildStderr>,
     said: String,
+    complained: String,
 }
 
 impl Target {
@@ -45,7 +47,9 @@ impl Target {
             .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let stdin = child.stdin.take();
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let mut target = Target { path, child, stdin, stdout, said: String::new() };
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let (said, complained) = (String::new(), String::new());
+        let mut target = Target { path, child, stdin, stdout, stderr, said, complained };
         let line = target.line();
         assert_eq!(line, "ready\n", "{target:?}");
         target
@@ -72,6 +76,20 @@ impl Target {
         self.stdout.read_line(&mut line).expect("its stdout");
         self.said += &line;
         line
+    }
+
+    /// Waits until it prints a line with `words` on its stderr.
+    ///
+    /// # Panics
+    /// If it ends before.
+    pub fn complains(&mut self, words: &str) {
+        let mut line = String::new();
+        while !line.contains(words) {
+            line.clear();
+            let read = self.stderr.read_line(&mut line).expect("its stderr");
+            self.complained += &line;
+            assert!(read > 0, "no \"{words}\" before its end: {}", self.complained);
+        }
     }
 
     /// Writes to its stdin.
@@ -136,8 +154,8 @@ impl Target {
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).expect("its stdout");
         self.said += &rest;
-        let mut stderr = Vec::new();
-        _ = self.child.stderr.take().expect("piped").read_to_end(&mut stderr);
+        let mut stderr = std::mem::take(&mut self.complained).into_bytes();
+        _ = self.stderr.read_to_end(&mut stderr);
         let hung = watch.join().expect("the watch does not panic");
         let status: ExitStatus = self.child.wait().expect("our child");
         let finished = Finished {

@@ -1,12 +1,12 @@
 //! Programs run with every function of libc probed as they run without: output, errors, status.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use xol_tests::programs::{Build, folder, program};
+use xol_tests::commands;
+use xol_tests::programs::{Build, program};
 use xol_tests::run::{Run, as_often, run};
-use xol_tests::xol::{Counted, count};
+use xol_tests::xol::{Counted, command, count};
 
 /// Runs `command` alone and under `xol count -f OPTIONS PROBES`, and compares.
 fn same(options: &[&str], probes: &[&str], command: &Run) -> Counted {
@@ -46,39 +46,19 @@ fn libc_everywhere(command: &Run) {
     assert_eq!(libc.iter().map(|l| l.missed).sum::<u64>(), 0, "missed hits");
 }
 
-fn words() -> Vec<u8> {
-    let mut text = Vec::new();
-    for n in 0..as_often(3000u32, 300) {
-        text.extend_from_slice(
-            format!("line {} {n}\n", n.wrapping_mul(2_654_435_761) % 9973).as_bytes(),
-        );
-    }
-    text
-}
-
-/// A folder of ours with a few files in it.
-fn files() -> PathBuf {
-    let files = folder().join("files");
-    std::fs::create_dir_all(&files).expect("the target folder is writable");
-    for n in 0..20 {
-        std::fs::write(files.join(format!("file-{n}")), words()).expect("it is writable");
-    }
-    files
-}
-
 #[test]
 fn ls() {
-    libc_everywhere(&run("ls").args(["-l", "/usr/bin"]));
+    libc_everywhere(&commands::ls());
 }
 
 #[test]
 fn sort() {
-    libc_everywhere(&run("sort").args(["-k2", "-n"]).stdin(words()));
+    libc_everywhere(&commands::sort());
 }
 
 #[test]
 fn gzip() {
-    libc_everywhere(&run("gzip").args(["-9", "-c"]).stdin(words()));
+    libc_everywhere(&commands::gzip());
 }
 
 #[test]
@@ -88,90 +68,42 @@ fn coreutils_that_fail() {
 
 #[test]
 fn sha256sum_and_find() {
-    let files = files();
-    libc_everywhere(&run("find").arg(&files).args([
-        "-name",
-        "file-1*",
-        "-exec",
-        "sha256sum",
-        "{}",
-        "+",
-    ]));
+    libc_everywhere(&commands::find());
 }
 
 #[test]
 fn perl() {
-    let script = r#"my %c; while (<STDIN>) { $c{length $_}++ while /\d/g } print map { "$_ $c{$_}\n" } sort keys %c;
-        my @p = map { sqrt } 1..500; printf "%.6f\n", $p[499]; print `echo from the shell`; exit 3"#;
-    libc_everywhere(&run("perl").args(["-e", script]).stdin(words()));
+    libc_everywhere(&commands::perl());
 }
 
 #[test]
 fn python3() {
-    let script = "import sys, json, re, threading, subprocess\n\
-        out = []\n\
-        ts = [threading.Thread(target=lambda n=n: out.append(n * n)) for n in range(8)]\n\
-        [t.start() for t in ts]; [t.join() for t in ts]\n\
-        print(json.dumps(sorted(out)), len(re.findall(r'\\d+', sys.stdin.read())))\n\
-        print(subprocess.run(['echo', 'child'], capture_output=True).stdout)\n\
-        sys.exit(9)";
-    // Its start alone is a hundred thousand calls.
-    let script = as_often(script, "import sys; print(sum(map(len, sys.stdin))); sys.exit(9)");
-    libc_everywhere(&run("/usr/bin/python3").args(["-I", "-S", "-c", script]).stdin(words()));
+    libc_everywhere(&commands::python());
 }
 
 #[test]
 fn git() {
-    let bare = folder().join("repository");
-    // A repository that each run finds in the same state: what it does is read.
-    if !bare.join(".git").exists() {
-        let git = |words: &[&str]| run("git").args(words.iter().copied()).finish().ok();
-        let at = bare.to_string_lossy().into_owned();
-        _ = git(&["init", "-q", &at]);
-        std::fs::write(bare.join("file"), words()).expect("it is writable");
-        _ = git(&["-C", &at, "add", "file"]);
-        _ = git(&[
-            "-C",
-            &at,
-            "-c",
-            "user.name=a",
-            "-c",
-            "user.email=a@b",
-            "commit",
-            "-q",
-            "-m",
-            "one",
-        ]);
-    }
-    libc_everywhere(&run("git").arg("-C").arg(&bare).args(["--no-pager", "log", "--stat", "-p"]));
+    libc_everywhere(&commands::git());
 }
 
 #[test]
 fn sqlite3() {
-    let script = "create table t(a, b); with recursive n(i) as (select 1 union all select i + 1 from n \
-        where i < 2000) insert into t select i, i * i % 97 from n; select b, count(*), sum(a) from t \
-        group by b order by 2, 1 limit 10;";
-    libc_everywhere(&run("sqlite3").args([":memory:", script]));
+    libc_everywhere(&commands::sqlite());
 }
 
 #[test]
 fn shell_pipeline() {
-    let script = "for i in 1 2 3; do echo $i; done | sort -r | tr 1-3 a-c; (exit 4) || echo $?; kill -TERM $$";
-    libc_everywhere(&run("sh").args(["-c", script]));
+    libc_everywhere(&commands::shell());
 }
 
 #[test]
 fn busybox() {
-    let script = "seq 1 40 | busybox sort -rn | busybox head -n 3; busybox expr 6 \\* 7; \
-        echo some words | busybox sed 's/o/0/g' | busybox md5sum; busybox cal 2 2024; exit 5";
-    libc_everywhere(&run("busybox").args(["sh", "-c", script]));
+    libc_everywhere(&commands::busybox());
 }
 
 #[test]
 fn tar_and_awk() {
-    let script = "tar cf - -C \"$1\" --sort=name --mtime=@0 --owner=0 --group=0 . | md5sum; \
-        awk '{ n += $2 } END { print n, NR }' \"$1\"/file-*";
-    libc_everywhere(&run("bash").args(["-c", script, "bash"]).arg(files()));
+    libc_everywhere(&commands::tar());
 }
 
 #[test]
@@ -204,6 +136,18 @@ fn every_way(command: &Run, object: &str) {
 fn masks_and_actions_stay_the_programs() {
     let rounds = as_often("1000", "40");
     every_way(&run(program("masks", Build::Pie)).arg(rounds), "masks-pie");
+}
+
+/// As nohup(1) and a shell's `&` leave them.
+#[test]
+fn ignored_signals_stay_ignored() {
+    let ignoring = ["sh", "-c", "trap '' INT QUIT HUP; exec \"$@\"", "sh"];
+    let grep = ["grep", "SigIgn", "/proc/self/status"];
+    let alone = run("sh").args(&ignoring[1..]).args(grep).finish().ok();
+    assert!(alone.out().ends_with("7\n"), "{alone}");
+    let words = ["count", "-o", "/dev/null", "libc:malloc", "--"];
+    let probed = command(words).args(grep).under(ignoring).finish();
+    alone.assert_same(&probed);
 }
 
 #[test]

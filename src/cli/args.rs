@@ -41,6 +41,8 @@ pub(crate) struct Run {
     pub(crate) max_events: Option<u64>,
     pub(crate) duration: Option<Duration>,
     pub(crate) interval: Option<Duration>,
+    /// `--toggle`, for tests.
+    pub(crate) toggle: Option<u64>,
 }
 
 /// Whom to probe.
@@ -192,6 +194,7 @@ fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
         max_events: one(args, "max-events"),
         duration: one(args, "duration"),
         interval: one(args, "interval"),
+        toggle: one(args, "toggle"),
     })
 }
 
@@ -349,6 +352,9 @@ fn run_options() -> Vec<Arg> {
         option("slots", "N", "Slots in each process at most").value_parser(positive_size),
         option("max-sites", "N", "Sites in each process at most").value_parser(positive_size),
         option("hits-per-site", "N", "A site disarms itself after so many hits")
+            .value_parser(positive),
+        option("toggle", "N", "For tests: so many jumps are taken back and written again")
+            .hide(true)
             .value_parser(positive),
         exclusive_head(),
     ]

@@ -33,6 +33,7 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
         max_events: run.max_events,
         duration: run.duration,
         interval: run.interval,
+        toggle: run.toggle,
         probes: run.probes,
         events,
     };

@@ -198,8 +198,9 @@ impl Jumps {
     pub(super) fn set(&mut self, number: usize, state: State) {
         let Some((jump, was)) = self.all.get_mut(number) else { return };
         *was = state;
-        if state == State::Off {
-            self.by_window.remove(&jump.window.at.0);
+        match state {
+            State::Off => _ = self.by_window.remove(&jump.window.at.0),
+            State::On | State::Headed => _ = self.by_window.insert(jump.window.at.0, number),
         }
     }
 

@@ -11,6 +11,7 @@
 //! | `windows`, `trampolines`, `jumps`, `patch`, `inside` | jumps instead of traps: chosen, built, kept, written; threads found in them |
 //! | `watch` | sites that serve xol itself |
 //! | `follow`, `leave` | new processes and programs; the end |
+//! | `toggle` | for tests: jumps taken back and written again |
 //! | `events` | arguments read, events told |
 
 mod arm;
@@ -33,6 +34,7 @@ mod signals;
 mod sites;
 mod slots;
 mod steal;
+mod toggle;
 mod trampolines;
 mod watch;
 mod windows;

@@ -40,6 +40,10 @@ pub struct Options {
     pub duration: Option<Duration>,
     /// Counts are reported this often.
     pub interval: Option<Duration>,
+    /// For tests: jumps are taken back and written again, one after the other and as often as that
+    /// in all, while the program runs. A note says when it is
+    /// done. Nothing else may be armed meanwhile.
+    pub toggle: Option<u64>,
     /// Whether each hit is wanted, or only the counts.
     pub events: bool,
 }

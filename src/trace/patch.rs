@@ -23,14 +23,22 @@ impl Session<'_> {
             .filter(|t| self.target.space_of(t.tid) == Some(space) && !t.is_stopped())
             .map(|t| t.tid)
             .collect();
-        let mut halted = Vec::new();
+        let mut asked = Vec::new();
         for tid in running {
             if let Whereabouts::InCall { number, .. } = whereabouts(tid)
                 && number >= 0
             {
                 continue;
             }
-            match self.target.stop(tid, PATIENCE) {
+            match self.target.ask(tid) {
+                Ok(()) => asked.push(tid),
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let mut halted = Vec::new();
+        for tid in asked {
+            match self.target.await_stop(tid, PATIENCE) {
                 Ok(true) => halted.push(tid),
                 // It has stopped for something that is looked at later.
                 Ok(false) => {}
@@ -108,7 +116,7 @@ impl Session<'_> {
             let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
             if !take(memory, jump)? {
                 let at = jump.window.at;
-                self.note(format!("the jump at {at} is not ours any more; it was left alone"));
+                self.note(format!("the jump at {at} was changed by somebody; that was left alone"));
             }
             self.sites_mut(space).jumps.set(*number, State::Off);
         }
@@ -160,21 +168,36 @@ fn write(memory: &Space, jump: &Jump) -> bool {
 }
 
 /// The head, then the tail. Where that is in two pages, the second one first: should we die between
-/// them, no instruction is half there.
+/// them, no instruction is half there. What somebody else has written is left alone; whether there
+/// was nothing.
 fn take(memory: &Space, jump: &Jump) -> io::Result<bool> {
     let (at, len) = (jump.window.at, jump.len());
-    let mut headed = jump.jumped;
-    headed[..TRAP].copy_from_slice(&jump.trapped[..TRAP]);
-    if is_there(memory, at, &jump.jumped[..len]) {
-        memory.write(at, &headed[..TRAP])?;
-    } else if !is_there(memory, at, &headed[..len]) {
+    let mut here = [0; LEN];
+    let here = &mut here[..len];
+    if memory.read(at, here).is_err() {
         return Ok(false);
+    }
+    let headed = here[..TRAP] == jump.trapped[..TRAP];
+    let ours =
+        (headed || here[..TRAP] == jump.jumped[..TRAP]) && here[TRAP..] == jump.jumped[TRAP..len];
+    // A uprobe that came later and went first has put the original of its byte back.
+    let known = |(n, byte)| [jump.jumped[n], jump.trapped[n], jump.text[n]].contains(byte);
+    if !ours && !here.iter().enumerate().all(known) {
+        return Ok(false);
+    }
+    if here[..TRAP] == jump.jumped[..TRAP] {
+        memory.write(at, &jump.trapped[..TRAP])?;
+    }
+    for (n, byte) in here.iter_mut().enumerate().skip(TRAP) {
+        if *byte == jump.jumped[n] {
+            *byte = jump.trapped[n];
+        }
     }
     let split = (4096 - at.0 % 4096).clamp(TRAP as u64, len as u64) as usize;
     for (from, to) in [(split, len), (TRAP, split)] {
         if from < to {
-            memory.write(at.add(from as u64), &jump.trapped[from..to])?;
+            memory.write(at.add(from as u64), &here[from..to])?;
         }
     }
-    Ok(true)
+    Ok(ours)
 }

@@ -82,6 +82,8 @@ pub(super) struct Session<'a> {
     pub(super) tallies: Vec<Rc<super::jumps::Tally>>,
     /// Why places got no jump, and how many.
     pub(super) no_jumps: BTreeMap<&'static str, u64>,
+    /// Jumps taken back for a moment.
+    pub(super) toggle: super::toggle::Toggle,
     /// Whether any site was ever armed.
     pub(super) armed_once: bool,
     /// What ends the run as a failure, found while an event was handled.
@@ -114,6 +116,7 @@ impl<'a> Session<'a> {
             stolen: 0,
             tallies: Vec::new(),
             no_jumps: BTreeMap::new(),
+            toggle: super::toggle::Toggle::default(),
             armed_once: false,
             fatal: None,
         }
@@ -200,6 +203,7 @@ impl<'a> Session<'a> {
                 if deadline.is_some_and(|at| Instant::now() >= at) {
                     return Ok(self.outcome(None));
                 }
+                self.toggle().map_err(TraceError::Io)?;
             }
             if self.options.max_events.is_some_and(|max| self.events >= max) {
                 return Ok(self.outcome(None));

@@ -80,7 +80,8 @@ extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c
     CAUGHT.store(signal, Ordering::Relaxed);
 }
 
-/// Catches SIGINT, SIGTERM, SIGHUP and SIGQUIT so that a wait ends with EINTR.
+/// Catches SIGINT, SIGTERM, SIGHUP and SIGQUIT so that a wait ends with EINTR. Those that are
+/// ignored stay so (nohup(1), a shell's `&`), also in what is started.
 ///
 /// # Errors
 /// None in practice.
@@ -91,6 +92,14 @@ pub fn catch_signals() -> io::Result<()> {
         let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
         action.sa_sigaction = handler as usize;
         action.sa_flags = libc::SA_SIGINFO;
+        // SAFETY: all-zero is a valid sigaction.
+        let mut old: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: a null pointer asks; the kernel's answer goes into `old`.
+        let result = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut old) };
+        check(result.into())?;
+        if old.sa_sigaction == libc::SIG_IGN && signal != libc::SIGALRM {
+            continue;
+        }
         // SAFETY: the handler only stores to atomics.
         let result = unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
         check(result.into())?;

@@ -185,8 +185,10 @@ impl Space {
         for m in maps {
             let stack = m.name.starts_with("[stack");
             let end = if stack { m.start.0.saturating_sub(64 * GUARD) } else { m.start.0 };
-            // Heaps grow up, the mmap region grows down: leave both some pages.
-            let ours = last..end.saturating_sub(16 * PAGE);
+            // Heaps grow up, the mmap region grows down: leave both some pages. Below the lowest
+            // mapping, a program at a fixed address or what is ours, nothing grows.
+            let room = if last == GUARD { 0 } else { 16 * PAGE };
+            let ours = last..end.saturating_sub(room);
             if ours.contains(&heap.0) {
                 consider(ours.start, heap.0.saturating_sub(16 * PAGE));
                 consider(heap.0 + HEAP, ours.end);

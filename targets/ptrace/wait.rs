@@ -166,7 +166,7 @@ impl Ptrace {
     fn signal_stop(&mut self, tid: Tid, signal: i32) -> io::Result<Event> {
         let info = sys::get_siginfo(tid)?;
         let thread = self.known(tid)?;
-        thread.state = State::Delivering;
+        (thread.state, thread.entered) = (State::Delivering, None);
         if signal == libc::SIGTRAP {
             if native::is_trap(info.code()) {
                 self.affinity.trapped(tid);
@@ -190,7 +190,8 @@ impl Ptrace {
         if signal == libc::SIGTRAP {
             thread.asked = false;
             thread.state = State::Stopped;
-            self.restart_if_interrupted(tid, None)?;
+            let entered = thread.entered.take();
+            self.restart_if_interrupted(tid, entered)?;
             self.go(tid, Go::On)?;
         } else {
             sys::wait(Whom::One(tid), true, false)?;
@@ -383,6 +384,22 @@ impl Ptrace {
         Ok(())
     }
 
+    /// Has a running thread stop soon: for many that are then stopped one by one
+    /// ([`Ptrace::stop`]), so that none waits for a CPU that another keeps.
+    ///
+    /// # Errors
+    /// ESRCH when it is gone.
+    pub fn ask(&mut self, tid: Tid) -> io::Result<()> {
+        if !matches!(self.known(tid)?.state, State::Running | State::Listening) {
+            return Ok(());
+        }
+        let entered = self.entered(tid);
+        sys::interrupt(tid)?;
+        let thread = self.known(tid)?;
+        (thread.asked, thread.entered) = (true, entered);
+        Ok(())
+    }
+
     /// Stops a running thread without taking anything from it, within `limit`. `false` if what
     /// it stopped for is an event of its own, which the next [`Ptrace::wait`] reports.
     ///
@@ -390,15 +407,22 @@ impl Ptrace {
     /// ESRCH when it is gone; TimedOut with a thread that does not answer: in D state, frozen, a
     /// vfork parent (RULES A6).
     pub fn stop(&mut self, tid: Tid, limit: Duration) -> io::Result<bool> {
+        self.ask(tid)?;
+        self.await_stop(tid, limit)
+    }
+
+    /// The same for a thread that was asked ([`Ptrace::ask`]).
+    ///
+    /// # Errors
+    /// As for [`Ptrace::stop`].
+    pub fn await_stop(&mut self, tid: Tid, limit: Duration) -> io::Result<bool> {
         let thread = self.known(tid)?;
         match thread.state {
             State::Stopped => return Ok(true),
             State::Delivering | State::Starting => return Ok(false),
             State::Running | State::Listening => {}
         }
-        let entered = self.entered(tid);
-        sys::interrupt(tid)?;
-        self.known(tid)?.asked = true;
+        let entered = thread.entered;
         let start = Instant::now();
         loop {
             match sys::wait(Whom::One(tid), false, false) {
@@ -410,7 +434,6 @@ impl Ptrace {
                     thread.rejoin = signal != libc::SIGTRAP;
                     thread.state = State::Stopped;
                     self.restart_if_interrupted(tid, entered)?;
-                    self.known(tid)?.entered = entered;
                     return Ok(true);
                 }
                 Ok(Some(_)) => return Ok(false),

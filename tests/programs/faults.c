@@ -13,6 +13,7 @@ void illegal(void);
 void divides(long by);
 void divides_memory(long *by);
 long loads(long *from);
+long behind(long *from);
 void stores(long *to);
 void jumps(void (*to)(void));
 void calls(void (**to)(void));
@@ -28,6 +29,7 @@ __asm__(".text\n"
 	F(divides, "idivq %rdi\nret")
 	F(divides_memory, "idivq (%rdi)\nret")
 	F(loads, "movq (%rdi), %rax\nret")
+	F(behind, "xor %eax, %eax\nmovq (%rdi), %rax\nret")
 	F(stores, "movq %rdi, (%rdi)\nret")
 	F(jumps, "jmp *%rdi")
 	F(calls, "call *(%rdi)\nret")
@@ -42,10 +44,11 @@ __asm__(".text\n"
 __asm__(".text\n"
 #define F(name, body) ".balign 16\n.globl " #name "\n.type " #name ", @function\n" #name ":\n" body "\n.size " #name ", .-" #name "\n"
 	F(illegal, "udf #0\nret")
-	// Nothing divides by zero here: other things that are refused, and that trap.
+	// Nothing divides by zero here: other things that are refused.
 	F(divides, ".inst 0x00000001\nret")
-	F(divides_memory, "ldr x0, [x0]\nbrk #5\nret")
+	F(divides_memory, "ldr x0, [x0]\nhlt #5\nret")
 	F(loads, "ldr x0, [x0]\nret")
+	F(behind, "mov x1, #0\nldr x0, [x0]\nret")
 	F(stores, "str x0, [x0]\nret")
 	F(jumps, "br x0")
 	F(calls, "stp x29, x30, [sp, #-16]!\nldr x0, [x0]\nblr x0\nldp x29, x30, [sp], #16\nret")
@@ -68,7 +71,7 @@ static const char *near(unsigned long at)
 	static char text[64];
 	static const struct { const char *name; void *at; } known[] = {
 		{ "illegal", illegal }, { "divides", divides }, { "divides_memory", divides_memory },
-		{ "loads", loads }, { "stores", stores }, { "jumps", jumps }, { "calls", calls },
+		{ "loads", loads }, { "behind", behind }, { "stores", stores }, { "jumps", jumps }, { "calls", calls },
 		{ "pops", pops }, { "returns", returns }, { "privileged", privileged },
 		{ "bytes", bytes },
 	};
@@ -94,7 +97,8 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 
 	printf("%s: signal %d code %d at %s, ", doing, signal, info->si_code,
 	       near((unsigned long)info->si_addr));
-	printf("pc %s, trap %lld, sp %s\n", near(regs->PC), (long long)regs->TRAP,
+	printf("pc %s, ", near(regs->PC));
+	printf("trap %s, sp %s\n", near(regs->TRAP),
 	       (char *)regs->SP > guard && (char *)regs->SP < guard + 8192 ? "guard" : "stack");
 	if (repaired) {
 		// The instruction runs again and must succeed this time.
@@ -130,6 +134,9 @@ int main(void)
 		TRY(divides_memory(&zero));
 		TRY(loads((long *)(guard + 4096)));
 		TRY(loads((long *)0x8000000000000000));
+		repaired = 1;
+		TRY(behind((long *)(guard + 4096)));
+		mprotect(guard + 4096, 4096, PROT_NONE);
 		TRY(stores((long *)(guard + 4097)));
 		TRY(jumps(nowhere));
 		TRY(jumps((void (*)(void))guard));

@@ -36,8 +36,16 @@ PROBED long flat(long n)
 // Its first instruction faults now and then; the handler has it done again elsewhere.
 static __thread long spare;
 PROBED long store(long *place, long n);
-__asm__(".text\n.balign 16\n.globl store\n.type store, @function\n"
+__asm__(".text\n.balign 16\n.globl store\n.type store, %function\n"
+#ifdef __x86_64__
 	"store:	mov %rsi, (%rdi)\n	mov (%rdi), %rax\n	ret\n.size store, .-store\n");
+#define PC gregs[REG_RIP]
+#define FIRST gregs[REG_RDI]
+#else
+	"store:	str x1, [x0]\n	ldr x0, [x0]\n	ret\n.size store, .-store\n");
+#define PC pc
+#define FIRST regs[0]
+#endif
 
 PROBED void on_tick(int signal)
 {
@@ -47,12 +55,12 @@ PROBED void on_tick(int signal)
 
 static void on_fault(int signal, siginfo_t *info, void *context)
 {
-	greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
+	mcontext_t *regs = &((ucontext_t *)context)->uc_mcontext;
 
 	(void)signal;
-	if (regs[REG_RIP] != (greg_t)(long)store || info->si_addr)
+	if ((long)regs->PC != (long)store || info->si_addr)
 		atomic_fetch_add(&wrong, 1);
-	regs[REG_RDI] = (greg_t)(long)&spare;
+	regs->FIRST = (long)&spare;
 }
 
 static void *thread(void *arg)

@@ -44,6 +44,7 @@ pub(super) fn run() -> Finding {
         max_events: None,
         duration: Some(LIMIT),
         interval: None,
+        toggle: None,
         events: false,
     };
     match trace::run(&options, &mut Silent) {

@@ -1,0 +1,103 @@
+//! Threads run through sites while these become jumps and traps a hundred thousand times: no call
+//! goes uncounted.
+
+use std::time::Instant;
+
+use xol_tests::programs::{Build, program};
+use xol_tests::run::as_often;
+use xol_tests::target::Target;
+use xol_tests::xol::{Line, parse, scratch, xol};
+
+/// The functions of `programs/toggles.c`: five of each.
+const SHAPES: [&str; 14] = [
+    "whole", "longer", "frame", "pushes", "pad", "calls", "later", "leaf", "reads", "branch",
+    "flags", "across", "entered", "tail",
+];
+
+/// What the program says it did.
+struct Did {
+    calls: u64,
+    ticks: u64,
+}
+
+/// Runs the program until so many jumps were taken back and written again; a line for each site.
+fn toggled(times: u32, every: &str, args: &[&str]) -> (Did, Vec<Line>) {
+    let path = program("toggles", Build::Pie);
+    let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+    let report = scratch("toggles");
+    let begun = Instant::now();
+    let mut words: Vec<String> =
+        ["count", "--strategy", "jump", "--format", "json", "--toggle"].map(str::to_owned).into();
+    words.extend([times.to_string(), "-o".to_owned(), report.to_string_lossy().into_owned()]);
+    words.extend(SHAPES.iter().map(|shape| format!("{name}:{shape}_*{every}")));
+    words.extend(["same", "on_tick", "on_tick_calls"].map(|f| format!("{name}:{f}{every}")));
+    words.extend(["--".to_owned(), path.to_string_lossy().into_owned()]);
+    words.extend(args.iter().map(|&arg| arg.to_owned()));
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut target = Target::start_with(xol().to_owned(), &words);
+    target.complains("jumps were taken back and written again");
+    let finished = target.end();
+    let text = std::fs::read_to_string(&report).unwrap_or_else(|e| panic!("{e}\n{finished}"));
+    _ = std::fs::remove_file(&report);
+    let out = finished.out();
+    let number = |name: &str| -> u64 {
+        let rest = out.split(name).nth(1).unwrap_or_else(|| panic!("{finished}"));
+        rest.split([',', '\n']).next().and_then(|n| n.parse().ok()).expect("a number")
+    };
+    assert_eq!((finished.code(), number("wrong: ")), (5, 0), "{finished}");
+    let did = Did { calls: number("calls: "), ticks: number("ticks: ") };
+    println!("{} calls and {} ticks in {:?}", did.calls, did.ticks, begun.elapsed());
+    (did, parse(&text))
+}
+
+/// That each function was entered as often as the program says, and most as jumps.
+fn assert_exact(did: &Did, lines: &[Line]) {
+    let mut jumps = 0;
+    let functions = SHAPES.iter().flat_map(|shape| (0..5).map(move |n| format!("{shape}_{n}")));
+    for function in functions.chain(["same", "on_tick", "on_tick_calls"].map(str::to_owned)) {
+        let entry = lines.iter().filter(|l| l.symbol == function).min_by_key(|l| l.addr);
+        let entry = entry.unwrap_or_else(|| panic!("no {function}"));
+        let calls = match &*function {
+            "on_tick" | "on_tick_calls" => did.ticks,
+            // Two shapes call it, and one jumps to the first leaf.
+            "same" => did.calls * 10,
+            "leaf_0" => did.calls * 6,
+            _ => did.calls,
+        };
+        assert_eq!(entry.hits + entry.missed, calls, "{function}: {entry:?}");
+        jumps += usize::from(entry.strategy == "jump");
+    }
+    assert!(jumps >= 50, "{jumps} jumps");
+    assert!(did.calls > 100, "{} calls", did.calls);
+}
+
+#[test]
+fn a_hundred_thousand_times() {
+    let (did, lines) = toggled(as_often(100_000, 2_000), "", &[]);
+    assert_exact(&did, &lines);
+}
+
+#[test]
+fn and_under_a_thousand_signals_a_second() {
+    let (did, lines) = toggled(as_often(100_000, 2_000), "", &["1000"]);
+    assert_exact(&did, &lines);
+    assert!(did.ticks > 100, "{} ticks", did.ticks);
+}
+
+/// Windows that hold several sites, each counted.
+#[test]
+fn with_every_instruction_a_site() {
+    let (did, lines) = toggled(as_often(100_000, 2_000), "+*", &["1000"]);
+    assert_exact(&did, &lines);
+    // What is run on every path of its function.
+    for shape in ["whole", "longer", "frame", "pushes", "pad", "calls", "later", "reads", "across"]
+    {
+        for n in 0..5 {
+            let function = format!("{shape}_{n}");
+            let sites = lines.iter().filter(|l| l.symbol.starts_with(&function));
+            let armed: Vec<_> = sites.filter(|l| l.reason.is_none()).collect();
+            assert!(armed.len() > 1, "{function}");
+            assert!(armed.iter().all(|l| l.hits + l.missed == did.calls), "{function}: {armed:?}");
+        }
+    }
+}
