@@ -79,6 +79,7 @@ reasons! {
     UnknownFunction = "unknown-function", "where the function around it begins and ends is not known";
     WindowEnd = "window-end", "a jump would reach over the end of the function";
     WindowInstruction = "window-instruction", "a jump would cover an instruction that cannot be displaced";
+    IndirectCall = "indirect-call", "displaced, a call through memory leaves its target below the return address";
     NoLandingPlace = "no-landing-place", "no free address is one that a jump here can go to";
     MissingFeature = "missing-feature", "this processor or kernel lacks what a recorder needs (RDFSBASE, LAHF)";
     // arm64.

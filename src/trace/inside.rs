@@ -184,7 +184,7 @@ impl Session<'_> {
     }
 
     /// Has the site at `at` trap, if a jump begins there: who comes there is then known again.
-    fn trap_again(&mut self, space: SpaceId, at: Addr) -> io::Result<()> {
+    pub(super) fn trap_again(&mut self, space: SpaceId, at: Addr) -> io::Result<()> {
         use xol_arch::Arch as _;
         let Some((number, jump, State::On)) =
             self.sites_mut(space).jumps.over(at).map(|(n, jump, state)| (n, jump.clone(), state))
@@ -201,6 +201,7 @@ impl Session<'_> {
         if memory.read(at, here).is_ok() && *here == jump.jumped[..jump.len()] {
             memory.write(at, &jump.trapped[..Native::TRAP.len()])?;
             self.sites_mut(space).jumps.set(number, State::Headed);
+            self.falls_back(space, &jump, "interrupted");
         }
         Ok(())
     }

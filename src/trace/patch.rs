@@ -1,10 +1,11 @@
 //! Jumps written and taken back: no thread runs meanwhile.
 
-use super::consumer::RowState;
 use super::jumps::{Jump, LEN, State};
 use super::session::{PATIENCE, Session};
+use crate::engine::Wish;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 use xol_arch::{Addr, Arch};
 use xol_targets::Native;
 use xol_targets::ptrace::procfs::{Whereabouts, whereabouts};
@@ -16,7 +17,7 @@ impl Session<'_> {
     /// Stops every thread of the space that runs: once for any number of jumps. Those that are
     /// blocked in calls are left alone: when they come back, each place where they may find the
     /// text changed traps. `None`, and all of them run on, if one does not stop.
-    fn halt(&mut self, space: SpaceId) -> io::Result<Option<Vec<Tid>>> {
+    fn halt(&mut self, space: SpaceId, limit: Duration) -> io::Result<Option<Vec<Tid>>> {
         let running: Vec<Tid> = self
             .target
             .threads()
@@ -25,18 +26,19 @@ impl Session<'_> {
             .collect();
         let mut halted = Vec::new();
         for tid in running {
-            if let Whereabouts::InCall { number, .. } = whereabouts(tid)
-                && number >= 0
+            if let Whereabouts::InCall { number, pc, .. } = whereabouts(tid)
+                // The first thread of a process may have ended before the others: it has no stack.
+                && (number >= 0 || pc.0 == 0)
             {
                 continue;
             }
-            match self.target.stop(tid, PATIENCE) {
+            match self.target.stop(tid, limit) {
                 Ok(true) => halted.push(tid),
                 // It has stopped for something that is looked at later.
                 Ok(false) => {}
                 Err(error) if is_gone(&error) => {}
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    self.note(format!("thread {tid} does not stop, so no jump is written"));
+                    self.note_no_jumps(&format_args!("thread {tid} does not stop"));
                     self.resume(halted)?;
                     return Ok(None);
                 }
@@ -60,7 +62,7 @@ impl Session<'_> {
         if !std::mem::take(&mut jumps.alone) {
             return Ok(());
         }
-        let halted = self.halt(space)?.unwrap_or_default();
+        let halted = self.halt(space, PATIENCE)?.unwrap_or_default();
         for region in self.sites_mut(space).jumps.regions.clone() {
             let mut code = vec![0; region.used as usize];
             let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
@@ -76,7 +78,8 @@ impl Session<'_> {
     }
 
     fn resume(&mut self, halted: Vec<Tid>) -> io::Result<()> {
-        halted.into_iter().try_for_each(|tid| self.give_back(tid))
+        let given_back = halted.into_iter().map(|tid| self.give_back(tid));
+        given_back.fold(Ok(()), io::Result::and)
     }
 
     /// Writes jumps over the traps of their sites; whether each stands. `None` if a thread does
@@ -86,7 +89,9 @@ impl Session<'_> {
         space: SpaceId,
         jumps: &[Rc<Jump>],
     ) -> io::Result<Option<Vec<bool>>> {
-        let Some(halted) = self.halt(space)? else { return Ok(None) };
+        // Who has not asked for jumps does not wait for one.
+        let limit = if self.options.wish == Wish::Auto { PATIENCE / 20 } else { PATIENCE };
+        let Some(halted) = self.halt(space, limit)? else { return Ok(None) };
         let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
         let written = jumps.iter().map(|jump| write(memory, jump)).collect();
         self.resume(halted)?;
@@ -103,7 +108,7 @@ impl Session<'_> {
             return Ok(());
         }
         // One that does not stop runs nothing now.
-        let halted = self.halt(space)?.unwrap_or_default();
+        let halted = self.halt(space, PATIENCE)?.unwrap_or_default();
         for (number, jump) in jumps {
             let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
             if !take(memory, jump)? {
@@ -131,14 +136,8 @@ impl Session<'_> {
             .collect();
         over.dedup_by_key(|(number, _)| *number);
         self.take_jumps(space, &over)?;
-        for at in over.iter().flat_map(|(_, jump)| jump.sites()) {
-            let sites = self.sites_mut(space);
-            let Some(number) = sites.find(at) else { continue };
-            let consumers: Vec<u32> = sites.consumers(number).collect();
-            let strategy = sites.strategy(number);
-            for consumer in consumers {
-                self.set_state(consumer, RowState::Armed(strategy));
-            }
+        for (_, jump) in &over {
+            self.falls_back(space, jump, "gave-way");
         }
         Ok(())
     }

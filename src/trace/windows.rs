@@ -4,24 +4,32 @@ use super::arm::Want;
 use super::consumer::Consumer;
 use super::objects::Loaded;
 use super::session::Session;
-use super::sites::Sites;
-use crate::symbols::Object;
-use std::collections::BTreeMap;
+use crate::symbols::{Object, signature};
 use std::io;
 use std::rc::Rc;
 use xol_arch::jump::Window;
 use xol_arch::{Addr, Arch, Reason, Text};
-use xol_targets::ptrace::SpaceId;
+use xol_targets::ptrace::{SpaceId, Tid};
 use xol_targets::{Native, native};
 
-const TRAP: &[u8] = Native::TRAP;
 /// How much code of one function is looked at.
 const MAX_FUNCTION: u64 = 1 << 20;
 /// How much of the text goes with a trampoline: its instructions, and what says whether the flags
 /// are read behind them.
 const AHEAD: usize = 64;
-/// Why a place has no jump, in a word.
+/// Why a place has no jump: kebab-case, as reports have it. Those of [`Reason`] are among them.
 pub(super) type Why = &'static str;
+/// A trap tells of its hits more than a trampoline can.
+pub(super) const NOT_ONLY_COUNTED: Why = "not-only-counted";
+/// It disarms itself.
+pub(super) const LIMITED_HITS: Why = "limited-hits";
+/// It has lost its slot to another site.
+pub(super) const NO_SLOT: Why = "no-slot";
+/// Its object may have restartable sequences anywhere: a thread that jumped out of one would not be
+/// seen to have left it.
+const MAY_BE_RESTARTABLE: Why = "may-be-restartable";
+/// A handled fault will have it executed again.
+pub(super) const BEING_RETRIED: Why = "being-retried";
 
 /// A jump that is wanted.
 pub(super) struct Chosen {
@@ -41,9 +49,6 @@ struct Function {
     targets: Vec<Addr>,
 }
 
-/// All sites of a space by address.
-type Map = BTreeMap<u64, u32>;
-
 impl Session<'_> {
     /// The windows of the sites that can have one, by address.
     pub(super) fn choose(
@@ -52,9 +57,8 @@ impl Session<'_> {
         wants: &[Want],
         fresh: &[usize],
     ) -> io::Result<Vec<Chosen>> {
-        let map: Map =
-            (0..).zip(&self.sites_mut(space).sites).map(|(n, site)| (site.addr.0, n)).collect();
         let shadow_stack = self.has_shadow_stack(space);
+        let retried: Vec<Addr> = self.target.threads().filter_map(|t| Some(t.retry?.0)).collect();
         let mut function: Option<Function> = None;
         let mut object: Option<(Loaded, Rc<Object>, u64)> = None;
         let mut chosen: Vec<Chosen> = Vec::new();
@@ -65,35 +69,79 @@ impl Session<'_> {
                 // Counted by the one before it.
                 continue;
             }
-            let is_row = |c: u32| matches!(self.consumers[c as usize], Consumer::Row(_));
-            let sites = self.spaces.get(&space).ok_or(io::ErrorKind::NotFound)?;
-            if !map.get(&want.addr.0).is_some_and(|&n| sites.consumers(n).any(is_row)) {
-                // Of our own.
+            let Some(number) = self.sites_mut(space).find(want.addr) else { continue };
+            if let Err(why) = self.serves(space, number) {
+                self.no_jump(space, want.addr, why);
                 continue;
             }
             let range = match want.function {
                 Some((start, end)) if end.0.saturating_sub(start.0) <= MAX_FUNCTION => (start, end),
                 _ => {
-                    self.no_jump(Reason::UnknownFunction.id(), 1);
+                    self.no_jump(space, want.addr, Reason::UnknownFunction.id());
                     continue;
                 }
             };
             if function.as_ref().is_none_or(|f| f.range != range) {
-                function = self.function(space, range, &map, want.guarded)?;
+                function = self.function(space, range, want.guarded)?;
             }
             if !object.as_ref().is_some_and(|(loaded, ..)| loaded.has(want.addr)) {
                 object = self.object_at(space, want.addr);
             }
-            let (Some(f), Some((_, object, bias))) = (&function, &object) else {
-                self.no_jump(Reason::UnknownFunction.id(), 1);
+            let (Some(f), Some((loaded, object, bias))) = (&function, &object) else {
+                self.no_jump(space, want.addr, Reason::UnknownFunction.id());
                 continue;
             };
-            match self.window(space, want, f, object, *bias, &map, shadow_stack) {
+            if self.may_restart(loaded, object, signature(object.machine())) {
+                self.no_jump(space, want.addr, MAY_BE_RESTARTABLE);
+                continue;
+            }
+            match self.window(space, want, f, object, *bias, shadow_stack) {
+                // Where the trap is expected that says that a hit was counted already.
+                Ok(c) if retried.iter().any(|&at| c.window.overwrites(at)) => {
+                    self.no_jump(space, want.addr, BEING_RETRIED);
+                }
                 Ok(window) => chosen.push(Chosen { want: i, ..window }),
-                Err(why) => self.no_jump(why, 1),
+                Err(why) => self.no_jump(space, want.addr, why),
             }
         }
         Ok(chosen)
+    }
+
+    /// Whether restartable sequences of an object may be anywhere in it: not one hit outside of them
+    /// says that the next is too, so this is for good.
+    fn may_restart(&mut self, loaded: &Loaded, object: &Object, signature: u32) -> bool {
+        let known = self.restartable.entry((loaded.file, signature));
+        // What cannot be read may have them.
+        *known.or_insert_with(|| object.may_restart(signature).unwrap_or(true))
+    }
+
+    /// Of the jumps that are wanted, those that are right in a process whose sequences have the
+    /// signature of this stopped thread's.
+    pub(super) fn outside_sequences(
+        &mut self,
+        space: SpaceId,
+        tid: Tid,
+        chosen: Vec<Chosen>,
+    ) -> Vec<Chosen> {
+        let Some(number) = self.target.sequence_signature(tid) else { return chosen };
+        let mut right = Vec::new();
+        let mut object: Option<(Loaded, Rc<Object>, u64)> = None;
+        for one in chosen {
+            let at = one.window.at;
+            if !object.as_ref().is_some_and(|(loaded, ..)| loaded.has(at)) {
+                object = self.object_at(space, at);
+            }
+            // Of the usual one that was asked when it was chosen.
+            if let Some((loaded, object, _)) = &object
+                && number != signature(object.machine())
+                && self.may_restart(loaded, object, number)
+            {
+                self.no_jump(space, at, MAY_BE_RESTARTABLE);
+                continue;
+            }
+            right.push(one);
+        }
+        right
     }
 
     fn object_at(&mut self, space: SpaceId, at: Addr) -> Option<(Loaded, Rc<Object>, u64)> {
@@ -109,7 +157,6 @@ impl Session<'_> {
         &mut self,
         space: SpaceId,
         range: (Addr, Addr),
-        map: &Map,
         guarded: bool,
     ) -> io::Result<Option<Function>> {
         let base = range.0.0;
@@ -117,8 +164,7 @@ impl Session<'_> {
         let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
         let Ok(got) = memory.read_some(range.0, &mut bytes) else { return Ok(None) };
         bytes.truncate(got);
-        let sites = self.sites_mut(space);
-        sites.restore(map, base, &mut bytes);
+        self.sites_mut(space).restore(base, &mut bytes);
         let text = Text { base: range.0, bytes: &bytes, function: Some(range), guarded };
         let mut targets = Vec::new();
         Native::targets(&text, &mut |target| targets.push(target));
@@ -136,7 +182,6 @@ impl Session<'_> {
         function: &Function,
         object: &Object,
         bias: u64,
-        map: &Map,
         shadow_stack: bool,
     ) -> Result<Chosen, Why> {
         let text = Text {
@@ -178,10 +223,11 @@ impl Session<'_> {
         }
         let end = window.at.add(window.len.into());
         let mut sites = Vec::new();
-        for (&at, &number) in map.range(window.at.0..end.0) {
-            let offset = at.wrapping_sub(window.at.0) as u8;
-            if !window.has(offset) || !self.may_be_counted(space, number) {
-                return Err(if offset == 0 { "not-only-counted" } else { "site-inside" });
+        for offset in 0..window.len {
+            let at = window.at.add(offset.into());
+            let Some(number) = self.sites_mut(space).find(at) else { continue };
+            if !window.has(offset) || self.serves(space, number).is_err() {
+                return Err("site-inside");
             }
             sites.push((offset, number));
         }
@@ -199,30 +245,22 @@ impl Session<'_> {
         })
     }
 
-    /// Whether nothing but a count is wanted of a site, and it can do without its jump.
-    fn may_be_counted(&mut self, space: SpaceId, number: u32) -> bool {
-        let Some(sites) = self.spaces.get(&space) else { return false };
-        let Some(site) = sites.sites.get(number as usize) else { return false };
-        site.armed
-            && site.slot.is_some()
-            && sites
-                .consumers(number)
-                .all(|c| matches!(self.consumers[c as usize], Consumer::Row(_)))
-    }
-}
-
-impl Sites {
-    /// Puts the program's own bytes into `bytes`, which were read at `base`.
-    fn restore(&self, map: &Map, base: u64, bytes: &mut [u8]) {
-        let end = base + bytes.len() as u64;
-        for (&at, &number) in map.range(base.saturating_sub(TRAP.len() as u64)..end) {
-            let site = &self.sites[number as usize];
-            for (at, &byte) in (at..).zip(&site.original[..TRAP.len()]).filter(|_| site.armed) {
-                if (base..end).contains(&at) {
-                    bytes[(at - base) as usize] = byte;
-                }
-            }
+    /// Whether a trampoline does all that a site's trap does for those who are told of its hits, or
+    /// why not. The only place that knows.
+    pub(super) fn serves(&self, space: SpaceId, number: u32) -> Result<(), Why> {
+        let sites = self.spaces.get(&space);
+        let site = sites.and_then(|sites| Some((sites, sites.sites.get(number as usize)?)));
+        let Some((sites, site)) = site.filter(|(_, site)| site.armed) else {
+            return Err("disarmed");
+        };
+        let counts = |c: u32| matches!(self.consumers[c as usize], Consumer::Row(_));
+        if self.options.events || !sites.consumers(number).all(counts) {
+            return Err(NOT_ONLY_COUNTED);
         }
-        self.jumps.restore(base, bytes);
+        if self.options.hits_per_site.is_some() {
+            return Err(LIMITED_HITS);
+        }
+        // Where it falls back to.
+        site.slot.map(drop).ok_or(NO_SLOT)
     }
 }

@@ -105,9 +105,8 @@ impl Ptrace {
             }
         }
 
-        let pid = self.known(tid)?.pid;
-        sys::vm_read(pid, Addr(buffer_at), &mut had)?;
-        sys::vm_write(pid, Addr(buffer_at), &below)?;
+        sys::vm_read(tid, Addr(buffer_at), &mut had)?;
+        sys::vm_write(tid, Addr(buffer_at), &below)?;
         sys::set_regs(tid, &native::enter_stub(&regs, stub, Addr(at), number as u64, args))?;
         // No signal finds the thread at the stub; the frame has the old mask, should we die.
         sys::set_sigmask(tid, !0)?;
@@ -117,8 +116,8 @@ impl Ptrace {
         native::resume_sleep(&mut regs, self.known(tid)?.entered.map(|e| e.call()));
         sys::set_sigmask(tid, mask)?;
         sys::set_regs(tid, &regs)?;
-        sys::vm_read(pid, Addr(buffer_at), buffer)?;
-        sys::vm_write(pid, Addr(buffer_at), &had)?;
+        sys::vm_read(tid, Addr(buffer_at), buffer)?;
+        sys::vm_write(tid, Addr(buffer_at), &had)?;
         if native::awaits_restart(&regs) {
             back_to_signals(tid)?;
         }
