@@ -290,6 +290,20 @@ fn hot_programs_are_as_without_probes() {
     assert!(all > 5, "{all} hot jumps");
 }
 
+/// A filter that is there when a site gets hot is passed by for our calls, and for no others.
+#[test]
+fn filters_hold_while_traps_become_jumps() {
+    let command = run(program("filters", Build::Pie)).args(["errno", "20000"]);
+    let alone = command.finish();
+    assert!(alone.out().ends_with("getpid -1\n"), "{alone}");
+    for strategy in ["auto", "jump"] {
+        let probed = counted(strategy, &["filters-pie:work"], &command);
+        alone.assert_same(&probed.finished);
+        let work = &probed.lines[0];
+        assert_eq!((work.hits, &*work.strategy), (20_000, "jump"), "{}", probed.text);
+    }
+}
+
 /// The first thread of a process has ended, and answers no stop any more.
 #[test]
 fn a_program_without_its_first_thread_gets_jumps() {
@@ -360,10 +374,10 @@ fn a_hundred_visits_disturb_no_wait() {
     assert!(hits > 100, "{hits} hits");
 }
 
-/// What xol does before it is killed: attaches, writes jumps over instructions of every kind,
-/// counts, detaches.
-fn visit(target: &Target) -> Vec<String> {
-    let words = ["count", "--strategy", "jump", "--duration", "0.02", "-o", "/dev/null", "-p"];
+/// What xol does before it is killed: attaches, writes jumps over instructions of every kind, at once
+/// or while it counts, detaches.
+fn visit(target: &Target, strategy: &str) -> Vec<String> {
+    let words = ["count", "--strategy", strategy, "--duration", "0.02", "-o", "/dev/null", "-p"];
     let mut words: Vec<String> = words.map(str::to_owned).into();
     words.push(target.pid().to_string());
     words.push(format!("{}:probed_*", target.name()));
@@ -371,30 +385,32 @@ fn visit(target: &Target) -> Vec<String> {
     words
 }
 
-fn survives(death: Death) {
+fn survives(strategy: &str, death: Death) {
     let target = Target::start("loops");
-    let end = dies(&visit(&target), death);
+    let end = dies(&visit(&target, strategy), death);
     std::thread::sleep(Duration::from_millis(3));
     let finished = target.end();
     let out = finished.out();
     assert!(
         finished.code() == 5 && out == "ready\nran: 1, ticked: 1, wrong: 0\n",
-        "{death:?}, xol ended with {end:?}:\n{finished}"
+        "{strategy}, {death:?}, xol ended with {end:?}:\n{finished}"
     );
 }
 
 #[test]
 fn the_target_outlives_its_tracer() {
-    let target = Target::start("loops");
-    let calls = syscalls(&visit(&target));
-    assert_eq!(target.end().code(), 5);
-    let step = (calls / 60).max(1);
-    println!("{calls} calls, every {step}.");
-    assert!(calls > 100, "xol made only {calls} calls");
-    for n in (1..=calls).step_by(step as usize) {
-        survives(Death::AtCall(n));
-    }
-    for n in 0..20 {
-        survives(Death::After(Duration::from_micros(2_000 * n + 137)));
+    for strategy in ["jump", "auto"] {
+        let target = Target::start("loops");
+        let calls = syscalls(&visit(&target, strategy));
+        assert_eq!(target.end().code(), 5);
+        let step = (calls / 60).max(1);
+        println!("{strategy}: {calls} calls, every {step}.");
+        assert!(calls > 100, "xol made only {calls} calls");
+        for n in (1..=calls).step_by(step as usize) {
+            survives(strategy, Death::AtCall(n));
+        }
+        for n in 0..20 {
+            survives(strategy, Death::After(Duration::from_micros(2_000 * n + 137)));
+        }
     }
 }

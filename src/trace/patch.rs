@@ -93,7 +93,10 @@ impl Session<'_> {
         let limit = if self.options.wish == Wish::Auto { PATIENCE / 20 } else { PATIENCE };
         let Some(halted) = self.halt(space, limit)? else { return Ok(None) };
         let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
-        let written = jumps.iter().map(|jump| write(memory, jump)).collect();
+        let mut written = Vec::with_capacity(jumps.len());
+        for page in jumps.chunk_by(|one, next| in_one_page(one, next)) {
+            write(memory, page, &mut written);
+        }
         self.resume(halted)?;
         Ok(Some(written))
     }
@@ -109,15 +112,34 @@ impl Session<'_> {
         }
         // One that does not stop runs nothing now.
         let halted = self.halt(space, PATIENCE)?.unwrap_or_default();
-        for (number, jump) in jumps {
+        let taken = self.take_halted(space, jumps, &halted);
+        self.resume(halted).and(taken)
+    }
+
+    fn take_halted(
+        &mut self,
+        space: SpaceId,
+        jumps: &[(usize, Rc<Jump>)],
+        halted: &[Tid],
+    ) -> io::Result<()> {
+        for page in jumps.chunk_by(|(_, one), (_, next)| in_one_page(one, next)) {
             let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
-            if !take(memory, jump)? {
-                let at = jump.window.at;
-                self.note(format!("the jump at {at} is not ours any more; it was left alone"));
+            let ours = take(memory, page)?;
+            for ((number, jump), ours) in page.iter().zip(ours) {
+                if !ours {
+                    let at = jump.window.at;
+                    self.note(format!("the jump at {at} is not ours any more; it was left alone"));
+                }
+                self.sites_mut(space).jumps.set(*number, State::Off);
             }
-            self.sites_mut(space).jumps.set(*number, State::Off);
         }
-        self.resume(halted)
+        for &tid in halted {
+            match self.leave_taken(tid, space, jumps) {
+                Err(error) if !is_gone(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// All jumps of a space become traps.
@@ -143,37 +165,72 @@ impl Session<'_> {
     }
 }
 
-/// Whether the text is as expected.
-fn is_there(memory: &Space, at: Addr, expected: &[u8]) -> bool {
-    let mut here = [0; LEN];
-    let here = &mut here[..expected.len()];
-    memory.read(at, here).is_ok() && *here == *expected
-}
-
-/// The tail, then the head: whoever comes there meanwhile traps.
-fn write(memory: &Space, jump: &Jump) -> bool {
-    let (at, len) = (jump.window.at, jump.len());
-    is_there(memory, at, &jump.trapped[..len])
-        && memory.write(at.add(TRAP as u64), &jump.jumped[TRAP..len]).is_ok()
-        && memory.write(at, &jump.jumped[..TRAP]).is_ok()
-}
-
-/// The head, then the tail. Where that is in two pages, the second one first: should we die between
-/// them, no instruction is half there.
-fn take(memory: &Space, jump: &Jump) -> io::Result<bool> {
-    let (at, len) = (jump.window.at, jump.len());
-    let mut headed = jump.jumped;
-    headed[..TRAP].copy_from_slice(&jump.trapped[..TRAP]);
-    if is_there(memory, at, &jump.jumped[..len]) {
-        memory.write(at, &headed[..TRAP])?;
-    } else if !is_there(memory, at, &headed[..len]) {
-        return Ok(false);
+/// Writes jumps that begin in one page, by address: the tails, then the heads, so that whoever comes
+/// there meanwhile traps. Adds whether each stands.
+fn write(memory: &Space, jumps: &[Rc<Jump>], written: &mut Vec<bool>) {
+    let before = written.len();
+    written.resize(before + jumps.len(), false);
+    let (Some(first), Some(last)) = (jumps.first(), jumps.last()) else { return };
+    let base = first.window.at;
+    let mut bytes = vec![0; last.window.at.distance_from(base) as usize + last.len()];
+    if memory.read(base, &mut bytes).is_err() {
+        return;
     }
-    let split = (4096 - at.0 % 4096).clamp(TRAP as u64, len as u64) as usize;
-    for (from, to) in [(split, len), (TRAP, split)] {
-        if from < to {
-            memory.write(at.add(from as u64), &jump.trapped[from..to])?;
+    let standing = &mut written[before..];
+    for part in [TRAP..LEN, 0..TRAP] {
+        for (jump, stands) in jumps.iter().zip(&mut *standing) {
+            let here = &mut bytes[jump.window.at.distance_from(base) as usize..][..jump.len()];
+            // What is there by now is not ours.
+            *stands |= part.start > 0 && *here == jump.trapped[..jump.len()];
+            let part = part.start.min(here.len())..part.end.min(here.len());
+            if *stands {
+                here[part.clone()].copy_from_slice(&jump.jumped[part]);
+            }
+        }
+        if memory.write(base, &bytes).is_err() {
+            standing.fill(false);
+            return;
         }
     }
-    Ok(true)
+}
+
+/// Takes jumps away that begin in one page, by address: the heads, then the tails. Where a tail goes
+/// on in the next page, that end first: should we die between them, no instruction is half there. Says
+/// which of them were there.
+fn take(memory: &Space, jumps: &[(usize, Rc<Jump>)]) -> io::Result<Vec<bool>> {
+    let mut ours = vec![false; jumps.len()];
+    let (Some((_, first)), Some((_, last))) = (jumps.first(), jumps.last()) else {
+        return Ok(ours);
+    };
+    let base = first.window.at;
+    let mut bytes = vec![0; last.window.at.distance_from(base) as usize + last.len()];
+    if memory.read(base, &mut bytes).is_err() {
+        return Ok(ours);
+    }
+    let offset = |jump: &Jump| jump.window.at.distance_from(base) as usize;
+    for ((_, jump), ours) in jumps.iter().zip(&mut ours) {
+        let here = &mut bytes[offset(jump)..][..jump.len()];
+        let headed = here.starts_with(&jump.trapped[..TRAP])
+            && here.ends_with(&jump.jumped[TRAP..jump.len()]);
+        *ours = headed || *here == jump.jumped[..jump.len()];
+        if *ours {
+            here[..TRAP].copy_from_slice(&jump.trapped[..TRAP]);
+        }
+    }
+    memory.write(base, &bytes)?;
+    let split = (4096 - last.window.at.0 % 4096) as usize;
+    if split < last.len() && ours.last() == Some(&true) {
+        memory.write(last.window.at.add(split as u64), &last.trapped[split..last.len()])?;
+    }
+    for ((_, jump), _) in jumps.iter().zip(&ours).filter(|(_, ours)| **ours) {
+        bytes[offset(jump)..][..jump.len()].copy_from_slice(&jump.trapped[..jump.len()]);
+    }
+    memory.write(base, &bytes)?;
+    Ok(ours)
+}
+
+/// Whether two jumps are in one page, one behind the other.
+fn in_one_page(one: &Jump, next: &Jump) -> bool {
+    let end = one.window.at.add(one.window.len.into());
+    end <= next.window.at && end.align_down(4096) == next.window.at.align_down(4096)
 }

@@ -42,6 +42,16 @@ pub(super) struct Chosen {
     pub(super) sites: Vec<(u8, u32)>,
 }
 
+/// Text as the program has it, read in pieces: wants come in the order of their addresses.
+#[derive(Default)]
+struct Piece {
+    base: u64,
+    bytes: Vec<u8>,
+}
+
+/// How much is read at once.
+const PIECE: u64 = 64 << 10;
+
 /// A function's code, and the places in it that its branches go to.
 struct Function {
     range: (Addr, Addr),
@@ -60,6 +70,7 @@ impl Session<'_> {
         let shadow_stack = self.has_shadow_stack(space);
         let retried: Vec<Addr> = self.target.threads().filter_map(|t| Some(t.retry?.0)).collect();
         let mut function: Option<Function> = None;
+        let mut piece = Piece::default();
         let mut object: Option<(Loaded, Rc<Object>, u64)> = None;
         let mut chosen: Vec<Chosen> = Vec::new();
         for &i in fresh {
@@ -82,7 +93,7 @@ impl Session<'_> {
                 }
             };
             if function.as_ref().is_none_or(|f| f.range != range) {
-                function = self.function(space, range, want.guarded)?;
+                function = self.function(space, range, want.guarded, &mut piece)?;
             }
             if !object.as_ref().is_some_and(|(loaded, ..)| loaded.has(want.addr)) {
                 object = self.object_at(space, want.addr);
@@ -158,13 +169,19 @@ impl Session<'_> {
         space: SpaceId,
         range: (Addr, Addr),
         guarded: bool,
+        piece: &mut Piece,
     ) -> io::Result<Option<Function>> {
-        let base = range.0.0;
-        let mut bytes = vec![0; (range.1.0 - base) as usize + AHEAD];
-        let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
-        let Ok(got) = memory.read_some(range.0, &mut bytes) else { return Ok(None) };
-        bytes.truncate(got);
-        self.sites_mut(space).restore(base, &mut bytes);
+        let (start, end) = (range.0.0, range.1.0 + AHEAD as u64);
+        if start < piece.base || end > piece.base + piece.bytes.len() as u64 {
+            piece.base = start;
+            piece.bytes.resize((end - start).max(PIECE) as usize, 0);
+            let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
+            let got = memory.read_some(range.0, &mut piece.bytes).unwrap_or(0);
+            piece.bytes.truncate(got);
+            self.sites_mut(space).restore(start, &mut piece.bytes);
+        }
+        let bytes = &piece.bytes[(start - piece.base) as usize..];
+        let bytes = bytes[..bytes.len().min((end - start) as usize)].to_vec();
         let text = Text { base: range.0, bytes: &bytes, function: Some(range), guarded };
         let mut targets = Vec::new();
         Native::targets(&text, &mut |target| targets.push(target));

@@ -5,6 +5,7 @@
 //! the frame brings it back. Where it comes back to must not need us either: a thread that
 //! stands behind a trap is put on the trap first.
 
+use super::attach::{resume_filter, suspend_filter};
 use super::space::{Area, PAGE, Space, SpaceId};
 use super::sys::{self, EVENT_STOP, SYSCALL_STOP, Status, Tid, Whom};
 use super::thread::{Dirty, State};
@@ -110,7 +111,12 @@ impl Ptrace {
         sys::set_regs(tid, &native::enter_stub(&regs, stub, Addr(at), number as u64, args))?;
         // No signal finds the thread at the stub; the frame has the old mask, should we die.
         sys::set_sigmask(tid, !0)?;
-        let value = self.run_stub(tid, stub)?;
+        let suspended = suspend_filter(tid);
+        let value = self.run_stub(tid, stub);
+        if suspended {
+            resume_filter(tid);
+        }
+        let value = value?;
         native::set_fpstate(tid, &fpstate)?;
         let mut regs = regs;
         native::resume_sleep(&mut regs, self.known(tid)?.entered.map(|e| e.call()));
