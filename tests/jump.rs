@@ -101,6 +101,22 @@ fn programs_that_look() {
     }
 }
 
+/// A jump that a fault has made a trap is reported as one, and why, as is a site that never was one.
+#[test]
+fn reports_say_what_a_site_has_become() {
+    let probed = same(&["faults-pie:*"], &run(program("faults", Build::Pie)));
+    let said = |symbol: &str| {
+        let line = probed.lines.iter().find(|l| l.symbol == symbol);
+        let line = line.unwrap_or_else(|| panic!("no {symbol}: {}", probed.text));
+        (line.strategy.as_str(), line.why_not_jump.as_deref())
+    };
+    for faulty in ["divides", "divides_memory", "loads"] {
+        assert_eq!(said(faulty), ("boost", Some("interrupted")), "{faulty}");
+    }
+    assert_eq!(said("calls"), ("simulate", Some("indirect-call")));
+    assert_eq!(said("main"), ("jump", None));
+}
+
 #[test]
 fn objects_that_come_and_go() {
     let plugin = program("plugin", Build::Shared);
