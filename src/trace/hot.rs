@@ -98,6 +98,7 @@ impl Session<'_> {
             batch.iter().filter_map(|&at| self.want_in_memory(space, at, NONE)).collect();
         wants.sort_unstable_by_key(|want| want.addr);
         wants.dedup_by_key(|want| want.addr);
+        self.target.settle(tid)?;
         let all: Vec<usize> = (0..wants.len()).collect();
         // Should we die in a call made here, the thread comes to the trap once more.
         self.target.stopped(tid)?.rewind(at);

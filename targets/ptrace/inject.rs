@@ -111,7 +111,8 @@ impl Ptrace {
         sys::set_regs(tid, &native::enter_stub(&regs, stub, Addr(at), number as u64, args))?;
         // No signal finds the thread at the stub; the frame has the old mask, should we die.
         sys::set_sigmask(tid, !0)?;
-        let suspended = suspend_filter(tid);
+        let filtered = procfs::status(tid).is_ok_and(|status| status.seccomp != 0);
+        let suspended = filtered && suspend_filter(tid);
         let value = self.run_stub(tid, stub);
         if suspended {
             resume_filter(tid);
