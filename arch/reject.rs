@@ -82,6 +82,7 @@ reasons! {
     Entered = "entered", "something comes into the middle of what a jump would replace, and would trap each time";
     SystemCall = "system-call", "a thread that waits in a system call would return into the jump";
     BehindLandingPad = "behind-landing-pad", "a jump cannot replace a landing pad, only the instruction behind it";
+    IndirectCall = "indirect-call", "displaced, a call through memory leaves its target below the return address";
     NoLandingPlace = "no-landing-place", "no free address is one that a jump here can go to";
     MissingFeature = "missing-feature", "this processor or kernel lacks what a recorder needs (RDFSBASE, LAHF)";
     // arm64.

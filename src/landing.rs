@@ -111,6 +111,14 @@ impl Landings {
         Landings { holes: holes.into_iter().filter_map(whole).collect(), ..Landings::default() }
     }
 
+    /// What is free now, but for the pages that have places.
+    pub fn set_holes(&mut self, holes: impl IntoIterator<Item = Range<u64>>) {
+        self.holes = Landings::new(holes).holes;
+        for page in self.pages.keys().copied().collect::<Vec<u64>>() {
+            self.reserve(page..page + PAGE);
+        }
+    }
+
     /// The pages that have places: each page's address, and which backing page is seen there.
     pub fn pages(&self) -> impl Iterator<Item = (Addr, u32)> {
         self.pages.iter().map(|(&at, page)| (Addr(at), page.backing))

@@ -95,6 +95,22 @@ fn programs_that_look() {
     }
 }
 
+/// A jump that a fault has made a trap is reported as one, and why, as is a site that never was one.
+#[test]
+fn reports_say_what_a_site_has_become() {
+    let probed = same(&["faults-pie:*"], &run(program("faults", Build::Pie)));
+    let said = |symbol: &str| {
+        let line = probed.lines.iter().find(|l| l.symbol == symbol);
+        let line = line.unwrap_or_else(|| panic!("no {symbol}: {}", probed.text));
+        (line.strategy.as_str(), line.why_not_jump.as_deref())
+    };
+    for faulty in ["divides", "divides_memory", "loads"] {
+        assert_eq!(said(faulty), ("boost", Some("interrupted")), "{faulty}");
+    }
+    assert_eq!(said("calls"), ("simulate", Some("indirect-call")));
+    assert_eq!(said("main"), ("jump", None));
+}
+
 #[test]
 fn objects_that_come_and_go() {
     let plugin = program("plugin", Build::Shared);
@@ -112,9 +128,7 @@ fn every_kind_of_entry() {
     };
     let path = program(name, Build::Pie);
     let functions = Object::open(&path).functions();
-    // What a displaced `call *memory` leaves below the return address is its own.
-    let names = functions.iter().map(|f| &f.name).filter(|n| *n != "e_call_mem");
-    let names = names.filter(|n| n.starts_with(begins));
+    let names = functions.iter().map(|f| &f.name).filter(|n| n.starts_with(begins));
     let probes: Vec<String> = names.map(|n| format!("{name}-pie:{n}+*")).collect();
     let probes: Vec<&str> = probes.iter().map(String::as_str).collect();
     let probed = same(&probes, &run(path));
@@ -204,6 +218,120 @@ fn two_processes_count_in_one_place() {
     }
 }
 
+/// With `auto` a site is a trap until it is hit often, and not one hit is lost or doubled when it
+/// becomes a jump, whatever interrupts it.
+#[test]
+fn what_is_hit_often_becomes_a_jump() {
+    for every in ["", "+*"] {
+        let probes: Vec<String> =
+            ["deep", "flat", "store", "on_tick"].map(|f| format!("ticks-pie:{f}{every}")).into();
+        let ticks = run(program("ticks", Build::Pie)).arg("50000");
+        let run = count(&[], &probes, &ticks.limit(Duration::from_secs(120)));
+        let out = run.finished.out();
+        let number = |name: &str| -> u64 {
+            let rest = out.split(name).nth(1).unwrap_or_else(|| panic!("{}", run.finished));
+            rest.split([',', '\n']).next().and_then(|n| n.parse().ok()).expect("a number")
+        };
+        assert_eq!(number("wrong: "), 0, "{}", run.finished);
+        for (function, calls) in [
+            ("deep", number("calls: ")),
+            ("flat", number("calls: ")),
+            ("store", number("calls: ")),
+            ("on_tick", number("ticks: ")),
+        ] {
+            let entry = run.lines.iter().filter(|l| l.symbol == function).min_by_key(|l| l.addr);
+            let entry = entry.unwrap_or_else(|| panic!("no {function}: {}", run.text));
+            assert_eq!(entry.hits, calls, "{function}: {}", run.text);
+        }
+        let jumps = run.lines.iter().filter(|l| l.strategy == "jump").count();
+        println!("{jumps} of {} are jumps", run.lines.len());
+        assert!(jumps * 2 > run.lines.len(), "{}", run.text);
+        for line in run.lines.iter().filter(|l| l.reason.is_none()) {
+            assert_eq!(line.strategy == "jump", line.why_not_jump.is_none(), "{}", run.text);
+        }
+    }
+}
+
+/// What is not hit often stays as it is, and the report says so.
+#[test]
+fn what_is_hit_seldom_stays_a_trap() {
+    let command = run(program("calls", Build::Pie)).args(["12", "5"]);
+    let probed = counted("auto", &["calls-pie:*", "libc:*"], &command);
+    command.finish().assert_same(&probed.finished);
+    for line in probed.lines.iter().filter(|l| l.hits < 32 && !l.strategy.is_empty()) {
+        let said = (&*line.strategy, line.why_not_jump.as_deref());
+        assert!(line.strategy != "jump" && said.1 == Some("few-hits"), "{line:?}");
+    }
+    let limited = count(&["--hits-per-site", "40"], &["calls-pie:leaf".into()], &{
+        run(program("calls", Build::Pie)).args(["1000", "5"])
+    });
+    let leaf = &limited.lines[0];
+    assert_eq!((leaf.hits, leaf.why_not_jump.as_deref()), (40, Some("limited-hits")));
+    let traced = count(&["--strategy", "boost"], &["calls-pie:leaf".into()], &command);
+    assert_eq!(traced.lines[0].why_not_jump.as_deref(), Some("not-asked-for"));
+}
+
+/// Counts of whole programs are those of traps, with enough of them jumps.
+#[test]
+fn hot_programs_are_as_without_probes() {
+    let script = "import re, threading\nout = []\n\
+        def work(n):\n    out.append(sum(len(re.sub('a', 'b', 'banana' * k)) for k in range(n)))\n\
+        ts = [threading.Thread(target=work, args=(300,)) for n in range(4)]\n\
+        [t.start() for t in ts]; [t.join() for t in ts]\nprint(out)";
+    let python = run("/usr/bin/python3").args(["-I", "-S", "-c", script]);
+    let mut all = 0;
+    let sort = run("sort").args(["-k2", "-n"]).stdin(words());
+    let gzip = run("gzip").args(["-9", "-c"]).stdin(words());
+    for (command, deterministic) in [(python, false), (sort, true), (gzip, true)] {
+        let alone = command.finish();
+        let auto = counted("auto", &["libc:*"], &command);
+        alone.assert_same(&auto.finished);
+        let jumps = auto.lines.iter().filter(|l| l.strategy == "jump").count();
+        let hot: Vec<_> = auto.lines.iter().filter(|l| l.hits > 2000).collect();
+        let upgraded = hot.iter().filter(|l| l.strategy == "jump").count();
+        println!("{command}: {jumps} jumps, {upgraded} of {} hot ones", hot.len());
+        assert!(upgraded * 10 >= hot.len() * 9 && jumps > 0, "{}", auto.text);
+        all += upgraded;
+        if deterministic {
+            let boost = counted("boost", &["libc:*"], &command);
+            let hits = |run: &Counted| -> Vec<(String, u64, u64)> {
+                run.lines.iter().map(|l| (l.symbol.clone(), l.addr, l.hits)).collect()
+            };
+            assert_eq!(hits(&auto), hits(&boost), "{command}");
+        }
+    }
+    assert!(all > 5, "{all} hot jumps");
+}
+
+/// A filter that is there when a site gets hot is passed by for our calls, and for no others.
+#[test]
+fn filters_hold_while_traps_become_jumps() {
+    let command = run(program("filters", Build::Pie)).args(["errno", "20000"]);
+    let alone = command.finish();
+    assert!(alone.out().ends_with("getpid -1\n"), "{alone}");
+    for strategy in ["auto", "jump"] {
+        let probed = counted(strategy, &["filters-pie:work"], &command);
+        alone.assert_same(&probed.finished);
+        let work = &probed.lines[0];
+        assert_eq!((work.hits, &*work.strategy), (20_000, "jump"), "{}", probed.text);
+    }
+}
+
+/// The first thread of a process has ended, and answers no stop any more.
+#[test]
+fn a_program_without_its_first_thread_gets_jumps() {
+    let probes = ["orphans-pie:work".to_owned()];
+    let begun = std::time::Instant::now();
+    let command = run(program("orphans", Build::Pie)).limit(Duration::from_secs(60));
+    for strategy in ["auto", "jump"] {
+        let run = count(&["--strategy", strategy], &probes, &command);
+        assert_eq!(run.finished.out(), "600000\n", "{}", run.finished);
+        let line = &run.lines[0];
+        assert_eq!((line.hits, &*line.strategy), (600_000, "jump"), "{}", run.text);
+    }
+    println!("{:?}", begun.elapsed());
+}
+
 /// Threads run through the sites while they become jumps and traps and nothing again.
 #[test]
 fn probes_that_come_and_go() {
@@ -259,10 +387,10 @@ fn a_hundred_visits_disturb_no_wait() {
     assert!(hits > as_often(100, 15), "{hits} hits");
 }
 
-/// What xol does before it is killed: attaches, writes jumps over instructions of every kind,
-/// counts, detaches.
-fn visit(target: &Target) -> Vec<String> {
-    let words = ["count", "--strategy", "jump", "--duration", "0.02", "-o", "/dev/null", "-p"];
+/// What xol does before it is killed: attaches, writes jumps over instructions of every kind, at once
+/// or while it counts, detaches.
+fn visit(target: &Target, strategy: &str) -> Vec<String> {
+    let words = ["count", "--strategy", strategy, "--duration", "0.02", "-o", "/dev/null", "-p"];
     let mut words: Vec<String> = words.map(str::to_owned).into();
     words.push(target.pid().to_string());
     words.push(format!("{}:probed_*", target.name()));
@@ -270,30 +398,32 @@ fn visit(target: &Target) -> Vec<String> {
     words
 }
 
-fn survives(death: Death) {
+fn survives(strategy: &str, death: Death) {
     let target = Target::start("loops");
-    let end = dies(&visit(&target), death);
+    let end = dies(&visit(&target, strategy), death);
     std::thread::sleep(Duration::from_millis(3));
     let finished = target.end();
     let out = finished.out();
     assert!(
         finished.code() == 5 && out == "ready\nran: 1, ticked: 1, wrong: 0\n",
-        "{death:?}, xol ended with {end:?}:\n{finished}"
+        "{strategy}, {death:?}, xol ended with {end:?}:\n{finished}"
     );
 }
 
 #[test]
 fn the_target_outlives_its_tracer() {
-    let target = Target::start("loops");
-    let calls = syscalls(&visit(&target));
-    assert_eq!(target.end().code(), 5);
-    let step = (calls / as_often(60, 15)).max(1);
-    println!("{calls} calls, every {step}.");
-    assert!(calls > 100, "xol made only {calls} calls");
-    for n in (1..=calls).step_by(step as usize) {
-        survives(Death::AtCall(n));
-    }
-    for n in 0..as_often(20, 5) {
-        survives(Death::After(Duration::from_micros(2_000 * n + 137) * slowness()));
+    for strategy in ["jump", "auto"] {
+        let target = Target::start("loops");
+        let calls = syscalls(&visit(&target, strategy));
+        assert_eq!(target.end().code(), 5);
+        let step = (calls / as_often(60, 15)).max(1);
+        println!("{strategy}: {calls} calls, every {step}.");
+        assert!(calls > 100, "xol made only {calls} calls");
+        for n in (1..=calls).step_by(step as usize) {
+            survives(strategy, Death::AtCall(n));
+        }
+        for n in 0..as_often(20, 5) {
+            survives(strategy, Death::After(Duration::from_micros(2_000 * n + 137) * slowness()));
+        }
     }
 }

@@ -125,7 +125,7 @@ fn exceptions() {
 /// in libc's, with the cheapest strategies and with each one alone.
 fn every_way(command: &Run, object: &str) {
     let own = format!("{object}:*");
-    for strategy in ["auto", "xol", "boost"] {
+    for strategy in ["auto", "jump", "xol", "boost"] {
         println!("{command} with {strategy}");
         let probed = same(&["--strategy", strategy], &[&own, "libc:*"], command);
         assert!(probed.lines.iter().any(|l| l.hits > 0), "{}", probed.text);
@@ -200,7 +200,8 @@ fn entries() -> (&'static str, &'static str) {
     }
 }
 
-/// A sequence that no section describes is found at the first hit in it.
+/// A sequence that no section describes is found at the first hit in it, and nothing near it becomes
+/// a jump: a thread that jumped out of one would not be seen to have left it.
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn restartable_sequences() {
@@ -208,20 +209,58 @@ fn restartable_sequences() {
     let inside = [0xb, 0xe, 0xf, 0x13].map(|at| format!("sequence-pie:sequence+{at:#x}"));
     let mut probes: Vec<&str> = inside.iter().map(String::as_str).collect();
     probes.extend(["sequence-pie:sequence", "sequence-pie:sequence+0x16"]);
-    let probed = same(&[], &probes, &command);
-    let rejects = probed.rejects();
-    assert_eq!(rejects["restartable-sequence"].len(), 4, "{}", probed.text);
-    let hits: Vec<u64> =
-        probed.lines.iter().filter(|l| l.reason.is_none()).map(|l| l.hits).collect();
-    // Begun once more for each site that was in the way.
-    assert_eq!(hits, [1004, 1000], "{}", probed.text);
+    for strategy in ["auto", "jump", "boost"] {
+        let probed = same(&["--strategy", strategy], &probes, &command);
+        let rejects = probed.rejects();
+        assert_eq!(rejects["restartable-sequence"].len(), 4, "{}", probed.text);
+        let armed: Vec<_> = probed.lines.iter().filter(|l| l.reason.is_none()).collect();
+        // Begun once more for each site that was in the way.
+        assert_eq!(
+            armed.iter().map(|l| l.hits).collect::<Vec<_>>(),
+            [1004, 1000],
+            "{}",
+            probed.text
+        );
+        let why = if strategy == "boost" { "not-asked-for" } else { "may-be-restartable" };
+        for line in armed {
+            assert_eq!(line.why_not_jump.as_deref(), Some(why), "{strategy}: {}", probed.text);
+        }
+    }
+}
+
+/// Where a section describes them, what is not in one may be a jump, and may not reach into one.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn described_sequences() {
+    let command = run(program("described", Build::Pie));
+    let own = "described-pie";
+    let probes: Vec<String> = ["first", "last", "main"].map(|f| format!("{own}:{f}")).into();
+    let probes = probes.into_iter().chain([format!("{own}:sequence+*")]).collect::<Vec<_>>();
+    let probes: Vec<&str> = probes.iter().map(String::as_str).collect();
+    for strategy in ["auto", "jump"] {
+        let probed = same(&["--strategy", strategy], &probes, &command);
+        let hits = |symbol: &str| -> Vec<(u64, &str)> {
+            let of = probed.lines.iter().filter(|l| l.symbol == symbol && l.reason.is_none());
+            of.map(|l| (l.hits, &*l.strategy)).collect()
+        };
+        assert_eq!(hits("first"), [(1000, "jump")], "{strategy}: {}", probed.text);
+        assert_eq!(hits("last"), [(1000, "jump")], "{strategy}: {}", probed.text);
+        let rejects = probed.rejects();
+        assert_eq!(rejects["restartable-sequence"].len(), 4, "{}", probed.text);
+        // lea and mov before it, mov and ret behind it, xor and ret where it would be aborted to.
+        let around = hits("sequence");
+        assert_eq!(around.iter().filter(|(hits, _)| *hits == 1000).count(), 4, "{}", probed.text);
+        // The last of what is before it is too short for a jump.
+        let jumps = around.iter().filter(|(_, strategy)| *strategy == "jump").count();
+        assert!((1..=2).contains(&jumps), "{strategy}: {}", probed.text);
+    }
 }
 
 #[test]
 fn every_kind_of_entry() {
     let (name, probe) = entries();
     let path = program(name, Build::Pie);
-    for strategy in ["auto", "xol", "boost", "simulate", "step"] {
+    for strategy in ["auto", "jump", "xol", "boost", "simulate", "step"] {
         println!("{strategy}");
         let probed = same(&["--strategy", strategy], &[probe], &run(&path));
         for (reason, lines) in probed.rejects() {

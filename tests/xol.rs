@@ -65,8 +65,10 @@ pub struct Line {
     pub hits: u64,
     /// How many hits could not be handled.
     pub missed: u64,
-    /// `step`, `xol`, `boost`, `simulate`, or `reject`.
+    /// `step`, `xol`, `boost`, `simulate`, `jump`, or empty where it was rejected.
     pub strategy: String,
+    /// Why a hit of it stops the program, where it does.
+    pub why_not_jump: Option<String>,
     /// Why it was rejected.
     pub reason: Option<String>,
 }
@@ -144,6 +146,7 @@ pub fn parse(text: &str) -> Vec<Line> {
             hits: number("hits").unwrap_or(0),
             missed: number("missed").unwrap_or(0),
             strategy: text("strategy").unwrap_or_default(),
+            why_not_jump: text("why_not_jump"),
             reason: text("reason"),
         }
     };

@@ -81,6 +81,9 @@ fn walk(
         let inside = |_| Reason::WindowInstruction;
         let plan = X86_64::plan(text, at, rules).map_err(inside)?;
         let insn = decode(text, at)?.insn;
+        if insn.flow_control() == FlowControl::IndirectCall && insn.op0_kind() == OpKind::Memory {
+            return Err(Reason::IndirectCall.into());
+        }
         // Near enough it can be; at worst the trampoline is refused.
         X86_64::relocate(text, at, &plan, at, &mut Code::new()).map_err(inside)?;
         window.add(Covered { offset, len: plan.len });
@@ -161,6 +164,9 @@ mod tests {
         let window = of(&[0xe8, 1, 2, 3, 4, 0xc3], 6, &[]).unwrap();
         assert_eq!((offsets(&window), window.traps, window.calls), ([(0, 5)].into(), 0, true));
         assert_eq!(window.entered, 0, "it returns to what is behind the jump");
+        // call [rax]; lea
+        let code = [0xff, 0x10, 0x48, 0x8d, 0x47, 0x01, 0xc3];
+        assert_eq!(of(&code, 7, &[]), Err(Reason::IndirectCall));
         // call rax; lea: the call comes back into the window.
         let window = of(&[0xff, 0xd0, 0x48, 0x8d, 0x47, 0x01, 0xc3], 7, &[]).unwrap();
         assert_eq!((window.calls, window.entered), (true, 0b100));

@@ -25,7 +25,21 @@ pub(super) const COUNT: &str = "\
 EXAMPLES:
   xol count 'libc:malloc' -- ls -l /usr/bin
   xol count 'libc:*' -o counts.txt -f -- make
-  xol count malloc free -p 1234 --duration 10 --format json -o -";
+  xol count malloc free -p 1234 --duration 10 --format json -o -
+
+STRATEGIES:
+  A place that is hit often becomes a `jump`: its hits do not stop the program any more. Others are
+  traps: boost, simulate. `no jump at`, and why_not_jump in JSON, say why:
+  few-hits              it was not hit often enough to be worth it
+  not-only-counted      something is told of each hit, or returns are of interest
+  limited-hits          it disarms itself (--hits-per-site)
+  not-asked-for         another strategy was chosen
+  entered, site-inside  a branch leads to, or a trap must stay in, the bytes of a jump
+  system-call           the bytes hold a system call
+  may-be-restartable    restartable sequences may be anywhere in this object
+  interrupted, being-retried, gave-way, no-slot, no-thread, thread-does-not-stop, failed
+                        not at that moment; it is tried again
+  changed-text, seccomp, not-in-this-build, and the reasons of `xol plan`";
 
 pub(super) const TRACE: &str = "\
 EXAMPLES:

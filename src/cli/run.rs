@@ -162,6 +162,7 @@ impl Reporter<'_> {
                 is_return: counted.row.is_return,
                 hits: counted.hits,
                 missed: counted.missed,
+                why_not_jump: counted.why_not_jump,
                 became: match counted.row.state {
                     RowState::Waiting => Became::Waiting,
                     RowState::Armed(strategy) => Became::Armed(strategy),
@@ -178,11 +179,6 @@ impl Reporter<'_> {
             && self.format == Format::Text
         {
             self.line.push_str(&format!("no room for slots: {why}\n"));
-        }
-        if !report.no_jumps.is_empty() && self.format == Format::Text {
-            let parts: Vec<String> =
-                report.no_jumps.iter().map(|(why, n)| format!("{n} {why}")).collect();
-            self.line.push_str(&format!("no jump at: {}\n", parts.join(", ")));
         }
         if report.stolen > 0 && self.format == Format::Text {
             self.line.push_str(&format!(

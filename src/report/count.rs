@@ -27,6 +27,8 @@ pub struct CountRow<'a> {
     pub missed: u64,
     /// What became of the place.
     pub became: Became,
+    /// Why hits stop the program, where they do: a stable kebab-case id.
+    pub why_not_jump: Option<&'a str>,
 }
 
 /// What became of a place.
@@ -63,6 +65,9 @@ impl CountRow<'_> {
         place
     }
 }
+
+/// Why there is no jump where another strategy was chosen by name.
+pub const NOT_ASKED_FOR: &str = "not-asked-for";
 
 /// More rows of one kind than this are a number, not a list.
 const LISTED: usize = 20;
@@ -101,6 +106,16 @@ pub fn count_text(out: &mut String, rows: &[CountRow<'_>]) {
     }
     if rows.len() > LISTED {
         sums(out, rows);
+    }
+    let mut stops: BTreeMap<&str, usize> = BTreeMap::new();
+    for why in rows.iter().filter_map(|row| row.why_not_jump) {
+        *stops.entry(why).or_default() += 1;
+    }
+    // Whoever chose another strategy knows.
+    stops.remove(NOT_ASKED_FOR);
+    if !stops.is_empty() {
+        let parts: Vec<String> = stops.iter().map(|(why, n)| format!("{n} {why}")).collect();
+        let _ = writeln!(out, "no jump at: {}", parts.join(", "));
     }
 }
 
@@ -142,6 +157,7 @@ pub fn count_json(out: &mut String, row: &CountRow<'_>) {
     object.number("hits", row.hits);
     object.number("missed", row.missed);
     object.text_or_null("strategy", row.strategy());
+    object.text_or_null("why_not_jump", row.why_not_jump);
     if let Became::Rejected(reject) = row.became {
         object.text("reason", reject.reason.id());
         object.text("detail", &reject.to_string());
@@ -165,6 +181,7 @@ mod tests {
             hits,
             missed: 0,
             became,
+            why_not_jump: matches!(became, Became::Armed(_)).then_some("few-hits"),
         }
     }
 
@@ -185,6 +202,7 @@ mod tests {
           12         0  boost     return:libc.so.6:memcpy
            3         1  boost     libc.so.6:memset+0x10
 rejected libc.so.6:memchr: a breakpoint of the program or of another tool is there
+no jump at: 2 few-hits
 "
         );
         out.clear();
@@ -193,7 +211,7 @@ rejected libc.so.6:memchr: a breakpoint of the program or of another tool is the
             out,
             "{\"probe\":\"libc:mem*\",\"object\":\"/lib/libc.so.6\",\"symbol\":\"memcpy\",\
              \"offset\":0,\"addr\":4096,\"return\":true,\"hits\":12,\"missed\":0,\
-             \"strategy\":\"boost\"}\n"
+             \"strategy\":\"boost\",\"why_not_jump\":\"few-hits\"}\n"
         );
     }
 
@@ -212,6 +230,7 @@ rejected libc.so.6:memchr: a breakpoint of the program or of another tool is the
           50 places more were never hit
           82 places: 50 boost, 2 simulate, 30 rejected
           30 rejected: privileged: the instruction belongs to the kernel
+no jump at: 52 few-hits
 "
         );
     }

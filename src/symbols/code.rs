@@ -39,7 +39,10 @@ impl Object {
     pub fn read_code(&self, vaddr: u64, to: &mut [u8]) -> Result<(), ElfError> {
         let what = "code";
         match self.layout.file_offset(vaddr) {
-            Some((offset, room)) if to.len() as u64 <= room => self.source.read(offset, to, what),
+            Some((offset, room)) if to.len() as u64 <= room => match to.len() {
+                ..=16 => self.source.read_near(offset, to, what),
+                _ => self.source.read(offset, to, what),
+            },
             _ => Err(ElfError::Truncated { what }),
         }
     }

@@ -2,13 +2,11 @@
 //! and restartable sequences.
 
 use super::layout::{Layout, Machine};
-use super::relocs::{self, RelocValue};
+use super::sequences;
 use super::source::Source;
 use super::table::Symbols;
 use super::{ElfError, dynamic::Dynamic};
 use memchr::memmem::Finder;
-use object::LittleEndian as LE;
-use object::elf;
 use std::ops::Range;
 use xol_arch::Reason;
 
@@ -69,7 +67,9 @@ pub(crate) fn ranges(
     for code in &symbols.code {
         by_bytes(source, layout, code, &patterns, &mut found)?;
     }
-    restartable(source, layout, dynamic, &mut found)?;
+    for sequence in sequences::described(source, layout, dynamic)? {
+        found.push(Fixed { range: sequence.range, reason: Reason::RestartableSequence });
+    }
     found.sort_by_key(|f| (f.range.start, f.range.end));
     Ok(found)
 }
@@ -129,41 +129,4 @@ fn check_before(before: &[u8], machine: Machine) -> usize {
             near.windows(2).rposition(|w| w == [0x8b, 0x07]).map_or(0, |i| near.len() - i)
         }
     }
-}
-
-/// What the `__rseq_cs` section describes (linux/rseq.h): version, flags, start_ip,
-/// post_commit_offset, abort_ip. In a PIE start_ip comes from a relocation.
-fn restartable(
-    source: &Source,
-    layout: &Layout,
-    dynamic: Option<&Dynamic>,
-    found: &mut Vec<Fixed>,
-) -> Result<(), ElfError> {
-    let Some(section) = layout.section("__rseq_cs") else { return Ok(()) };
-    if section.kind == elf::SHT_NOBITS {
-        return Ok(());
-    }
-    let mut areas = Vec::new();
-    source.each::<[object::U64<LE>; 4]>(
-        section.offset,
-        section.size,
-        "__rseq_cs section",
-        &mut |_, cs| areas.push([cs[1].get(LE), cs[2].get(LE)]),
-    )?;
-    relocs::each(source, layout, dynamic, &mut |reloc| {
-        if let RelocValue::Address(value) = reloc.value
-            && let Some(into) = reloc.slot.checked_sub(section.addr)
-            && into % 32 == 8
-            && let Some(area) = areas.get_mut((into / 32) as usize)
-        {
-            area[0] = value;
-        }
-    })?;
-    for [start, len] in areas {
-        if start != 0 && len != 0 {
-            let range = start..start.saturating_add(len);
-            found.push(Fixed { range, reason: Reason::RestartableSequence });
-        }
-    }
-    Ok(())
 }

@@ -12,7 +12,7 @@
 //! | `dynamic`, `relocs`, `notes`, `unwind`, `plt` | one table each |
 //! | `collect`, `table` | function symbols: reading and merging them, looking them up |
 //! | `mapping` | data between instructions (arm64) |
-//! | `fixed` | code that nothing may be moved out of |
+//! | `fixed`, `sequences` | code that nothing may be moved out of; restartable sequences |
 //! | `dispatch` | from a file's architecture to a type |
 //! | `code` | the bytes around a place, and whether the place can hold a probe at all |
 //! | `function` | a function as a whole, and what a jump in it would replace |
@@ -29,6 +29,7 @@ mod mapping;
 mod notes;
 mod plt;
 mod relocs;
+mod sequences;
 mod source;
 mod table;
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use function::Function;
 pub use layout::{Machine, Segment};
 pub use notes::BuildId;
 pub use relocs::{Reloc, RelocValue};
+pub use sequences::signature;
 pub use table::{Bind, Kind, Symbol, SymbolId, Symbols};
 
 use dynamic::Dynamic;

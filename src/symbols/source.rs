@@ -2,6 +2,7 @@
 
 use super::ElfError;
 use object::pod::{self, Pod};
+use std::cell::RefCell;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -10,6 +11,8 @@ use std::os::unix::fs::FileExt;
 pub(crate) struct Source {
     bytes: Bytes,
     len: u64,
+    /// The piece that an instruction was last read from, and where it begins.
+    near: RefCell<(u64, Vec<u8>)>,
 }
 
 #[derive(Debug)]
@@ -24,11 +27,11 @@ impl Source {
         if !metadata.is_file() {
             return Err(ElfError::NotAFile);
         }
-        Ok(Source { len: metadata.len(), bytes: Bytes::File(file) })
+        Ok(Source { len: metadata.len(), bytes: Bytes::File(file), near: RefCell::default() })
     }
 
     pub(crate) fn memory(bytes: Vec<u8>) -> Source {
-        Source { len: bytes.len() as u64, bytes: Bytes::Memory(bytes) }
+        Source { len: bytes.len() as u64, bytes: Bytes::Memory(bytes), near: RefCell::default() }
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -59,6 +62,32 @@ impl Source {
                 Ok(())
             }
         }
+    }
+
+    /// As [`Source::read`], for a few bytes of many that lie close together: one call to the kernel
+    /// for a page of them. A file that changes meanwhile may be seen as it was.
+    pub(crate) fn read_near(
+        &self,
+        offset: u64,
+        to: &mut [u8],
+        what: &'static str,
+    ) -> Result<(), ElfError> {
+        const NEAR: u64 = 4 << 10;
+        let (start, bytes) = &mut *self.near.borrow_mut();
+        if offset < *start || offset - *start + to.len() as u64 > bytes.len() as u64 {
+            let len = NEAR.max(to.len() as u64).min(self.len.saturating_sub(offset));
+            bytes.resize(len as usize, 0);
+            *start = offset;
+            let read = self.read(offset, bytes, what);
+            if let Err(error) = read {
+                bytes.clear();
+                return Err(error);
+            }
+        }
+        let from = bytes.get((offset - *start) as usize..).unwrap_or(&[]);
+        let from = from.get(..to.len()).ok_or(ElfError::Truncated { what })?;
+        to.copy_from_slice(from);
+        Ok(())
     }
 
     /// `len` bytes at `offset`: no more than the file has is ever allocated.

@@ -1,11 +1,11 @@
 //! From places to armed sites: read, plan, slot, orphan, trap; in batches.
 
 use super::session::{Session, Stage};
-use crate::engine::{NONE, SLOT_SIZE, Site, choose, write_slot};
+use crate::engine::{NONE, SLOT_SIZE, Site, Wish, choose, write_slot};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
-use xol_arch::{Addr, Arch, Flow, Plan, Reason, Reject, Text};
+use xol_arch::{Addr, Arch, Flow, Plan, Reason, Reject, Strategy, Text};
 use xol_targets::Native;
 use xol_targets::native::SLOT_REACH;
 use xol_targets::ptrace::{Area, Orphan, SpaceId, Tid};
@@ -102,7 +102,9 @@ impl Session<'_> {
                 sites.link(site, want.consumer);
             }
         }
-        self.jump(space, tid, wants, &fresh)?;
+        if self.options.wish == Wish::Only(Strategy::Jump) {
+            self.jump(space, tid, wants, &fresh)?;
+        }
         Ok(results.into_iter().flatten().collect())
     }
 
@@ -204,17 +206,8 @@ impl Session<'_> {
         let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
         let got = memory.read_some(Addr(w.base), &mut w.bytes).unwrap_or(0);
         w.bytes.truncate(got);
-        let end = w.base + got as u64;
-        for site in &self.sites_mut(space).sites {
-            for (k, &byte) in site.original[..TRAP.len()].iter().enumerate() {
-                let at = site.addr.0 + k as u64;
-                if site.armed && (w.base..end).contains(&at) {
-                    w.bytes[(at - w.base) as usize] = byte;
-                }
-            }
-        }
-        self.sites_mut(space).jumps.restore(w.base, &mut w.bytes);
-        Ok(extent.start < end)
+        self.sites_mut(space).restore(w.base, &mut w.bytes);
+        Ok(extent.start < w.base + got as u64)
     }
 
     /// Maps what is needed near the code: the head once, slots where there are none left.
@@ -341,11 +334,11 @@ impl Session<'_> {
                     if p.plan.effect.is_none() {
                         return Err(reject);
                     }
-                    site.strategy = xol_arch::Strategy::Simulate;
+                    site.strategy = Strategy::Simulate;
                 }
             },
             // Simulated, or given a slot at its first hit.
-            None if p.plan.effect.is_some() => site.strategy = xol_arch::Strategy::Simulate,
+            None if p.plan.effect.is_some() => site.strategy = Strategy::Simulate,
             None if sites.no_slots.is_some() => return Err(Reason::NoRoomForSlots.into()),
             None => {}
         }

@@ -69,6 +69,8 @@ pub struct Row {
     pub is_return: bool,
     /// How hits are taken, or why they cannot be.
     pub state: RowState,
+    /// Why the last site that it was armed at is no jump, if that was asked.
+    pub(super) no_jump: Option<super::windows::Why>,
     /// Its counter.
     pub(super) consumer: u32,
 }

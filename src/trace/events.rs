@@ -3,11 +3,13 @@
 use super::consumer::{Row, RowState};
 use super::frames::Entry;
 use super::session::Session;
+use super::windows::{LIMITED_HITS, NOT_ONLY_COUNTED, Why};
 use super::{Counted, Outcome, Report};
+use crate::engine::Wish;
 use crate::spec::{Signature, Type, prototype};
 use std::collections::BTreeSet;
 use std::io;
-use xol_arch::{Addr, Memory, Regs as _};
+use xol_arch::{Addr, Memory, Regs as _, Strategy};
 use xol_targets::ptrace::{Pid, Stopped, Tid, own};
 
 /// The longest string that is read.
@@ -146,7 +148,8 @@ impl Session<'_> {
         self.read_tallies();
         let rows = self.rows.iter().map(|row| {
             let counter = self.counters[row.consumer as usize];
-            Counted { row: row.clone(), hits: counter.hits, missed: counter.missed }
+            let (hits, missed) = (counter.hits, counter.missed);
+            Counted { row: row.clone(), hits, missed, why_not_jump: self.why_not_jump(row) }
         });
         let found: BTreeSet<usize> = self.rows.iter().map(|r| r.probe).collect();
         let absent = (0..self.options.probes.len()).filter(|p| !found.contains(p));
@@ -155,8 +158,19 @@ impl Session<'_> {
             rows: rows.collect(),
             absent,
             stolen: self.stolen,
-            no_jumps: self.no_jumps.iter().map(|(&why, &n)| (why, n)).collect(),
             no_slots: self.spaces.values().find_map(|s| s.no_slots.clone()),
+        }
+    }
+
+    fn why_not_jump(&self, row: &Row) -> Option<Why> {
+        match (row.state, self.options.wish) {
+            (RowState::Waiting | RowState::Rejected(_) | RowState::Armed(Strategy::Jump), _) => {
+                None
+            }
+            (_, Wish::Only(wish)) if wish != Strategy::Jump => Some(crate::report::NOT_ASKED_FOR),
+            _ if self.options.events || row.is_return => Some(NOT_ONLY_COUNTED),
+            _ if self.options.hits_per_site.is_some() => Some(LIMITED_HITS),
+            _ => row.no_jump.or(Some("few-hits")),
         }
     }
 
@@ -178,6 +192,8 @@ impl Session<'_> {
                 Err(reject) => RowState::Rejected(*reject),
             };
             self.set_state(want.consumer, state);
+            let why = self.sites_mut(space).jumps.refusals.get(&want.addr.0).copied();
+            self.set_no_jump(want.consumer, why);
         }
     }
 }

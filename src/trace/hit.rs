@@ -43,11 +43,13 @@ impl Session<'_> {
         if !again {
             let sites = self.spaces.get_mut(&space).ok_or(io::ErrorKind::NotFound)?;
             sites.table(&mut self.counters).count(site);
-            let first = sites.sites.get(site as usize).is_some_and(|s| s.hits == 1);
-            if first && self.target.is_in_sequence(tid, at) {
+            let hits = sites.sites.get(site as usize).map_or(0, |s| s.hits);
+            if hits == 1 && self.target.is_in_sequence(tid, at) {
                 return self.back_out(tid, space, site, at);
             }
+            self.warm(space, at, hits)?;
             self.tell(tid, space, site, at)?;
+            self.upgrade_if_due(tid, space, at)?;
         }
         // Telling may have changed the tables: a library was mapped, a slot moved.
         let Some(site) = self.sites_mut(space).find(at) else {
@@ -84,7 +86,7 @@ impl Session<'_> {
             self.target.go(tid, Go::FromTrap)?;
             return Ok(true);
         }
-        self.target.set_retry(tid, Some((at, regs.sp())));
+        self.will_retry(tid, space, at, regs.sp())?;
         let info = SigInfo::new(libc_signal::ILL, libc_signal::ILL_ILLOPC, at);
         self.target.go(tid, Go::Deliver(info))?;
         Ok(true)
@@ -382,6 +384,19 @@ impl Session<'_> {
         self.visits.entry(tid).or_default().redeliver = Some(info);
         sys::tgkill(process.pid, tid, libc_signal::TRAP)?;
         self.target.go(tid, Go::On)
+    }
+
+    /// The site at `at` will be executed again, by a thread with this stack, without being a new
+    /// hit: it must trap to be known.
+    pub(super) fn will_retry(
+        &mut self,
+        tid: Tid,
+        space: SpaceId,
+        at: Addr,
+        sp: Addr,
+    ) -> io::Result<()> {
+        self.target.set_retry(tid, Some((at, sp)));
+        self.trap_again(space, at)
     }
 
     /// Whether this execution was counted already.

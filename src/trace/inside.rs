@@ -1,9 +1,10 @@
 //! Threads that are found in a trampoline or on a landing place: what they stand for, and how
 //! signals reach them there (RULES A4).
 
-use super::jumps::{Spot, State};
+use super::jumps::{Jump, Spot, State};
 use super::session::Session;
 use std::io;
+use std::rc::Rc;
 use xol_arch::jump::{Phase, Place};
 use xol_arch::{Addr, Machine as _, Regs as _};
 use xol_targets::Native;
@@ -183,8 +184,35 @@ impl Session<'_> {
         Ok(true)
     }
 
+    /// Jumps were taken away while this thread was halted: on its way to be counted by one of them it
+    /// comes to the trap instead, so that whoever the jump gave way to is told; counted already, it
+    /// goes on as if it had trapped.
+    pub(super) fn leave_taken(
+        &mut self,
+        tid: Tid,
+        space: SpaceId,
+        taken: &[(usize, Rc<Jump>)],
+    ) -> io::Result<()> {
+        if self.visits.get(&tid).is_some_and(|visit| visit.jumping) {
+            return Ok(());
+        }
+        let pc = self.target.pc(tid)?;
+        let Some(spot) = self.sites_mut(space).jumps.spot(pc) else { return Ok(()) };
+        let (Spot::Landing(jump) | Spot::Trampoline(jump, _)) = &spot;
+        if !taken.iter().any(|(_, one)| Rc::ptr_eq(one, jump)) {
+            return Ok(());
+        }
+        match self.stands(tid, &spot)? {
+            Stands::At(at) => self.target.stopped(tid)?.set_pc(at),
+            Stands::Counted(at) => self.move_to_slot(tid, space, at)?,
+            // To the end of that it stays where it is.
+            Stands::Between(_) => {}
+        }
+        Ok(())
+    }
+
     /// Has the site at `at` trap, if a jump begins there: who comes there is then known again.
-    fn trap_again(&mut self, space: SpaceId, at: Addr) -> io::Result<()> {
+    pub(super) fn trap_again(&mut self, space: SpaceId, at: Addr) -> io::Result<()> {
         use xol_arch::Arch as _;
         let Some((number, jump, State::On)) =
             self.sites_mut(space).jumps.over(at).map(|(n, jump, state)| (n, jump.clone(), state))
@@ -201,6 +229,7 @@ impl Session<'_> {
         if memory.read(at, here).is_ok() && *here == jump.jumped[..jump.len()] {
             memory.write(at, &jump.trapped[..Native::TRAP.len()])?;
             self.sites_mut(space).jumps.set(number, State::Headed);
+            self.falls_back(space, &jump, "interrupted");
         }
         Ok(())
     }

@@ -1,14 +1,17 @@
 //! The jumps of one address space: what they replace, what they lead to, what they have counted.
 
 use super::session::Session;
+use super::windows::{BEING_RETRIED, NO_SLOT, Why};
 use crate::engine::Counter;
+use crate::landing::Landings;
+use rustc_hash::FxHashMap;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use xol_arch::jump::{LOCK, Order, Record, Trampoline, Window, build};
-use xol_arch::{Addr, Arch, Reject, Rules, Text};
+use xol_arch::{Addr, Arch, Reason, Reject, Rules, Text};
 use xol_targets::Native;
 use xol_targets::ptrace::{Area, features};
 use xol_targets::shared::Shared;
@@ -78,8 +81,11 @@ pub(super) struct Jumps {
     by_code: BTreeMap<u64, usize>,
     by_landing: BTreeMap<u64, usize>,
     pub(super) regions: Vec<Region>,
-    /// Pages mapped for landing places.
-    pub(super) pages: usize,
+    /// Landing places, and the pages that are mapped for them.
+    pub(super) landings: Landings,
+    pub(super) pages: BTreeSet<u64>,
+    /// Why there is no jump at an address, where one was asked for.
+    pub(super) refusals: FxHashMap<u64, Why>,
     /// Whether counts are without LOCK: one thread alone can come to them.
     pub(super) alone: bool,
 }
@@ -148,6 +154,11 @@ impl Jumps {
         self.all.push((jump, State::On));
     }
 
+    /// Whether there is no use in asking for a jump at `at` again.
+    pub(super) fn is_refused(&self, at: Addr) -> bool {
+        self.refusals.get(&at.0).is_some_and(|&why| !passes(why))
+    }
+
     /// The jump that stands in the text over `at`.
     pub(super) fn over(&self, at: Addr) -> Option<(usize, &Rc<Jump>, State)> {
         let (_, &number) = self.by_window.range(..=at.0).next_back()?;
@@ -199,7 +210,11 @@ impl Jumps {
         let Some((jump, was)) = self.all.get_mut(number) else { return };
         *was = state;
         match state {
-            State::Off => _ = self.by_window.remove(&jump.window.at.0),
+            State::Off => {
+                self.by_window.remove(&jump.window.at.0);
+                // There may be room for another now.
+                self.refusals.clear();
+            }
             State::On | State::Headed => _ = self.by_window.insert(jump.window.at.0, number),
         }
     }
@@ -220,6 +235,7 @@ impl Jumps {
 
     /// Forgets what stood in mappings that are gone. Threads may still be in the trampolines.
     pub(super) fn retain(&mut self, keep: impl Fn(Addr) -> bool) {
+        self.refusals.clear();
         let all = &mut self.all;
         self.by_window.retain(|&at, &mut number| {
             let kept = keep(Addr(at));
@@ -289,6 +305,13 @@ impl Session<'_> {
         }
         self.tallies.retain(|tally| Rc::strong_count(tally) > 1);
     }
+}
+
+/// Whether a reason for no jump may be gone later.
+fn passes(why: Why) -> bool {
+    let of_the_moment = ["no-thread", "thread-does-not-stop", "gave-way", "failed"];
+    let room = Reason::NoRoomForSlots.id();
+    of_the_moment.contains(&why) || [BEING_RETRIED, NO_SLOT, room].contains(&why)
 }
 
 /// Whether the bytes of a jump trap wherever an instruction begins.

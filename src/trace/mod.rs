@@ -8,6 +8,7 @@
 //! | `arm`, `sites`, `slots`, `steal` | from wanted places to armed sites |
 //! | `hit`, `signals` | traps, and signals that find a thread in a slot |
 //! | `returns`, `exits`, `frames` | return probes: hits, where functions are left, open calls |
+//! | `hot` | traps that become jumps while the program runs |
 //! | `windows`, `trampolines`, `jumps`, `patch`, `inside` | jumps instead of traps: chosen, built, kept, written; threads found in them |
 //! | `watch` | sites that serve xol itself |
 //! | `follow`, `leave` | new processes and programs; the end |
@@ -21,6 +22,7 @@ mod exits;
 mod follow;
 mod frames;
 mod hit;
+mod hot;
 mod inside;
 mod jumps;
 mod leave;
@@ -75,6 +77,8 @@ pub struct Counted {
     pub hits: u64,
     /// Hits that could not be told of.
     pub missed: u64,
+    /// Why hits stop the program where they do, in kebab-case.
+    pub why_not_jump: Option<&'static str>,
 }
 
 /// All counts at one moment.
@@ -86,8 +90,6 @@ pub struct Report {
     pub absent: Vec<String>,
     /// How often a slot was taken from one site for another.
     pub stolen: u64,
-    /// Why places got no jump where jumps were asked for, and how many.
-    pub no_jumps: Vec<(&'static str, u64)>,
     /// Why there were no slots, where there were none.
     pub no_slots: Option<String>,
 }

@@ -1,10 +1,11 @@
 //! Jumps written and taken back: no thread runs meanwhile.
 
-use super::consumer::RowState;
 use super::jumps::{Jump, LEN, State};
 use super::session::{PATIENCE, Session};
+use crate::engine::Wish;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 use xol_arch::{Addr, Arch};
 use xol_targets::Native;
 use xol_targets::ptrace::procfs::{Whereabouts, whereabouts};
@@ -16,7 +17,7 @@ impl Session<'_> {
     /// Stops every thread of the space that runs: once for any number of jumps. Those that are
     /// blocked in calls are left alone: when they come back, each place where they may find the
     /// text changed traps. `None`, and all of them run on, if one does not stop.
-    fn halt(&mut self, space: SpaceId) -> io::Result<Option<Vec<Tid>>> {
+    fn halt(&mut self, space: SpaceId, limit: Duration) -> io::Result<Option<Vec<Tid>>> {
         let running: Vec<Tid> = self
             .target
             .threads()
@@ -25,8 +26,9 @@ impl Session<'_> {
             .collect();
         let mut asked = Vec::new();
         for tid in running {
-            if let Whereabouts::InCall { number, .. } = whereabouts(tid)
-                && number >= 0
+            if let Whereabouts::InCall { number, pc, .. } = whereabouts(tid)
+                // The first thread of a process may have ended before the others: it has no stack.
+                && (number >= 0 || pc.0 == 0)
             {
                 continue;
             }
@@ -38,13 +40,13 @@ impl Session<'_> {
         }
         let mut halted = Vec::new();
         for tid in asked {
-            match self.target.await_stop(tid, PATIENCE) {
+            match self.target.await_stop(tid, limit) {
                 Ok(true) => halted.push(tid),
                 // It has stopped for something that is looked at later.
                 Ok(false) => {}
                 Err(error) if is_gone(&error) => {}
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    self.note(format!("thread {tid} does not stop, so no jump is written"));
+                    self.note_no_jumps(&format_args!("thread {tid} does not stop"));
                     self.resume(halted)?;
                     return Ok(None);
                 }
@@ -68,7 +70,7 @@ impl Session<'_> {
         if !std::mem::take(&mut jumps.alone) {
             return Ok(());
         }
-        let halted = self.halt(space)?.unwrap_or_default();
+        let halted = self.halt(space, PATIENCE)?.unwrap_or_default();
         for region in self.sites_mut(space).jumps.regions.clone() {
             let mut code = vec![0; region.used as usize];
             let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
@@ -84,7 +86,8 @@ impl Session<'_> {
     }
 
     fn resume(&mut self, halted: Vec<Tid>) -> io::Result<()> {
-        halted.into_iter().try_for_each(|tid| self.give_back(tid))
+        let given_back = halted.into_iter().map(|tid| self.give_back(tid));
+        given_back.fold(Ok(()), io::Result::and)
     }
 
     /// Writes jumps over the traps of their sites; whether each stands. `None` if a thread does
@@ -94,9 +97,14 @@ impl Session<'_> {
         space: SpaceId,
         jumps: &[Rc<Jump>],
     ) -> io::Result<Option<Vec<bool>>> {
-        let Some(halted) = self.halt(space)? else { return Ok(None) };
+        // Who has not asked for jumps does not wait for one.
+        let limit = if self.options.wish == Wish::Auto { PATIENCE / 20 } else { PATIENCE };
+        let Some(halted) = self.halt(space, limit)? else { return Ok(None) };
         let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
-        let written = jumps.iter().map(|jump| write(memory, jump)).collect();
+        let mut written = Vec::with_capacity(jumps.len());
+        for page in jumps.chunk_by(|one, next| in_one_page(one, next)) {
+            write(memory, page, &mut written);
+        }
         self.resume(halted)?;
         Ok(Some(written))
     }
@@ -111,16 +119,37 @@ impl Session<'_> {
             return Ok(());
         }
         // One that does not stop runs nothing now.
-        let halted = self.halt(space)?.unwrap_or_default();
-        for (number, jump) in jumps {
+        let halted = self.halt(space, PATIENCE)?.unwrap_or_default();
+        let taken = self.take_halted(space, jumps, &halted);
+        self.resume(halted).and(taken)
+    }
+
+    fn take_halted(
+        &mut self,
+        space: SpaceId,
+        jumps: &[(usize, Rc<Jump>)],
+        halted: &[Tid],
+    ) -> io::Result<()> {
+        for page in jumps.chunk_by(|(_, one), (_, next)| in_one_page(one, next)) {
             let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
-            if !take(memory, jump)? {
-                let at = jump.window.at;
-                self.note(format!("the jump at {at} was changed by somebody; that was left alone"));
+            let found = take(memory, page)?;
+            for ((number, jump), found) in page.iter().zip(found) {
+                if !found {
+                    let at = jump.window.at;
+                    self.note(format!(
+                        "the jump at {at} was changed by somebody; that was left alone"
+                    ));
+                }
+                self.sites_mut(space).jumps.set(*number, State::Off);
             }
-            self.sites_mut(space).jumps.set(*number, State::Off);
         }
-        self.resume(halted)
+        for &tid in halted {
+            match self.leave_taken(tid, space, jumps) {
+                Err(error) if !is_gone(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// All jumps of a space become traps.
@@ -139,65 +168,89 @@ impl Session<'_> {
             .collect();
         over.dedup_by_key(|(number, _)| *number);
         self.take_jumps(space, &over)?;
-        for at in over.iter().flat_map(|(_, jump)| jump.sites()) {
-            let sites = self.sites_mut(space);
-            let Some(number) = sites.find(at) else { continue };
-            let consumers: Vec<u32> = sites.consumers(number).collect();
-            let strategy = sites.strategy(number);
-            for consumer in consumers {
-                self.set_state(consumer, RowState::Armed(strategy));
-            }
+        for (_, jump) in &over {
+            self.falls_back(space, jump, "gave-way");
         }
         Ok(())
     }
 }
 
-/// Whether the text is as expected.
-fn is_there(memory: &Space, at: Addr, expected: &[u8]) -> bool {
-    let mut here = [0; LEN];
-    let here = &mut here[..expected.len()];
-    memory.read(at, here).is_ok() && *here == *expected
-}
-
-/// The tail, then the head: whoever comes there meanwhile traps.
-fn write(memory: &Space, jump: &Jump) -> bool {
-    let (at, len) = (jump.window.at, jump.len());
-    is_there(memory, at, &jump.trapped[..len])
-        && memory.write(at.add(TRAP as u64), &jump.jumped[TRAP..len]).is_ok()
-        && memory.write(at, &jump.jumped[..TRAP]).is_ok()
-}
-
-/// The head, then the tail. Where that is in two pages, the second one first: should we die between
-/// them, no instruction is half there. What somebody else has written is left alone; whether there
-/// was nothing.
-fn take(memory: &Space, jump: &Jump) -> io::Result<bool> {
-    let (at, len) = (jump.window.at, jump.len());
-    let mut here = [0; LEN];
-    let here = &mut here[..len];
-    if memory.read(at, here).is_err() {
-        return Ok(false);
+/// Writes jumps that begin in one page, by address: the tails, then the heads, so that whoever comes
+/// there meanwhile traps. Adds whether each stands.
+fn write(memory: &Space, jumps: &[Rc<Jump>], written: &mut Vec<bool>) {
+    let before = written.len();
+    written.resize(before + jumps.len(), false);
+    let (Some(first), Some(last)) = (jumps.first(), jumps.last()) else { return };
+    let base = first.window.at;
+    let mut bytes = vec![0; last.window.at.distance_from(base) as usize + last.len()];
+    if memory.read(base, &mut bytes).is_err() {
+        return;
     }
-    let headed = here[..TRAP] == jump.trapped[..TRAP];
-    let ours =
-        (headed || here[..TRAP] == jump.jumped[..TRAP]) && here[TRAP..] == jump.jumped[TRAP..len];
-    // A uprobe that came later and went first has put the original of its byte back.
-    let known = |(n, byte)| [jump.jumped[n], jump.trapped[n], jump.text[n]].contains(byte);
-    if !ours && !here.iter().enumerate().all(known) {
-        return Ok(false);
-    }
-    if here[..TRAP] == jump.jumped[..TRAP] {
-        memory.write(at, &jump.trapped[..TRAP])?;
-    }
-    for (n, byte) in here.iter_mut().enumerate().skip(TRAP) {
-        if *byte == jump.jumped[n] {
-            *byte = jump.trapped[n];
+    let standing = &mut written[before..];
+    for part in [TRAP..LEN, 0..TRAP] {
+        for (jump, stands) in jumps.iter().zip(&mut *standing) {
+            let here = &mut bytes[jump.window.at.distance_from(base) as usize..][..jump.len()];
+            // What is there by now is not ours.
+            *stands |= part.start > 0 && *here == jump.trapped[..jump.len()];
+            let part = part.start.min(here.len())..part.end.min(here.len());
+            if *stands {
+                here[part.clone()].copy_from_slice(&jump.jumped[part]);
+            }
+        }
+        if memory.write(base, &bytes).is_err() {
+            standing.fill(false);
+            return;
         }
     }
-    let split = (4096 - at.0 % 4096).clamp(TRAP as u64, len as u64) as usize;
-    for (from, to) in [(split, len), (TRAP, split)] {
-        if from < to {
-            memory.write(at.add(from as u64), &here[from..to])?;
+}
+
+/// Takes jumps away that begin in one page, by address: the heads, then the tails. Where a tail goes
+/// on in the next page, that end first: should we die between them, no instruction is half there. What
+/// somebody else has written is left alone; says of each whether there was nothing.
+fn take(memory: &Space, jumps: &[(usize, Rc<Jump>)]) -> io::Result<Vec<bool>> {
+    let mut ours = vec![false; jumps.len()];
+    let (Some((_, first)), Some((_, last))) = (jumps.first(), jumps.last()) else {
+        return Ok(ours);
+    };
+    let base = first.window.at;
+    let mut bytes = vec![0; last.window.at.distance_from(base) as usize + last.len()];
+    if memory.read(base, &mut bytes).is_err() {
+        return Ok(ours);
+    }
+    let offset = |jump: &Jump| jump.window.at.distance_from(base) as usize;
+    let mut known = vec![false; jumps.len()];
+    for (n, (_, jump)) in jumps.iter().enumerate() {
+        let here = &mut bytes[offset(jump)..][..jump.len()];
+        let (jumped, trapped) = (&jump.jumped[..jump.len()], &jump.trapped[..jump.len()]);
+        let begins = here.starts_with(&trapped[..TRAP]) || here.starts_with(&jumped[..TRAP]);
+        ours[n] = begins && here.ends_with(&jumped[TRAP..]);
+        // A uprobe that came later and went first has put the original of its byte back.
+        let of_us = |(n, byte)| [jumped[n], trapped[n], jump.text[n]].contains(byte);
+        known[n] = ours[n] || here.iter().enumerate().all(of_us);
+        if known[n] && here.starts_with(&jumped[..TRAP]) {
+            here[..TRAP].copy_from_slice(&trapped[..TRAP]);
         }
     }
+    memory.write(base, &bytes)?;
+    for (_, (_, jump)) in known.iter().zip(jumps).filter(|(known, _)| **known) {
+        let here = &mut bytes[offset(jump)..][..jump.len()];
+        for (n, byte) in here.iter_mut().enumerate().skip(TRAP) {
+            if *byte == jump.jumped[n] {
+                *byte = jump.trapped[n];
+            }
+        }
+    }
+    let split = (4096 - last.window.at.0 % 4096) as usize;
+    if split < last.len() {
+        let from = offset(last) + split;
+        memory.write(base.add(from as u64), &bytes[from..])?;
+    }
+    memory.write(base, &bytes)?;
     Ok(ours)
+}
+
+/// Whether two jumps are in one page, one behind the other.
+fn in_one_page(one: &Jump, next: &Jump) -> bool {
+    let end = one.window.at.add(one.window.len.into());
+    end <= next.window.at && end.align_down(4096) == next.window.at.align_down(4096)
 }

@@ -93,6 +93,13 @@ impl Session<'_> {
         }
     }
 
+    /// Why a consumer's site is no jump, for its row.
+    pub(super) fn set_no_jump(&mut self, consumer: u32, why: Option<super::windows::Why>) {
+        if let Consumer::Row(row) = self.consumers[consumer as usize] {
+            self.rows[row as usize].no_jump = why;
+        }
+    }
+
     pub(super) fn open(&mut self, pid: Pid, loaded: &Loaded) -> Option<Rc<Object>> {
         if self.resolved.len() >= KEPT && !self.resolved.contains_key(&loaded.file) {
             self.resolved.clear();
@@ -257,6 +264,7 @@ impl Session<'_> {
             addr: place.vaddr,
             is_return,
             state: RowState::Waiting,
+            no_jump: None,
             consumer,
         });
         self.row_index.insert(key, number);

@@ -2,6 +2,7 @@
 
 use super::consumer::{Consumer, Row};
 use super::frames::Frames;
+use super::objects::FileId;
 use super::options::{Options, Subject};
 use super::sites::Sites;
 use super::{Outcome, Sink, TraceError};
@@ -80,10 +81,11 @@ pub(super) struct Session<'a> {
     pub(super) stolen: u64,
     /// Counters that trampolines write.
     pub(super) tallies: Vec<Rc<super::jumps::Tally>>,
-    /// Why places got no jump, and how many.
-    pub(super) no_jumps: BTreeMap<&'static str, u64>,
     /// Jumps taken back for a moment.
     pub(super) toggle: super::toggle::Toggle,
+    /// Whether an object may have restartable sequences that nothing describes, by file and
+    /// signature.
+    pub(super) restartable: HashMap<(FileId, u32), bool>,
     /// Whether any site was ever armed.
     pub(super) armed_once: bool,
     /// What ends the run as a failure, found while an event was handled.
@@ -115,8 +117,8 @@ impl<'a> Session<'a> {
             looked: Vec::new(),
             stolen: 0,
             tallies: Vec::new(),
-            no_jumps: BTreeMap::new(),
             toggle: super::toggle::Toggle::default(),
+            restartable: HashMap::new(),
             armed_once: false,
             fatal: None,
         }

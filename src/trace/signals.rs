@@ -123,7 +123,7 @@ impl Session<'_> {
                 let to = if again { site.addr } else { site.addr.add(site.plan.span().into()) };
                 native::set_saved_pc(&mut machine, to, site.addr);
                 if again && site.armed {
-                    self.target.set_retry(tid, Some((site.addr, sp)));
+                    self.will_retry(tid, space, site.addr, sp)?;
                 }
             }
         }
@@ -232,8 +232,10 @@ impl Session<'_> {
         if info.address() == pc {
             info.set_address(at);
         }
-        if at == site.addr {
-            self.target.set_retry(tid, Some((site.addr, sp)));
+        if at == site.addr
+            && let Some(space) = self.target.space_of(tid)
+        {
+            self.will_retry(tid, space, site.addr, sp)?;
         }
         let visit = self.visits.entry(tid).or_default();
         (visit.site, visit.stepping) = (None, false);
@@ -263,14 +265,14 @@ impl Session<'_> {
             self.target.resume_sleep(tid)?;
             self.target.stopped(tid)?.set_pc(site.addr);
             if site.armed {
-                self.target.set_retry(tid, Some((site.addr, regs.sp())));
+                self.will_retry(tid, space, site.addr, regs.sp())?;
             }
         } else if slot.gate && offset >= u64::from(slot.done) {
             let before = self.visits.get(&tid).map(|v| v.before).unwrap_or_default();
             self.finish(tid, &site, &before)?;
             if site.armed && native::in_syscall(&regs) && native::is_restart(native::result(&regs))
             {
-                self.target.set_retry(tid, Some((site.addr, regs.sp())));
+                self.will_retry(tid, space, site.addr, regs.sp())?;
             }
         } else {
             return Ok(false);

@@ -1,10 +1,11 @@
 //! The sites of one address space, in the tables the engine works on.
 
+use super::hot::Hot;
 use super::jumps::Jumps;
 use super::objects::Loaded;
 use super::slots::Slots;
 use crate::engine::{Counter, Link, NONE, Site, Table, hash_slots, index_insert};
-use xol_arch::{Addr, Strategy};
+use xol_arch::{Addr, Arch, Strategy};
 use xol_targets::Native;
 
 /// One address space as the engine knows it.
@@ -17,6 +18,8 @@ pub(super) struct Sites {
     pub(super) slots: Slots,
     /// Sites whose traps became jumps.
     pub(super) jumps: Jumps,
+    /// Sites that may become jumps.
+    pub(super) hot: Hot,
     /// Objects that were mapped when last looked.
     pub(super) objects: Vec<Loaded>,
     /// Whether it was tried to map our head.
@@ -111,6 +114,21 @@ impl Sites {
         self.sites = kept;
         self.slots.renumber(&moved);
         self.rebuild();
+    }
+
+    /// Puts the program's own bytes into `bytes`, which were read at `base`, where an instruction
+    /// begins.
+    pub(super) fn restore(&mut self, base: u64, bytes: &mut [u8]) {
+        const TRAP: &[u8] = Native::TRAP;
+        for offset in (0..bytes.len()).step_by(Native::INSN_ALIGN as usize) {
+            if bytes[offset..].starts_with(TRAP)
+                && let Some(number) = self.find(Addr(base + offset as u64))
+                && let Some(site) = self.sites.get(number as usize).filter(|site| site.armed)
+            {
+                bytes[offset..][..TRAP.len()].copy_from_slice(&site.original[..TRAP.len()]);
+            }
+        }
+        self.jumps.restore(base, bytes);
     }
 
     fn rebuild(&mut self) {

@@ -6,8 +6,8 @@ use super::jumps::{Jump, LANDING, LEN, Region, Tally, traps_inside};
 use super::session::Session;
 use super::windows::{Chosen, Why};
 use crate::engine::Wish;
-use crate::landing::Landings;
 use crate::spec::{Location, Offset};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
@@ -21,13 +21,13 @@ use xol_targets::ptrace::{Area, Orphan, SpaceId, Tid, max_mappings};
 const TRAP: &[u8] = Native::TRAP;
 /// What a trampoline takes, generously: pages that are not used cost nothing.
 const ROOM: u64 = 256;
+/// Of the memory for trampolines, how much more is taken at once than is needed, in bytes.
+const MAX_GROWTH: u64 = 4 << 20;
 
 impl Session<'_> {
-    /// Whether jumps are wanted: only counts can do without a stop.
+    /// Whether there are to be jumps at all.
     pub(super) fn wants_jumps(&self) -> bool {
-        self.options.wish == Wish::Only(Strategy::Jump)
-            && !self.options.events
-            && self.options.hits_per_site.is_none()
+        matches!(self.options.wish, Wish::Auto | Wish::Only(Strategy::Jump))
     }
 
     /// Turns the sites of `fresh`, numbers of wants in the order of their addresses, into jumps
@@ -43,21 +43,25 @@ impl Session<'_> {
             return Ok(());
         }
         if !cfg!(feature = "jump") {
-            self.no_jump("not-in-this-build", fresh.len());
+            for &i in fresh {
+                self.no_jump(space, wants[i].addr, "not-in-this-build");
+            }
             return Ok(());
         }
         let chosen = self.choose(space, wants, fresh)?;
         if chosen.is_empty() {
             return Ok(());
         }
+        let places: Vec<Addr> = chosen.iter().map(|chosen| chosen.window.at).collect();
         let Some(borrowed) = tid.or_else(|| self.borrow_thread(space)) else {
-            self.no_jump("no-thread", chosen.len());
+            self.no_jumps(space, &places, "no-thread");
             return Ok(());
         };
+        let chosen = self.outside_sequences(space, borrowed, chosen);
         let result = if self.target.check_injectable(borrowed) {
             self.build_all(space, borrowed, wants, chosen)
         } else {
-            self.no_jump("seccomp", chosen.len());
+            self.no_jumps(space, &places, "seccomp");
             Ok(Vec::new())
         };
         if tid.is_none() {
@@ -68,13 +72,17 @@ impl Session<'_> {
             return Ok(());
         }
         match self.write_jumps(space, &built)? {
-            None => self.no_jump("thread-does-not-stop", built.len()),
+            None => {
+                let places: Vec<Addr> = built.iter().map(|jump| jump.window.at).collect();
+                self.no_jumps(space, &places, "thread-does-not-stop");
+            }
             Some(stands) => {
                 for (jump, stands) in built.into_iter().zip(stands) {
                     if stands {
-                        self.sites_mut(space).jumps.add(jump);
+                        self.sites_mut(space).jumps.add(jump.clone());
+                        self.jump_stands(space, &jump);
                     } else {
-                        self.no_jump("changed-text", 1);
+                        self.no_jump(space, jump.window.at, "changed-text");
                     }
                 }
             }
@@ -82,11 +90,18 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Notes why places got no jump.
-    pub(super) fn no_jump(&mut self, why: Why, places: usize) {
-        if places > 0 {
-            *self.no_jumps.entry(why).or_default() += places as u64;
+    /// Notes why there is no jump at a place, for the site and for the rows it is about.
+    pub(super) fn no_jump(&mut self, space: SpaceId, at: Addr, why: Why) {
+        let sites = self.sites_mut(space);
+        sites.jumps.refusals.insert(at.0, why);
+        let Some(number) = sites.find(at) else { return };
+        for consumer in sites.consumers(number).collect::<Vec<u32>>() {
+            self.set_no_jump(consumer, Some(why));
         }
+    }
+
+    fn no_jumps(&mut self, space: SpaceId, places: &[Addr], why: Why) {
+        places.iter().for_each(|&at| self.no_jump(space, at, why));
     }
 
     /// Builds and writes everything but the text: what is ready to be jumped to.
@@ -111,8 +126,9 @@ impl Session<'_> {
         if !self.target.has_room_for(space, inner)
             && let Err(error) = self.target.grow_table(tid, inner)
         {
-            self.note(format!("no jumps: {error}"));
-            self.no_jump(Reason::NoRoomForSlots.id(), built.len());
+            self.note_no_jumps(&error);
+            let places: Vec<Addr> = built.iter().map(|jump| jump.window.at).collect();
+            self.no_jumps(space, &places, Reason::NoRoomForSlots.id());
             return Ok(Vec::new());
         }
         // Should we die, the places in a jump that trap lead to their copies without us.
@@ -146,7 +162,8 @@ impl Session<'_> {
         let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(()) };
         let near = Area { start: first.window.at, len: last.window.at.0 - first.window.at.0 + 16 };
         let Some(region) = self.region(space, tid, near, group) else {
-            self.no_jump(Reason::NoRoomForSlots.id(), group.len());
+            let places: Vec<Addr> = group.iter().map(|chosen| chosen.window.at).collect();
+            self.no_jumps(space, &places, Reason::NoRoomForSlots.id());
             return Ok(());
         };
         let landings = self.landings(space, tid, &region, group)?;
@@ -157,7 +174,7 @@ impl Session<'_> {
             let landing = match landing {
                 Ok(landing) => landing,
                 Err(why) => {
-                    self.no_jump(why, 1);
+                    self.no_jump(space, chosen.window.at, why);
                     continue;
                 }
             };
@@ -166,11 +183,22 @@ impl Session<'_> {
                     if let Some(at) = landing {
                         let mut second = Code::new();
                         if Native::jump(at, jump.to, &mut second).is_err() {
-                            self.no_jump(Reason::NoLandingPlace.id(), 1);
+                            let why = Reason::NoLandingPlace.id();
+                            self.no_jump(space, chosen.window.at, why);
                             continue;
                         }
                         let page = at.align_down(4096).0;
-                        let bytes = pages.entry(page).or_insert_with(|| vec![0; 4096]);
+                        let bytes = match pages.entry(page) {
+                            Entry::Occupied(known) => known.into_mut(),
+                            // It may have the places of others.
+                            Entry::Vacant(new) => {
+                                let mut bytes = vec![0; 4096];
+                                let memory = self.target.space(space);
+                                let memory = memory.ok_or(io::ErrorKind::NotFound)?;
+                                memory.read(Addr(page), &mut bytes)?;
+                                new.insert(bytes)
+                            }
+                        };
                         bytes[(at.0 - page) as usize..][..second.len()].copy_from_slice(&second);
                     }
                     code.extend_from_slice(&bytes);
@@ -178,7 +206,7 @@ impl Session<'_> {
                     to = region.code.start.add(region.used + code.len() as u64);
                     built.push(Rc::new(jump));
                 }
-                Err(why) => self.no_jump(why, 1),
+                Err(why) => self.no_jump(space, chosen.window.at, why),
             }
         }
         let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
@@ -305,8 +333,10 @@ impl Session<'_> {
         if let Some(known) = known {
             return Some(known.clone());
         }
-        // Room to grow, as for slots.
-        let made = self.target.map_code(tid, near, room * 2).and_then(|code| {
+        // Room to grow, as for slots, and more where they come in small batches.
+        let used: u64 = jumps.regions.iter().map(|region| region.code.len).sum();
+        let len = (room * 2).max(used.min(MAX_GROWTH));
+        let made = self.target.map_code(tid, near, len).and_then(|code| {
             let (shared, counters) = self.target.map_shared(tid, code, counters as u64 * 16)?;
             Ok((code, shared, counters))
         });
@@ -322,9 +352,16 @@ impl Session<'_> {
                 Some(region)
             }
             Err(error) => {
-                self.note(format!("no room for jumps: {error}"));
+                self.note_no_jumps(&error);
                 None
             }
+        }
+    }
+
+    /// Says what is in the way of jumps, to who has asked for them.
+    pub(super) fn note_no_jumps(&mut self, why: &dyn std::fmt::Display) {
+        if self.options.wish != Wish::Auto {
+            self.note(format!("no jumps: {why}"));
         }
     }
 
@@ -344,10 +381,15 @@ impl Session<'_> {
             let code = region.code;
             let low = (code.start.0 + code.len).saturating_sub(Native::JUMP_REACH);
             let within: Range<u64> = low..code.start.0.saturating_add(Native::JUMP_REACH - LANDING);
-            let mut landings = Landings::new(self.target.holes(space)?);
-            let places = landings.place_all(&constrained, within);
+            let jumps = &self.spaces.get(&space).ok_or(io::ErrorKind::NotFound)?.jumps;
+            let holes = self.target.holes(space, &jumps.pages)?;
+            let jumps = &mut self.sites_mut(space).jumps;
+            jumps.landings.set_holes(holes);
+            let places = jumps.landings.place_all(&constrained, within);
             let pages: BTreeSet<u64> = places.iter().flatten().map(|p| p.page().0).collect();
-            let mapped = self.map_pages(space, tid, &pages)?;
+            let new = pages.difference(&jumps.pages).copied().collect();
+            self.map_pages(space, tid, &new)?;
+            let mapped = &self.sites_mut(space).jumps.pages;
             places.into_iter().map(|p| p.filter(|p| mapped.contains(&p.page().0))).collect()
         };
         let mut places = places.into_iter();
@@ -364,36 +406,30 @@ impl Session<'_> {
             .collect())
     }
 
-    /// Maps pages, neighbours in one go; those that are.
-    fn map_pages(
-        &mut self,
-        space: SpaceId,
-        tid: Tid,
-        pages: &BTreeSet<u64>,
-    ) -> io::Result<BTreeSet<u64>> {
+    /// Maps pages, neighbours in one go.
+    fn map_pages(&mut self, space: SpaceId, tid: Tid, pages: &BTreeSet<u64>) -> io::Result<()> {
         const PAGE: u64 = 4096;
         let limit = max_mappings() / 8;
-        let mut mapped = BTreeSet::new();
         let mut pages = pages.iter().copied().peekable();
         while let Some(start) = pages.next() {
             let mut end = start + PAGE;
             while pages.next_if_eq(&end).is_some() {
                 end += PAGE;
             }
-            if self.sites_mut(space).jumps.pages >= limit {
+            if self.sites_mut(space).jumps.pages.len() >= limit {
                 break;
             }
             let area = Area { start: Addr(start), len: end - start };
             match self.target.map_code_at(tid, area) {
                 Ok(()) => {
-                    self.sites_mut(space).jumps.pages += 1;
-                    mapped.extend((start..end).step_by(PAGE as usize));
+                    let pages = (start..end).step_by(PAGE as usize);
+                    self.sites_mut(space).jumps.pages.extend(pages);
                 }
                 Err(xol_targets::ptrace::InjectError::Io(error)) => return Err(error),
                 // Something of the program's is there by now.
                 Err(_) => {}
             }
         }
-        Ok(mapped)
+        Ok(())
     }
 }

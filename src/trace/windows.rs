@@ -4,19 +4,27 @@ use super::arm::Want;
 use super::consumer::Consumer;
 use super::objects::Loaded;
 use super::session::Session;
-use super::sites::Sites;
-use crate::symbols::{Function, Object};
-use std::collections::BTreeMap;
+use crate::symbols::{Function, Object, signature};
 use std::io;
 use std::rc::Rc;
 use xol_arch::jump::Window;
-use xol_arch::{Addr, Arch, Reason};
+use xol_arch::{Addr, Reason};
 use xol_targets::Native;
-use xol_targets::ptrace::SpaceId;
+use xol_targets::ptrace::{SpaceId, Tid};
 
-const TRAP: &[u8] = Native::TRAP;
-/// Why a place has no jump, in a word.
+/// Why a place has no jump: kebab-case, as reports have it. Those of [`Reason`] are among them.
 pub(super) type Why = &'static str;
+/// A trap tells of its hits more than a trampoline can.
+pub(super) const NOT_ONLY_COUNTED: Why = "not-only-counted";
+/// It disarms itself.
+pub(super) const LIMITED_HITS: Why = "limited-hits";
+/// It has lost its slot to another site.
+pub(super) const NO_SLOT: Why = "no-slot";
+/// Its object may have restartable sequences anywhere: a thread that jumped out of one would not be
+/// seen to have left it.
+const MAY_BE_RESTARTABLE: Why = "may-be-restartable";
+/// A handled fault will have it executed again.
+pub(super) const BEING_RETRIED: Why = "being-retried";
 
 /// A jump that is wanted.
 pub(super) struct Chosen {
@@ -29,8 +37,15 @@ pub(super) struct Chosen {
     pub(super) sites: Vec<(u8, u32)>,
 }
 
-/// All sites of a space by address.
-type Map = BTreeMap<u64, u32>;
+/// Text as the program has it, read in pieces: wants come in the order of their addresses.
+#[derive(Default)]
+struct Piece {
+    base: u64,
+    bytes: Vec<u8>,
+}
+
+/// How much is read at once.
+const PIECE: u64 = 64 << 10;
 
 impl Session<'_> {
     /// The windows of the sites that can have one, by address.
@@ -40,10 +55,10 @@ impl Session<'_> {
         wants: &[Want],
         fresh: &[usize],
     ) -> io::Result<Vec<Chosen>> {
-        let map: Map =
-            (0..).zip(&self.sites_mut(space).sites).map(|(n, site)| (site.addr.0, n)).collect();
         let shadow_stack = self.has_shadow_stack(space);
+        let retried: Vec<Addr> = self.target.threads().filter_map(|t| Some(t.retry?.0)).collect();
         let mut function: Option<Function> = None;
+        let mut piece = Piece::default();
         let mut object: Option<(Loaded, Rc<Object>, u64)> = None;
         let mut chosen: Vec<Chosen> = Vec::new();
         for &i in fresh {
@@ -53,10 +68,9 @@ impl Session<'_> {
                 // Counted by the one before it.
                 continue;
             }
-            let is_row = |c: u32| matches!(self.consumers[c as usize], Consumer::Row(_));
-            let sites = self.spaces.get(&space).ok_or(io::ErrorKind::NotFound)?;
-            if !map.get(&want.addr.0).is_some_and(|&n| sites.consumers(n).any(is_row)) {
-                // Of our own.
+            let Some(number) = self.sites_mut(space).find(want.addr) else { continue };
+            if let Err(why) = self.serves(space, number) {
+                self.no_jump(space, want.addr, why);
                 continue;
             }
             let range = match want.function {
@@ -64,26 +78,71 @@ impl Session<'_> {
                     (start, end)
                 }
                 _ => {
-                    self.no_jump(Reason::UnknownFunction.id(), 1);
+                    self.no_jump(space, want.addr, Reason::UnknownFunction.id());
                     continue;
                 }
             };
             if function.as_ref().is_none_or(|f| f.range() != range) {
-                function = self.function(space, range, &map, want.guarded)?;
+                function = self.function(space, range, want.guarded, &mut piece)?;
             }
             if !object.as_ref().is_some_and(|(loaded, ..)| loaded.has(want.addr)) {
                 object = self.object_at(space, want.addr);
             }
-            let (Some(f), Some((_, object, bias))) = (&function, &object) else {
-                self.no_jump(Reason::UnknownFunction.id(), 1);
+            let (Some(f), Some((loaded, object, bias))) = (&function, &object) else {
+                self.no_jump(space, want.addr, Reason::UnknownFunction.id());
                 continue;
             };
-            match self.window(space, want, f, object, *bias, &map, shadow_stack) {
+            if self.may_restart(loaded, object, signature(object.machine())) {
+                self.no_jump(space, want.addr, MAY_BE_RESTARTABLE);
+                continue;
+            }
+            match self.window(space, want, f, object, *bias, shadow_stack) {
+                // Where the trap is expected that says that a hit was counted already.
+                Ok(c) if retried.iter().any(|&at| c.window.overwrites(at)) => {
+                    self.no_jump(space, want.addr, BEING_RETRIED);
+                }
                 Ok(window) => chosen.push(Chosen { want: i, ..window }),
-                Err(why) => self.no_jump(why, 1),
+                Err(why) => self.no_jump(space, want.addr, why),
             }
         }
         Ok(chosen)
+    }
+
+    /// Whether restartable sequences of an object may be anywhere in it: not one hit outside of them
+    /// says that the next is too, so this is for good.
+    fn may_restart(&mut self, loaded: &Loaded, object: &Object, signature: u32) -> bool {
+        let known = self.restartable.entry((loaded.file, signature));
+        // What cannot be read may have them.
+        *known.or_insert_with(|| object.may_restart(signature).unwrap_or(true))
+    }
+
+    /// Of the jumps that are wanted, those that are right in a process whose sequences have the
+    /// signature of this stopped thread's.
+    pub(super) fn outside_sequences(
+        &mut self,
+        space: SpaceId,
+        tid: Tid,
+        chosen: Vec<Chosen>,
+    ) -> Vec<Chosen> {
+        let Some(number) = self.target.sequence_signature(tid) else { return chosen };
+        let mut right = Vec::new();
+        let mut object: Option<(Loaded, Rc<Object>, u64)> = None;
+        for one in chosen {
+            let at = one.window.at;
+            if !object.as_ref().is_some_and(|(loaded, ..)| loaded.has(at)) {
+                object = self.object_at(space, at);
+            }
+            // Of the usual one that was asked when it was chosen.
+            if let Some((loaded, object, _)) = &object
+                && number != signature(object.machine())
+                && self.may_restart(loaded, object, number)
+            {
+                self.no_jump(space, at, MAY_BE_RESTARTABLE);
+                continue;
+            }
+            right.push(one);
+        }
+        right
     }
 
     fn object_at(&mut self, space: SpaceId, at: Addr) -> Option<(Loaded, Rc<Object>, u64)> {
@@ -99,16 +158,20 @@ impl Session<'_> {
         &mut self,
         space: SpaceId,
         range: (Addr, Addr),
-        map: &Map,
         guarded: bool,
+        piece: &mut Piece,
     ) -> io::Result<Option<Function>> {
-        let base = range.0.0;
-        let mut bytes = vec![0; (range.1.0 - base) as usize + Function::AHEAD];
-        let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
-        let Ok(got) = memory.read_some(range.0, &mut bytes) else { return Ok(None) };
-        bytes.truncate(got);
-        let sites = self.sites_mut(space);
-        sites.restore(map, base, &mut bytes);
+        let (start, end) = (range.0.0, range.1.0 + Function::AHEAD as u64);
+        if start < piece.base || end > piece.base + piece.bytes.len() as u64 {
+            piece.base = start;
+            piece.bytes.resize((end - start).max(PIECE) as usize, 0);
+            let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
+            let got = memory.read_some(range.0, &mut piece.bytes).unwrap_or(0);
+            piece.bytes.truncate(got);
+            self.sites_mut(space).restore(start, &mut piece.bytes);
+        }
+        let bytes = &piece.bytes[(start - piece.base) as usize..];
+        let bytes = bytes[..bytes.len().min((end - start) as usize)].to_vec();
         Ok(Some(Function::new::<Native>(range, bytes, guarded)))
     }
 
@@ -121,7 +184,6 @@ impl Session<'_> {
         function: &Function,
         object: &Object,
         bias: u64,
-        map: &Map,
         shadow_stack: bool,
     ) -> Result<Chosen, Why> {
         let window = function
@@ -132,10 +194,11 @@ impl Session<'_> {
         }
         let end = window.at.add(window.len.into());
         let mut sites = Vec::new();
-        for (&at, &number) in map.range(window.at.0..end.0) {
-            let offset = at.wrapping_sub(window.at.0) as u8;
-            if !window.has(offset) || !self.may_be_counted(space, number) {
-                return Err(if offset == 0 { "not-only-counted" } else { "site-inside" });
+        for offset in 0..window.len {
+            let at = window.at.add(offset.into());
+            let Some(number) = self.sites_mut(space).find(at) else { continue };
+            if !window.has(offset) || self.serves(space, number).is_err() {
+                return Err("site-inside");
             }
             sites.push((offset, number));
         }
@@ -153,30 +216,22 @@ impl Session<'_> {
         })
     }
 
-    /// Whether nothing but a count is wanted of a site, and it can do without its jump.
-    fn may_be_counted(&mut self, space: SpaceId, number: u32) -> bool {
-        let Some(sites) = self.spaces.get(&space) else { return false };
-        let Some(site) = sites.sites.get(number as usize) else { return false };
-        site.armed
-            && site.slot.is_some()
-            && sites
-                .consumers(number)
-                .all(|c| matches!(self.consumers[c as usize], Consumer::Row(_)))
-    }
-}
-
-impl Sites {
-    /// Puts the program's own bytes into `bytes`, which were read at `base`.
-    fn restore(&self, map: &Map, base: u64, bytes: &mut [u8]) {
-        let end = base + bytes.len() as u64;
-        for (&at, &number) in map.range(base.saturating_sub(TRAP.len() as u64)..end) {
-            let site = &self.sites[number as usize];
-            for (at, &byte) in (at..).zip(&site.original[..TRAP.len()]).filter(|_| site.armed) {
-                if (base..end).contains(&at) {
-                    bytes[(at - base) as usize] = byte;
-                }
-            }
+    /// Whether a trampoline does all that a site's trap does for those who are told of its hits, or
+    /// why not. The only place that knows.
+    pub(super) fn serves(&self, space: SpaceId, number: u32) -> Result<(), Why> {
+        let sites = self.spaces.get(&space);
+        let site = sites.and_then(|sites| Some((sites, sites.sites.get(number as usize)?)));
+        let Some((sites, site)) = site.filter(|(_, site)| site.armed) else {
+            return Err("disarmed");
+        };
+        let counts = |c: u32| matches!(self.consumers[c as usize], Consumer::Row(_));
+        if self.options.events || !sites.consumers(number).all(counts) {
+            return Err(NOT_ONLY_COUNTED);
         }
-        self.jumps.restore(base, bytes);
+        if self.options.hits_per_site.is_some() {
+            return Err(LIMITED_HITS);
+        }
+        // Where it falls back to.
+        site.slot.map(drop).ok_or(NO_SLOT)
     }
 }

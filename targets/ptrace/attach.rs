@@ -212,7 +212,7 @@ impl Ptrace {
         if procfs::status(tid).map_or(0, |s| s.seccomp) == 0 {
             return true;
         }
-        sys::set_options(tid, OPTIONS | PTRACE_O_SUSPEND_SECCOMP).is_ok()
+        suspend_filter(tid) && resume_filter(tid)
     }
 
     /// Looks again whether calls may be made in a process: a seccomp filter may be new.
@@ -237,6 +237,17 @@ impl Ptrace {
         self.threads.remove(&tid);
         result
     }
+}
+
+/// Has the kernel pass a stopped thread's calls by its seccomp filter, if it does that for us
+/// (CAP_SYS_ADMIN): for a call of ours only, the program counts on its filter.
+pub(super) fn suspend_filter(tid: Tid) -> bool {
+    sys::set_options(tid, OPTIONS | PTRACE_O_SUSPEND_SECCOMP).is_ok()
+}
+
+/// The filter is there again.
+pub(super) fn resume_filter(tid: Tid) -> bool {
+    sys::set_options(tid, OPTIONS).is_ok()
 }
 
 /// What can be said before the kernel is asked.

@@ -5,6 +5,7 @@
 //! the frame brings it back. Where it comes back to must not need us either: a thread that
 //! stands behind a trap is put on the trap first.
 
+use super::attach::{resume_filter, suspend_filter};
 use super::space::{Area, PAGE, Space, SpaceId};
 use super::sys::{self, EVENT_STOP, SYSCALL_STOP, Status, Tid, Whom};
 use super::thread::{Dirty, State};
@@ -105,20 +106,25 @@ impl Ptrace {
             }
         }
 
-        let pid = self.known(tid)?.pid;
-        sys::vm_read(pid, Addr(buffer_at), &mut had)?;
-        sys::vm_write(pid, Addr(buffer_at), &below)?;
+        sys::vm_read(tid, Addr(buffer_at), &mut had)?;
+        sys::vm_write(tid, Addr(buffer_at), &below)?;
         sys::set_regs(tid, &native::enter_stub(&regs, stub, Addr(at), number as u64, args))?;
         // No signal finds the thread at the stub; the frame has the old mask, should we die.
         sys::set_sigmask(tid, !0)?;
-        let value = self.run_stub(tid, stub)?;
+        let filtered = procfs::status(tid).is_ok_and(|status| status.seccomp != 0);
+        let suspended = filtered && suspend_filter(tid);
+        let value = self.run_stub(tid, stub);
+        if suspended {
+            resume_filter(tid);
+        }
+        let value = value?;
         native::set_fpstate(tid, &fpstate)?;
         let mut regs = regs;
         native::resume_sleep(&mut regs, self.known(tid)?.entered.map(|e| e.call()));
         sys::set_sigmask(tid, mask)?;
         sys::set_regs(tid, &regs)?;
-        sys::vm_read(pid, Addr(buffer_at), buffer)?;
-        sys::vm_write(pid, Addr(buffer_at), &had)?;
+        sys::vm_read(tid, Addr(buffer_at), buffer)?;
+        sys::vm_write(tid, Addr(buffer_at), &had)?;
         if native::awaits_restart(&regs) {
             back_to_signals(tid)?;
         }

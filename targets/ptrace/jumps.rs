@@ -7,6 +7,7 @@ use super::sys::{Pid, Tid};
 use super::{Ptrace, gone, procfs};
 use crate::native;
 use crate::shared::Shared;
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::ops::Range;
@@ -63,7 +64,7 @@ impl Ptrace {
             self.call(tid, libc::SYS_memfd_create, [BUFFER, flags, 0, 0, 0, 0], &mut name)?;
         let fd = refused("memfd_create", made)?;
         let area = Area { start: at, len };
-        let mapped = self.share(tid, pid, fd, area);
+        let mapped = self.share(tid, fd, area);
         let closed = self.call(tid, libc::SYS_close, [fd, 0, 0, 0, 0, 0], &mut [])?;
         let shared = mapped?;
         self.spaces.get_mut(&space).ok_or_else(gone)?.extra.push(area);
@@ -71,9 +72,9 @@ impl Ptrace {
         Ok((shared, area))
     }
 
-    fn share(&mut self, tid: Tid, pid: Pid, fd: u64, area: Area) -> Result<Shared, InjectError> {
+    fn share(&mut self, tid: Tid, fd: u64, area: Area) -> Result<Shared, InjectError> {
         let file =
-            OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/fd/{fd}"))?;
+            OpenOptions::new().read(true).write(true).open(format!("/proc/{tid}/fd/{fd}"))?;
         // Another thread may have put a file of the program's own there.
         let ours = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
         if !ours.to_string_lossy().contains("memfd:xol") || file.metadata()?.len() != 0 {
@@ -98,13 +99,20 @@ impl Ptrace {
         Ok(())
     }
 
-    /// The free ranges of an address space, without those that the heap and stacks grow into.
+    /// The free ranges of an address space, without those that the heap and stacks grow into, as if
+    /// nothing of ours was mapped at these pages.
     ///
     /// # Errors
     /// Those of reading /proc.
-    pub fn holes(&self, space: SpaceId) -> io::Result<Vec<Range<u64>>> {
+    pub fn holes(&self, space: SpaceId, ours: &BTreeSet<u64>) -> io::Result<Vec<Range<u64>>> {
         let pid = self.spaces.get(&space).ok_or_else(gone)?.pid;
-        Ok(Space::holes(&procfs::maps(pid)?, procfs::heap(pid)?))
+        let mut maps = procfs::maps(pid)?;
+        // Neighbours are one mapping for the kernel.
+        maps.retain(|map| {
+            let mut pages = (map.start.0..map.end.0).step_by(4096);
+            !ours.contains(&map.start.0) || !pages.all(|page| ours.contains(&page))
+        });
+        Ok(Space::holes(&maps, procfs::heap(pid)?))
     }
 }
 

@@ -1,6 +1,6 @@
 //! One stopped thread, as `arch` sees it.
 
-use super::sys::{self, Pid, Tid};
+use super::sys::{self, Tid};
 use super::thread::{Dirty, State};
 use super::{Ptrace, gone};
 use crate::native::{Native, Regs};
@@ -11,7 +11,6 @@ use xol_arch::{Addr, Fault, Machine, Memory, Regs as _};
 #[derive(Debug)]
 pub struct Stopped<'a> {
     tid: Tid,
-    pid: Pid,
     regs: &'a mut Regs,
     dirty: &'a mut Dirty,
 }
@@ -34,7 +33,7 @@ impl Ptrace {
             thread.regs = Some(regs);
         }
         let regs = thread.regs.as_mut().ok_or_else(gone)?;
-        Ok(Stopped { tid, pid: thread.pid, regs, dirty: &mut thread.dirty })
+        Ok(Stopped { tid, regs, dirty: &mut thread.dirty })
     }
 
     /// The registers of a stopped thread.
@@ -139,11 +138,11 @@ impl Stopped<'_> {
 
 impl Memory for Stopped<'_> {
     fn read(&mut self, at: Addr, to: &mut [u8]) -> Result<(), Fault> {
-        sys::vm_read(self.pid, at, to).map_err(|_| Fault { at, write: false })
+        sys::vm_read(self.tid, at, to).map_err(|_| Fault { at, write: false })
     }
 
     fn write(&mut self, at: Addr, from: &[u8]) -> Result<(), Fault> {
-        sys::vm_write(self.pid, at, from).map_err(|_| Fault { at, write: true })
+        sys::vm_write(self.tid, at, from).map_err(|_| Fault { at, write: true })
     }
 }
 

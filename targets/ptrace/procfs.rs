@@ -42,8 +42,18 @@ pub struct Perms {
 /// # Errors
 /// ENOENT or ESRCH when the process is gone; EACCES when it is not ours to look at.
 pub fn maps(pid: Pid) -> io::Result<Vec<Mapping>> {
-    let text = fs::read(format!("/proc/{pid}/maps"))?;
+    let mut text = fs::read(format!("/proc/{pid}/maps"))?;
+    if text.is_empty() {
+        text = fs::read(format!("/proc/{}/maps", with_memory(pid)))?;
+    }
     Ok(text.split(|&b| b == b'\n').filter_map(parse_mapping).collect())
+}
+
+/// A thread of the process that has its memory: the first one may have ended before the others.
+fn with_memory(pid: Pid) -> Tid {
+    let has = |tid: &Tid| fs::read(format!("/proc/{tid}/maps")).is_ok_and(|text| !text.is_empty());
+    let tasks = tasks(pid).unwrap_or_default();
+    tasks.into_iter().find(has).unwrap_or(Tid(pid.0))
 }
 
 /// Whether the page at `at` is guarded (arm64 BTI): VmFlags of /proc/PID/smaps have `bt`.
@@ -74,7 +84,12 @@ fn guarded(smaps: &[u8], at: Addr) -> bool {
 /// # Errors
 /// ENOENT or ESRCH when the process is gone.
 pub(super) fn heap(pid: Pid) -> io::Result<Addr> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let at = heap_of(Tid(pid.0))?;
+    if at.0 == 0 { heap_of(with_memory(pid)) } else { Ok(at) }
+}
+
+fn heap_of(tid: Tid) -> io::Result<Addr> {
+    let stat = fs::read_to_string(format!("/proc/{tid}/stat"))?;
     // The second field, the name, may hold spaces and parentheses.
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let start = fields.split_whitespace().nth(47 - 3).and_then(|v| v.parse().ok());

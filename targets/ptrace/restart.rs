@@ -184,7 +184,7 @@ impl Ptrace {
         }
         let below = |depth| Addr((regs.sp().0 - native::RED_ZONE - depth) & !15);
         let at = [below(DEEP), below(64)];
-        at.into_iter().find(|&at| sys::vm_write(pid, at, spec).is_ok())
+        at.into_iter().find(|&at| sys::vm_write(tid, at, spec).is_ok())
     }
 }
 

@@ -18,8 +18,15 @@ impl Ptrace {
         self.sequence_around(tid, at).unwrap_or(false)
     }
 
+    /// The number that stands before each place where a restartable sequence of a stopped thread goes
+    /// on when it was aborted; `None` where it has registered none, or the kernel does not tell.
+    #[must_use]
+    pub fn sequence_signature(&self, tid: Tid) -> Option<u32> {
+        sys::rseq_area(tid).ok().filter(|(area, _)| area.0 != 0).map(|(_, signature)| signature)
+    }
+
     fn sequence_around(&mut self, tid: Tid, at: Addr) -> Option<bool> {
-        let area = sys::rseq_area(tid).ok().filter(|area| area.0 != 0)?;
+        let (area, _) = sys::rseq_area(tid).ok().filter(|(area, _)| area.0 != 0)?;
         let mut machine = self.stopped(tid).ok()?;
         let mut word = [0; 8];
         machine.read(area.add(RSEQ_CS), &mut word).ok()?;

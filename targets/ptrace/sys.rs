@@ -302,11 +302,12 @@ pub fn peek_user(tid: Tid, offset: usize) -> io::Result<u64> {
     Ok(word)
 }
 
-/// PTRACE_GET_RSEQ_CONFIGURATION: where a thread's struct rseq is; 0 where it has none.
+/// PTRACE_GET_RSEQ_CONFIGURATION: where a thread's struct rseq is, 0 where it has none, and the
+/// signature that it was registered with.
 ///
 /// # Errors
 /// EIO before Linux 5.13.
-pub fn rseq_area(tid: Tid) -> io::Result<Addr> {
+pub fn rseq_area(tid: Tid) -> io::Result<(Addr, u32)> {
     // struct ptrace_rseq_configuration: the address, then size, signature, flags, padding.
     let mut words = [0u64; 3];
     let size = size_of_val(&words);
@@ -314,7 +315,7 @@ pub fn rseq_area(tid: Tid) -> io::Result<Addr> {
     check(unsafe {
         libc::ptrace(request::GET_RSEQ_CONFIGURATION as _, tid.0, size, &raw mut words)
     })?;
-    Ok(Addr(words[0]))
+    Ok((Addr(words[0]), (words[1] >> 32) as u32))
 }
 
 /// PTRACE_GETSIGINFO: of the signal a thread stopped with.
@@ -429,15 +430,16 @@ pub fn tgkill(pid: Pid, tid: Tid, signal: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// process_vm_readv(2) of one range: what the thread itself could read.
+/// process_vm_readv(2) of one range: what the thread itself could read. By the thread's own id: the
+/// process's is that of its first thread, which may have ended before the others.
 ///
 /// # Errors
 /// EFAULT; ESRCH when the process is gone. A short read is an error of kind UnexpectedEof.
-pub fn vm_read(pid: Pid, at: Addr, to: &mut [u8]) -> io::Result<()> {
+pub fn vm_read(tid: Tid, at: Addr, to: &mut [u8]) -> io::Result<()> {
     let local = libc::iovec { iov_base: to.as_mut_ptr().cast(), iov_len: to.len() };
     let remote = libc::iovec { iov_base: at.0 as *mut libc::c_void, iov_len: to.len() };
     // SAFETY: the kernel writes at most `iov_len` bytes to `to`; `remote` is not ours.
-    let n = unsafe { libc::process_vm_readv(pid.0, &raw const local, 1, &raw const remote, 1, 0) };
+    let n = unsafe { libc::process_vm_readv(tid.0, &raw const local, 1, &raw const remote, 1, 0) };
     if check(n as libc::c_long)? as usize == to.len() {
         Ok(())
     } else {
@@ -449,11 +451,11 @@ pub fn vm_read(pid: Pid, at: Addr, to: &mut [u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// As for [`vm_read`].
-pub fn vm_write(pid: Pid, at: Addr, from: &[u8]) -> io::Result<()> {
+pub fn vm_write(tid: Tid, at: Addr, from: &[u8]) -> io::Result<()> {
     let local = libc::iovec { iov_base: from.as_ptr().cast_mut().cast(), iov_len: from.len() };
     let remote = libc::iovec { iov_base: at.0 as *mut libc::c_void, iov_len: from.len() };
     // SAFETY: the kernel only reads `iov_len` bytes of `from`; `remote` is not ours.
-    let n = unsafe { libc::process_vm_writev(pid.0, &raw const local, 1, &raw const remote, 1, 0) };
+    let n = unsafe { libc::process_vm_writev(tid.0, &raw const local, 1, &raw const remote, 1, 0) };
     if check(n as libc::c_long)? as usize == from.len() {
         Ok(())
     } else {

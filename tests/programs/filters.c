@@ -1,5 +1,5 @@
 // A program that allows itself few system calls and dies at any other. Its argument says how:
-// kill, errno, or after (the filter comes only in the middle).
+// kill, errno, or after (the filter comes only in the middle); how often it calls a function is next.
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
@@ -41,6 +41,7 @@ static void filter(unsigned otherwise)
 int main(int argc, char **argv)
 {
 	const char *how = argc > 1 ? argv[1] : "kill";
+	int often = argc > 2 ? atoi(argv[2]) : 100;
 	char line[64];
 	long sum = 0;
 	int n;
@@ -49,7 +50,7 @@ int main(int argc, char **argv)
 		for (int i = 0; i < 100; i++)
 			sum += work(i);
 	filter(!strcmp(how, "errno") ? SECCOMP_RET_ERRNO | EPERM : SECCOMP_RET_KILL_PROCESS);
-	for (int i = 0; i < 100; i++)
+	for (int i = 0; i < often; i++)
 		sum += work(i);
 	n = snprintf(line, sizeof line, "calls %ld sum %ld\n", calls, sum);
 	if (write(1, line, n) != n)

@@ -6,6 +6,7 @@ use crate::x86_64::simulate::Effect;
 use crate::{Addr, Code, Reason, Reject};
 
 use super::operand;
+use iced_x86::{OpKind, Register};
 
 /// Branches and calls that are never copied. Returns `done`: the offset of the jump behind the
 /// instruction, which always comes last, or the end where no such jump is.
@@ -107,7 +108,13 @@ fn halves(value: Addr) -> [[u8; 4]; 2] {
     [(value.0 as u32).to_le_bytes(), ((value.0 >> 32) as u32).to_le_bytes()]
 }
 
-/// CALL r/m without a register or a flag. The operand is read once and before anything is
+/// CALL r/m without a register or a flag, and without a shadow stack. With the target in a register
+/// other than rsp, and nothing that could fault:
+/// ```text
+/// 68 …, C7 44 24 04 …        return address               as for a direct call
+/// jmp r                                                   FF /2 made FF /4
+/// ```
+/// Else the operand is read once and before anything is
 /// written, as CALL does; its address is computed with the rsp before the push, as CALL's is.
 /// ```text
 /// push m                     target                       FF /2 made FF /6
@@ -116,14 +123,21 @@ fn halves(value: Addr) -> [[u8; 4]; 2] {
 /// mov  dword [rsp+12], high                               C7 44 24 0C <imm32>
 /// ret                        return address               C3
 /// ```
-/// It differs from CALL in the eight bytes below the return address, which hold the target
-/// afterwards, and it cannot be used with a shadow stack.
+/// It then differs from CALL in the eight bytes below the return address, which hold the target
+/// afterwards.
 fn call_operand(
     decoded: &Decoded<'_>,
     back: Addr,
     to: Addr,
     code: &mut Code,
 ) -> Result<(), Reject> {
+    let in_register = decoded.insn.op0_kind() == OpKind::Register;
+    if in_register && decoded.insn.op0_register() != Register::RSP {
+        push_constant(back, code)?;
+        let at = code.len() + decoded.prefixes().opcode + 1;
+        emit::bytes(code, decoded.bytes)?;
+        return operation(code, at, 4);
+    }
     match decoded.rip_relative() {
         Some(operand) => {
             let rel = operand::displacement(operand, decoded, to).ok_or(Reason::OutOfReach)?;
@@ -131,10 +145,7 @@ fn call_operand(
         }
         None => emit::bytes(code, decoded.bytes)?,
     }
-    let modrm = decoded.prefixes().opcode + 1;
-    // mod reg r/m: reg 2 is CALL, 6 is PUSH.
-    let modrm = code.get_mut(modrm).ok_or(Reason::Undecodable)?;
-    *modrm = *modrm & !0o070 | 0o060;
+    operation(code, decoded.prefixes().opcode + 1, 6)?;
     let [low, high] = halves(back);
     emit::bytes(code, &[0xff, 0x34, 0x24])?;
     emit::bytes(code, &[0xc7, 0x44, 0x24, 0x08])?;
@@ -142,4 +153,11 @@ fn call_operand(
     emit::bytes(code, &[0xc7, 0x44, 0x24, 0x0c])?;
     emit::bytes(code, &high)?;
     emit::bytes(code, &[0xc3])
+}
+
+/// FF /n: 2 is CALL, 4 is JMP, 6 is PUSH. `mod reg r/m` with n for reg.
+fn operation(code: &mut Code, modrm: usize, n: u8) -> Result<(), Reject> {
+    let modrm = code.get_mut(modrm).ok_or(Reason::Undecodable)?;
+    *modrm = *modrm & !0o070 | n << 3;
+    Ok(())
 }

@@ -1,0 +1,194 @@
+//! Sites that are hit often become jumps while the program runs.
+//!
+//! A site begins as a trap, which costs little to write. One hit costs about 4 us; a jump costs about
+//! 250 by itself, less with others: threads stopped, a call or two made in the target, text read and
+//! written. So it is worth its cost after some [`HOT`] hits, if there are as many to come; and where it
+//! was not to be had, or has given way, after twice as many again.
+
+use super::jumps::State;
+use super::session::Session;
+use super::windows::BEING_RETRIED;
+use crate::engine::NONE;
+use std::io;
+use std::time::{Duration, Instant};
+use xol_arch::{Addr, Arch, Strategy};
+use xol_targets::Native;
+use xol_targets::ptrace::{SpaceId, Tid};
+
+/// Hits after which a site is hot: what a jump costs, in traps.
+const HOT: u64 = 32;
+/// How long the first of a batch waits for others: those of one loop get hot together, and may
+/// share a window.
+const GATHER: Duration = Duration::from_millis(3);
+/// And so many times what the last batch took: with a thousand threads to stop, that is more.
+const REST: u32 = 10;
+/// Sites in one batch at most; more wait until they are twice as hot.
+const BATCH: usize = 256;
+
+/// The next batch of one address space. Adding to it allocates nothing.
+#[derive(Clone, Debug)]
+pub(super) struct Hot {
+    sites: [Addr; BATCH],
+    len: usize,
+    since: Option<Instant>,
+    /// How long the first one waits.
+    wait: Duration,
+}
+
+impl Default for Hot {
+    fn default() -> Hot {
+        Hot { sites: [Addr(0); BATCH], len: 0, since: None, wait: GATHER }
+    }
+}
+
+impl Hot {
+    fn add(&mut self, at: Addr) {
+        let Some(place) = self.sites.get_mut(self.len) else { return };
+        *place = at;
+        self.len += 1;
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    fn is_due(&self) -> bool {
+        self.since.is_some_and(|since| since.elapsed() >= self.wait)
+    }
+
+    fn take(&mut self) -> Vec<Addr> {
+        self.since = None;
+        self.sites[..std::mem::take(&mut self.len)].to_vec()
+    }
+}
+
+impl Session<'_> {
+    /// A site was hit for the `hits`th time.
+    pub(super) fn warm(&mut self, space: SpaceId, at: Addr, hits: u64) -> io::Result<()> {
+        let hot = hits.is_multiple_of(HOT);
+        if !hot || !self.wants_jumps() || self.target.is_leaving() {
+            return Ok(());
+        }
+        let Some(sites) = self.spaces.get_mut(&space) else { return Ok(()) };
+        match sites.jumps.over(at) {
+            Some((_, jump, State::Headed)) if jump.window.at == at => self.head_again(space, at),
+            // Counted by another's trampoline: whoever comes to it from elsewhere traps.
+            Some(_) => Ok(()),
+            None => {
+                if hits.is_power_of_two() && !sites.jumps.is_refused(at) {
+                    sites.hot.add(at);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Turns the batch into jumps if it is time, with the help of a thread that stands behind the
+    /// trap of the site at `at`.
+    pub(super) fn upgrade_if_due(&mut self, tid: Tid, space: SpaceId, at: Addr) -> io::Result<()> {
+        let Some(sites) = self.spaces.get_mut(&space).filter(|sites| sites.hot.is_due()) else {
+            return Ok(());
+        };
+        let pid = self.target.thread(tid).map(|t| t.pid);
+        // A child that borrows the memory makes no calls for its parent, whose stack it may be on.
+        let own = pid.and_then(|pid| self.target.process(pid)).is_some_and(|p| !p.shares_memory);
+        if self.target.is_leaving() || !own {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        let batch = sites.hot.take();
+        let mut wants: Vec<_> =
+            batch.iter().filter_map(|&at| self.want_in_memory(space, at, NONE)).collect();
+        wants.sort_unstable_by_key(|want| want.addr);
+        wants.dedup_by_key(|want| want.addr);
+        self.target.settle(tid)?;
+        let all: Vec<usize> = (0..wants.len()).collect();
+        // Should we die in a call made here, the thread comes to the trap once more.
+        self.target.stopped(tid)?.rewind(at);
+        if let Err(error) = self.jump(space, Some(tid), &wants, &all) {
+            // What is not a jump is a trap as before.
+            for &at in &batch {
+                self.no_jump(space, at, "failed");
+            }
+            self.note_no_jumps(&error);
+        }
+        self.sites_mut(space).hot.wait = GATHER.max(begun.elapsed() * REST);
+        Ok(())
+    }
+
+    /// Puts the head of a jump back that was made a trap for an execution that is over.
+    fn head_again(&mut self, space: SpaceId, at: Addr) -> io::Result<()> {
+        let sites = self.spaces.get(&space).ok_or(io::ErrorKind::NotFound)?;
+        let Some((number, jump, State::Headed)) = sites.jumps.over(at) else { return Ok(()) };
+        let jump = jump.clone();
+        if self.target.threads().any(|t| t.retry.is_some_and(|(pc, _)| jump.window.overwrites(pc)))
+        {
+            self.no_jump(space, at, BEING_RETRIED);
+            return Ok(());
+        }
+        let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
+        let mut here = [0; super::jumps::LEN];
+        let here = &mut here[..jump.len()];
+        let (head, tail) = jump.jumped[..jump.len()].split_at(Native::TRAP.len());
+        // One byte, or one instruction, of those that may be changed under a running thread.
+        if memory.read(at, here).is_ok()
+            && here.starts_with(Native::TRAP)
+            && here.ends_with(tail)
+            && memory.write(at, head).is_ok()
+        {
+            self.sites_mut(space).jumps.set(number, State::On);
+            self.jump_stands(space, &jump);
+        }
+        Ok(())
+    }
+
+    /// The sites of a jump are counted by it from now on.
+    pub(super) fn jump_stands(&mut self, space: SpaceId, jump: &super::jumps::Jump) {
+        for at in jump.sites() {
+            let sites = self.sites_mut(space);
+            sites.jumps.refusals.remove(&at.0);
+            let Some(number) = sites.find(at) else { continue };
+            for consumer in sites.consumers(number).collect::<Vec<u32>>() {
+                self.set_state(consumer, super::RowState::Armed(Strategy::Jump));
+                self.set_no_jump(consumer, None);
+            }
+        }
+    }
+
+    /// The sites of a jump are traps from now on, and why.
+    pub(super) fn falls_back(
+        &mut self,
+        space: SpaceId,
+        jump: &super::jumps::Jump,
+        why: super::windows::Why,
+    ) {
+        for at in jump.sites() {
+            let sites = self.sites_mut(space);
+            let Some(number) = sites.find(at) else { continue };
+            let strategy = sites.strategy(number);
+            for consumer in sites.consumers(number).collect::<Vec<u32>>() {
+                self.set_state(consumer, super::RowState::Armed(strategy));
+            }
+            self.no_jump(space, at, why);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_due_when_its_first_is_old() {
+        let mut hot = Hot::default();
+        assert!(!hot.is_due());
+        for n in 0..BATCH as u64 + 3 {
+            hot.add(Addr(n));
+        }
+        std::thread::sleep(GATHER);
+        assert!(hot.is_due());
+        assert_eq!((hot.take().len(), hot.is_due()), (BATCH, false));
+        hot.wait = Duration::from_secs(1000);
+        hot.add(Addr(7));
+        std::thread::sleep(GATHER);
+        assert!(!hot.is_due());
+        assert_eq!(hot.take(), [Addr(7)]);
+    }
+}
