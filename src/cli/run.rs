@@ -35,6 +35,7 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
         interval: run.interval,
         toggle: run.toggle,
         probes: run.probes,
+        filter: run.filter,
         events,
     };
     let probes: Vec<String> = options.probes.iter().map(|p| p.text.clone()).collect();
@@ -60,6 +61,8 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
     };
     if !events || !outcome.report.rows.iter().any(|r| matches!(r.row.state, RowState::Armed(_))) {
         reporter.counts(&outcome.report);
+    } else if !outcome.report.no_jumps.is_empty() {
+        say(&no_jumps(&outcome.report));
     }
     reporter.finish()?;
     ended(&outcome)
@@ -112,6 +115,12 @@ fn ended(outcome: &Outcome) -> Result<ExitCode, Failure> {
     for sentence in &outcome.report.absent {
         say(sentence);
     }
+    if outcome.report.unread > 0 {
+        say(&format!(
+            "{} hits were missed: they came faster than they could be read",
+            outcome.report.unread
+        ));
+    }
     if let Some(pid) = outcome.running {
         say(&format!("detached; process {pid} goes on"));
     }
@@ -129,6 +138,12 @@ fn ended(outcome: &Outcome) -> Result<ExitCode, Failure> {
         return Err(Failure::new("no probe was ever armed"));
     }
     Ok(ExitCode::from(status))
+}
+
+/// Why places have no jump where jumps were asked for.
+fn no_jumps(report: &trace::Report) -> String {
+    let parts: Vec<String> = report.no_jumps.iter().map(|(why, n)| format!("{n} {why}")).collect();
+    format!("no jump at: {}", parts.join(", "))
 }
 
 fn say(text: &str) {
@@ -180,9 +195,7 @@ impl Reporter<'_> {
             self.line.push_str(&format!("no room for slots: {why}\n"));
         }
         if !report.no_jumps.is_empty() && self.format == Format::Text {
-            let parts: Vec<String> =
-                report.no_jumps.iter().map(|(why, n)| format!("{n} {why}")).collect();
-            self.line.push_str(&format!("no jump at: {}\n", parts.join(", ")));
+            self.line.push_str(&format!("{}\n", no_jumps(report)));
         }
         if report.stolen > 0 && self.format == Format::Text {
             self.line.push_str(&format!(

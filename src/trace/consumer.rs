@@ -1,6 +1,7 @@
 //! Who is told of a hit.
 
 use super::objects::FileId;
+use crate::spec::{Condition, Signature};
 use std::rc::Rc;
 use xol_arch::{Reject, Strategy};
 
@@ -69,6 +70,10 @@ pub struct Row {
     pub is_return: bool,
     /// How hits are taken, or why they cannot be.
     pub state: RowState,
+    /// The types of its arguments and of what it returns, if known.
+    pub signature: Option<Rc<Signature>>,
+    /// What must hold of its arguments.
+    pub(super) condition: Option<Rc<Condition>>,
     /// Its counter.
     pub(super) consumer: u32,
 }

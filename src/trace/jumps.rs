@@ -80,6 +80,10 @@ pub(super) struct Jumps {
     pub(super) regions: Vec<Region>,
     /// Pages mapped for landing places.
     pub(super) pages: usize,
+    /// Memory that trampolines note down hits in.
+    pub(super) rings: Vec<Area>,
+    /// Whether thread pointers do not tell the threads apart.
+    pub(super) shared_pointers: bool,
     /// Whether counts are without LOCK: one thread alone can come to them.
     pub(super) alone: bool,
 }

@@ -2,6 +2,7 @@
 
 use super::arm::Want;
 use super::consumer::Consumer;
+use super::notes::Served;
 use super::objects::Loaded;
 use super::session::Session;
 use super::sites::Sites;
@@ -25,8 +26,8 @@ pub(super) struct Chosen {
     pub(super) text: Vec<u8>,
     pub(super) function: Option<(Addr, Addr)>,
     pub(super) guarded: bool,
-    /// The sites that its trampoline counts: offset in the window, number.
-    pub(super) sites: Vec<(u8, u32)>,
+    /// The sites that its trampoline serves: offset in the window, number, how.
+    pub(super) sites: Vec<(u8, u32, Served)>,
 }
 
 /// All sites of a space by address.
@@ -39,6 +40,7 @@ impl Session<'_> {
         space: SpaceId,
         wants: &[Want],
         fresh: &[usize],
+        returns: bool,
     ) -> io::Result<Vec<Chosen>> {
         let map: Map =
             (0..).zip(&self.sites_mut(space).sites).map(|(n, site)| (site.addr.0, n)).collect();
@@ -53,10 +55,9 @@ impl Session<'_> {
                 // Counted by the one before it.
                 continue;
             }
-            let is_row = |c: u32| matches!(self.consumers[c as usize], Consumer::Row(_));
-            let sites = self.spaces.get(&space).ok_or(io::ErrorKind::NotFound)?;
-            if !map.get(&want.addr.0).is_some_and(|&n| sites.consumers(n).any(is_row)) {
-                // Of our own.
+            let Some(&number) = map.get(&want.addr.0) else { continue };
+            if !self.is_wanted(space, number) || !returns && self.is_of_return(space, number) {
+                // Of our own, or its turn comes when its function is known.
                 continue;
             }
             let range = match want.function {
@@ -78,7 +79,7 @@ impl Session<'_> {
                 self.no_jump(Reason::UnknownFunction.id(), 1);
                 continue;
             };
-            match self.window(space, want, f, object, *bias, &map, shadow_stack) {
+            match self.window(space, want, f, object, *bias, &map, shadow_stack, returns) {
                 Ok(window) => chosen.push(Chosen { want: i, ..window }),
                 Err(why) => self.no_jump(why, 1),
             }
@@ -123,6 +124,7 @@ impl Session<'_> {
         bias: u64,
         map: &Map,
         shadow_stack: bool,
+        returns: bool,
     ) -> Result<Chosen, Why> {
         let window = function
             .window::<Native>(want.addr, self.options.rules, object, bias)
@@ -134,10 +136,12 @@ impl Session<'_> {
         let mut sites = Vec::new();
         for (&at, &number) in map.range(window.at.0..end.0) {
             let offset = at.wrapping_sub(window.at.0) as u8;
-            if !window.has(offset) || !self.may_be_counted(space, number) {
-                return Err(if offset == 0 { "not-only-counted" } else { "site-inside" });
+            let later = !returns && self.is_of_return(space, number);
+            match self.served(space, number) {
+                Ok(served) if window.has(offset) && !later => sites.push((offset, number, served)),
+                Err(why) if offset == 0 => return Err(why),
+                _ => return Err("site-inside"),
             }
-            sites.push((offset, number));
         }
         if self.sites_mut(space).jumps.any_in(window.at, end) {
             return Err("site-inside");
@@ -153,15 +157,22 @@ impl Session<'_> {
         })
     }
 
-    /// Whether nothing but a count is wanted of a site, and it can do without its jump.
-    fn may_be_counted(&mut self, space: SpaceId, number: u32) -> bool {
-        let Some(sites) = self.spaces.get(&space) else { return false };
-        let Some(site) = sites.sites.get(number as usize) else { return false };
-        site.armed
-            && site.slot.is_some()
-            && sites
-                .consumers(number)
-                .all(|c| matches!(self.consumers[c as usize], Consumer::Row(_)))
+    /// Whether the user has asked for a site.
+    fn is_wanted(&self, space: SpaceId, number: u32) -> bool {
+        let of_user = |c| {
+            matches!(
+                self.consumers[c as usize],
+                Consumer::Row(_) | Consumer::Entered(_) | Consumer::Exit(_)
+            )
+        };
+        self.spaces.get(&space).is_some_and(|sites| sites.consumers(number).any(of_user))
+    }
+
+    /// Whether a site is an end of a call, of which all or none are jumps.
+    fn is_of_return(&self, space: SpaceId, number: u32) -> bool {
+        let ends =
+            |c| matches!(self.consumers[c as usize], Consumer::Entered(_) | Consumer::Exit(_));
+        self.spaces.get(&space).is_some_and(|sites| sites.consumers(number).any(ends))
     }
 }
 
