@@ -285,7 +285,7 @@ impl<C: Cpu> Bench<'_, C> {
             }
             Place::Recording { phase: Phase::Taken, record: 0, .. } => {
                 // Its turn is the lap, until it is committed.
-                let turn = taken.add(TURN).distance_from(self.cpu.notes(&self.case.layout).0);
+                let turn = taken.add(TURN).distance_from(self.case.layout.notes);
                 let turn = |notes: &[u8]| {
                     let word = notes.get(usize::try_from(turn).ok()?..)?.first_chunk()?;
                     Some(u64::from_le_bytes(*word))
