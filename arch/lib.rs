@@ -256,6 +256,9 @@ pub trait Arch: Copy + fmt::Debug + Eq + 'static {
     /// Gives a register back a value that a recorder kept.
     fn restore(regs: &mut Self::Regs, what: jump::Kept, value: u64);
 
+    /// The slot of a ring that a thread has taken which is in [`jump::Phase::Taken`].
+    fn slot_of(regs: &Self::Regs) -> Addr;
+
     /// The system-call instructions in `text` whose number is a constant loaded shortly before:
     /// calls `found` with the address of the instruction and the number. For watching a loader's
     /// mmap and the program's rt_sigaction; a call it does not recognise is not reported.

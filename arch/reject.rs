@@ -75,6 +75,7 @@ reasons! {
     ChangedText = "changed-text", "the code in memory is not what the file has";
     TooManySites = "too-many-sites", "the limit on sites is reached";
     NotCode = "not-code", "the address is not in an executable mapping of this object";
+    UnknownArguments = "unknown-arguments", "the filter names an argument that is not known here";
     // Jumps.
     UnknownFunction = "unknown-function", "where the function around it begins and ends is not known";
     WindowEnd = "window-end", "a jump would reach over the end of the function";

@@ -98,6 +98,12 @@ impl Shared {
     }
 }
 
+impl AsRef<[AtomicU64]> for Shared {
+    fn as_ref(&self) -> &[AtomicU64] {
+        self.words()
+    }
+}
+
 impl AsFd for Shared {
     /// For `/proc/PID/fd/N`, by which a target maps it too.
     fn as_fd(&self) -> BorrowedFd<'_> {

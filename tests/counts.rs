@@ -79,17 +79,20 @@ fn returns_and_their_values() {
     let names: Vec<&str> =
         functions.iter().map(|f| f.name.as_str()).filter(|n| n.starts_with("r_")).collect();
     let names: Vec<&str> = names.into_iter().filter(|n| !n.contains('.')).collect();
-    let returns = returns::compare(&object, &names, &run(&path));
-    println!("{returns}");
-    assert!(returns.rows.len() >= 30, "{returns}");
-    assert_eq!(returns.differences().count(), 0, "{returns}");
+    for returns in returns::compare(&object, &names, &run(&path), &["auto", "jump"]) {
+        println!("{returns}");
+        assert!(returns.rows.len() >= 30, "{returns}");
+        assert_eq!(returns.differences().count(), 0, "{returns}");
+    }
 }
 
 #[test]
 fn returns_of_libc() {
-    let returns =
-        returns::compare(&Object::libc(), returns::FUNCTIONS, &run("ls").args(["-l", "/usr/bin"]));
-    println!("{returns}");
-    assert!(returns.rows.len() >= 15, "{returns}");
-    assert_eq!(returns.differences().count(), 0, "{returns}");
+    let command = run("ls").args(["-l", "/usr/bin"]);
+    let strategies = ["auto", "jump"];
+    for returns in returns::compare(&Object::libc(), returns::FUNCTIONS, &command, &strategies) {
+        println!("{returns}");
+        assert!(returns.rows.len() >= 15, "{returns}");
+        assert_eq!(returns.differences().count(), 0, "{returns}");
+    }
 }

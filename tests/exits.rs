@@ -6,6 +6,9 @@ use xol_tests::programs::{Build, program};
 use xol_tests::run::run;
 use xol_tests::{returns, xol};
 
+/// Returns by traps, and by jumps where all of a function's ends can have one.
+const STRATEGIES: [&str; 2] = ["auto", "jump"];
+
 /// What the kernel's uretprobes count on x86-64 (`counts` compares with them), on every
 /// architecture.
 #[test]
@@ -47,10 +50,12 @@ fn returns_are_those_of_the_source() {
     let path = program("returns", Build::Pie);
     let names = expected.map(|(name, _)| name);
     let command = run(&path);
-    let (hits, finished) = returns::count(&path, &names, &command);
-    command.finish().assert_same(&finished);
     let expected = expected.map(|(name, times)| (name.to_owned(), times));
-    assert_eq!(hits, expected.into());
+    for strategy in STRATEGIES {
+        let (hits, finished) = returns::count(&path, &names, &command, strategy);
+        command.finish().assert_same(&finished);
+        assert_eq!(hits, expected.clone().into(), "{strategy}");
+    }
 }
 
 /// Frames that are left for another stack, and end in another thread than they began in. The
@@ -62,12 +67,14 @@ fn returns_of_coroutines() {
     // So deep that it is looked for frames that cannot return; not where a stop takes long.
     let depth = if cfg!(target_arch = "x86_64") { "70000" } else { "500" };
     let command = run(&path).arg(depth);
-    let (hits, finished) = returns::count(&path, &names, &command);
-    command.finish().assert_same(&finished);
-    let said = returns::said(&finished);
-    println!("{said:?}");
-    assert_eq!(said.len(), names.len());
-    assert_eq!(hits, said);
+    for strategy in STRATEGIES {
+        let (hits, finished) = returns::count(&path, &names, &command, strategy);
+        command.finish().assert_same(&finished);
+        let said = returns::said(&finished);
+        println!("{said:?}");
+        assert_eq!(said.len(), names.len());
+        assert_eq!(hits, said, "{strategy}");
+    }
 }
 
 /// Exceptions leave functions that never return. The kernel's uretprobes end such a program: its
@@ -79,12 +86,14 @@ fn returns_past_exceptions() {
     let deep = ["deep", "rethrow", "text"];
     let names: Vec<&str> = expected.iter().map(|e| e.0).chain(deep).collect();
     let command = run(&path);
-    let (hits, finished) = returns::count(&path, &names, &command);
-    command.finish().assert_same(&finished);
-    for (name, times) in expected.into_iter().chain([("deep(int)", 0), ("rethrow(int)", 0)]) {
-        let name = name.split('(').next().unwrap_or(name);
-        let found = hits.iter().find(|(symbol, _)| symbol.contains(name));
-        assert_eq!(found.map(|f| *f.1), Some(times), "{name}: {hits:?}");
+    for strategy in STRATEGIES {
+        let (hits, finished) = returns::count(&path, &names, &command, strategy);
+        command.finish().assert_same(&finished);
+        for (name, times) in expected.into_iter().chain([("deep(int)", 0), ("rethrow(int)", 0)]) {
+            let name = name.split('(').next().unwrap_or(name);
+            let found = hits.iter().find(|(symbol, _)| symbol.contains(name));
+            assert_eq!(found.map(|f| *f.1), Some(times), "{strategy}: {name}: {hits:?}");
+        }
     }
 }
 

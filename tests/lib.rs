@@ -4,6 +4,7 @@
 //! - [`target`]: a program to attach to.
 //! - [`returns`]: the same for returns and their values.
 //! - [`run`]: one command, run to its end under a limit, and everything that is known about it.
+//! - [`events`]: the lines of a trace.
 //! - [`xol`]: the command under test.
 //! - [`commands`]: those of every system that are probed.
 //! - [`programs`]: the small programs that are probed, built by the compiler at hand.
@@ -18,6 +19,7 @@ pub mod commands;
 pub mod compare;
 pub mod cost;
 pub mod elf;
+pub mod events;
 pub mod killing;
 pub mod programs;
 pub mod returns;

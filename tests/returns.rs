@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::elf::Object;
 use crate::run::{Finished, Run};
-use crate::uprobes::{self, Moment, VALUES};
+use crate::uprobes::{self, Counts, Moment, VALUES};
 use crate::xol;
 
 /// Functions of libc that `ls`, `sort` and `gzip` call, among them ones that tail-call and ones
@@ -112,12 +112,18 @@ pub struct Returns {
     pub rows: Vec<Row>,
 }
 
-/// Compares the returns of `names` of `object` in `command`.
+/// Compares the returns of `names` of `object` in `command`, with the kernel's own and each
+/// strategy's.
 ///
 /// # Panics
 /// If a run fails.
 #[must_use]
-pub fn compare(object: &Object, names: &[&str], command: &Run) -> Returns {
+pub fn compare(
+    object: &Object,
+    names: &[&str],
+    command: &Run,
+    strategies: &[&str],
+) -> Vec<Returns> {
     let functions = object.functions();
     let found: Vec<(&str, u64)> = names
         .iter()
@@ -128,10 +134,22 @@ pub fn compare(object: &Object, names: &[&str], command: &Run) -> Returns {
         .collect();
     let offsets: Vec<u64> = found.iter().map(|f| f.1).collect();
     let kernel = uprobes::count(&object.path, &offsets, Moment::Return, command);
+    strategies.iter().map(|strategy| beside(object, &found, &kernel, strategy, command)).collect()
+}
+
+/// The returns of `found` with one strategy, beside the kernel's.
+fn beside(
+    object: &Object,
+    found: &[(&str, u64)],
+    kernel: &Counts,
+    strategy: &str,
+    command: &Run,
+) -> Returns {
     let report = xol::scratch("trace");
     let path = object.path.display();
     let before = [xol::xol().as_os_str().to_owned(), "trace".into(), "--format".into()];
     let before = before.into_iter().chain(["json".into(), "-o".into(), report.clone().into()]);
+    let before = before.chain(["--strategy".into(), strategy.into()]);
     let probes = found.iter().map(|(name, _)| format!("return:{path}:{name}() -> u64").into());
     let finished = command.clone().under(before.chain(probes).chain(["--".into()])).finish();
     kernel.finished.assert_same(&finished);
@@ -150,7 +168,7 @@ pub fn compare(object: &Object, names: &[&str], command: &Run) -> Returns {
             }
         })
         .collect();
-    Returns { command: command.to_string(), rows }
+    Returns { command: format!("{command} ({strategy})"), rows }
 }
 
 /// How often each of `names` in the program at `path` returned, by xol, and how the program ended.
@@ -158,10 +176,15 @@ pub fn compare(object: &Object, names: &[&str], command: &Run) -> Returns {
 /// # Panics
 /// If a run fails or a probe is rejected.
 #[must_use]
-pub fn count(path: &Path, names: &[&str], command: &Run) -> (BTreeMap<String, u64>, Finished) {
+pub fn count(
+    path: &Path,
+    names: &[&str],
+    command: &Run,
+    strategy: &str,
+) -> (BTreeMap<String, u64>, Finished) {
     let probes: Vec<String> =
         names.iter().map(|name| format!("return:{}:{name}", path.display())).collect();
-    let counted = xol::count(&[], &probes, command);
+    let counted = xol::count(&["--strategy", strategy], &probes, command);
     let hits = counted.lines.iter().map(|line| {
         assert_eq!((&line.reason, line.missed), (&None, 0), "{}", counted.text);
         (line.symbol.clone(), line.hits)

@@ -163,6 +163,10 @@ impl Arch for Arm64 {
         emit::restore(regs, what, value);
     }
 
+    fn slot_of(regs: &Registers) -> Addr {
+        emit::slot_of(regs)
+    }
+
     fn syscalls(text: &Text<'_>, found: &mut dyn FnMut(Addr, u64)) {
         syscalls::find(text, found);
     }

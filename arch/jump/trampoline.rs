@@ -93,6 +93,8 @@ pub struct Noted {
     pub from: u16,
     /// ... and from here on a slot of the ring is taken, or a store-exclusive has been tried.
     pub claimed: u16,
+    /// ... certainly from here on, if it is one of the ring, ...
+    pub taken: u16,
     /// It is done.
     pub committed: u16,
 }
@@ -101,8 +103,10 @@ impl Noted {
     fn phase(&self, pc: u16) -> Phase {
         if pc < self.claimed {
             Phase::Before
-        } else if pc < self.committed {
+        } else if pc < self.committed && (self.taken == 0 || pc < self.taken) {
             Phase::Claimed
+        } else if pc < self.committed {
+            Phase::Taken
         } else {
             Phase::After
         }
@@ -114,9 +118,12 @@ impl Noted {
 pub enum Phase {
     /// Nothing is noted down: taken back to the instruction, the thread records the hit again.
     Before,
-    /// A slot of the ring is taken, or it cannot be said: it must be left to run, or its record
-    /// is passed over.
+    /// It cannot be said whether it is noted down, or a slot of the ring is taken: it must be left
+    /// to run.
     Claimed,
+    /// A slot of the ring is taken: [`Arch::slot_of`]. It is left to run, or another commits a
+    /// record in its place that is none.
+    Taken,
     /// It is noted down, or missed and counted, or filtered out.
     After,
 }

@@ -154,6 +154,10 @@ impl Arch for X86_64 {
         emit::restore(regs, what, value);
     }
 
+    fn slot_of(regs: &Registers) -> Addr {
+        emit::slot_of(regs)
+    }
+
     fn syscalls(text: &Text<'_>, found: &mut dyn FnMut(Addr, u64)) {
         syscalls::syscalls(text, found);
     }

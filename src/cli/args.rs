@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use xol::engine::Wish;
-use xol::spec::Spec;
+use xol::spec::{Location, Offset, Spec, SpecError, SymbolName, Where, prototype};
 use xol::symbols::Machine;
 use xol_arch::{Rules, Strategy};
 
@@ -29,6 +29,8 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) probes: Vec<Spec>,
+    /// `--where`.
+    pub(crate) filter: Option<Where>,
     pub(crate) subject: Subject,
     /// `-f`.
     pub(crate) follow: bool,
@@ -159,15 +161,17 @@ fn report(args: &ArgMatches) -> Result<Report, Failure> {
 }
 
 fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
-    for name in ["gdb", "where"] {
-        if one::<String>(args, name).is_some() {
-            return Err(Failure::not_built_yet(if name == "gdb" { "-g" } else { "--where" }));
-        }
+    if one::<String>(args, "gdb").is_some() {
+        return Err(Failure::not_built_yet("-g"));
     }
     let mut probes = Vec::new();
     for text in many::<String>(args, "probe") {
         probes.push(Spec::parse(&text).map_err(|e| Failure::usage(e.to_string()))?);
     }
+    let filter = match one::<String>(args, "where") {
+        Some(text) => Some(filter(&text, &probes)?),
+        None => None,
+    };
     let (command, pids) = (many::<OsString>(args, "command"), many::<i32>(args, "pid"));
     if command.is_empty() && pids.is_empty() {
         return Err(Failure::usage(
@@ -183,6 +187,7 @@ fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
     };
     Ok(Run {
         probes,
+        filter,
         subject,
         follow: flag(args, "follow"),
         report,
@@ -196,6 +201,34 @@ fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
         interval: one(args, "interval"),
         toggle: one(args, "toggle"),
     })
+}
+
+/// `--where`, checked against what is known of the probes' arguments already.
+fn filter(text: &str, probes: &[Spec]) -> Result<Where, Failure> {
+    let usage = |error: SpecError| Failure::usage(error.to_string());
+    let filter = Where::parse(text).map_err(usage)?;
+    for probe in probes {
+        let Location::Symbol { name, offset: Offset::At(0), .. } = &probe.location else {
+            return Err(Failure::usage(format!(
+                "--where compares arguments, which are known at a function's entry only, and not \
+                 at '{}'",
+                probe.text
+            )));
+        };
+        match probe.signature.clone().or_else(|| prototype(name.as_str())) {
+            Some(signature) => drop(filter.bind(&signature).map_err(usage)?),
+            // Which functions there are is known later.
+            None if matches!(name, SymbolName::Glob(_)) => {}
+            None => {
+                return Err(Failure::usage(format!(
+                    "--where: nothing is known of the arguments of '{}'; give it a signature, as \
+                     in '{}(size: u64)'",
+                    probe.text, probe.text
+                )));
+            }
+        }
+    }
+    Ok(filter)
 }
 
 fn rules(args: &ArgMatches) -> Rules {
@@ -345,7 +378,11 @@ fn run_options() -> Vec<Arg> {
         option("strategy", "STRATEGY", "auto, step, xol, boost, simulate, jump [default: auto]")
             .hide_possible_values(true)
             .value_parser(PossibleValuesParser::new(strategies)),
-        option("where", "FILTER", "Only hits whose arguments match (not built yet)"),
+        option(
+            "where",
+            "FILTER",
+            "Only calls whose arguments match: 'flags & 0x40 != 0 && path ~ \"/etc/*\"'",
+        ),
         option("max-events", "N", "End after so many hits").value_parser(positive),
         option("duration", "SECS", "End after this time").value_parser(seconds),
         option("interval", "SECS", "Report counts this often").value_parser(seconds),

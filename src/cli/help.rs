@@ -26,6 +26,7 @@ EXAMPLES:
   xol count 'libc:malloc' -- ls -l /usr/bin
   xol count 'libc:*' -o counts.txt -f -- make
   xol count malloc free -p 1234 --duration 10 --format json -o -
+  xol count malloc --where 'size >= 0x1000' -- ls
 
 STRATEGIES:
   A place that is hit often becomes a `jump`: its hits do not stop the program any more. Others are
@@ -39,13 +40,21 @@ STRATEGIES:
   may-be-restartable    restartable sequences may be anywhere in this object
   interrupted, being-retried, gave-way, no-slot, no-thread, thread-does-not-stop, failed
                         not at that moment; it is tried again
-  changed-text, seccomp, not-in-this-build, and the reasons of `xol plan`";
+  changed-text, seccomp, not-in-this-build, and the reasons of `xol plan`
+
+FILTERS (--where): see xol trace --help.";
 
 pub(super) const TRACE: &str = "\
 EXAMPLES:
   xol trace 'open(path: str, flags: hex) -> i32' -- cat /etc/hostname
   xol trace return:libc:read -p 1234 --max-events 100
-  xol trace 'libc:str*' --hits-per-site 1 -- ls";
+  xol trace 'libc:str*' --hits-per-site 1 -- ls
+  xol trace 'open(path: str, flags: hex)' --where 'flags & 0x40 && path ~ \"/tmp/*\"' -- make
+
+FILTERS (--where):
+  names of the signature, or of a libc function's built-in one; integers as 12, -1, 0x1f, 'x',
+  true, NULL; == != < <= > >=; a mask as in 'flags & 0x3 == 1'; texts with ~ (a glob), == and !=;
+  && || ! and parentheses. A name alone is 'not 0'.";
 
 pub(super) const LIST: &str = "\
 OBJECT is a file, or the name of a library or program: libc, ls.

@@ -3,13 +3,16 @@
 use super::args::{Run, Subject};
 use super::failure::Failure;
 use super::output::{Format, Output, Progress};
+use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use xol::engine::Wish;
 use xol::report::{Became, CountRow, Event, Read, count_json, count_text, event_json, event_text};
 use xol::trace::{self, HitEvent, Options, Outcome, RowState, Sink, Stage, TraceError, Value};
+use xol_arch::Strategy;
 use xol_targets::Native;
 use xol_targets::ptrace::own;
 use xol_targets::ptrace::sys::Status;
@@ -35,6 +38,7 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
         interval: run.interval,
         toggle: run.toggle,
         probes: run.probes,
+        filter: run.filter,
         events,
     };
     let probes: Vec<String> = options.probes.iter().map(|p| p.text.clone()).collect();
@@ -60,6 +64,10 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
     };
     if !events || !outcome.report.rows.iter().any(|r| matches!(r.row.state, RowState::Armed(_))) {
         reporter.counts(&outcome.report);
+    } else if options.wish == Wish::Only(Strategy::Jump)
+        && let Some(why) = no_jumps(&outcome.report)
+    {
+        say(&why);
     }
     reporter.finish()?;
     ended(&outcome)
@@ -112,6 +120,12 @@ fn ended(outcome: &Outcome) -> Result<ExitCode, Failure> {
     for sentence in &outcome.report.absent {
         say(sentence);
     }
+    if outcome.report.unread > 0 {
+        say(&format!(
+            "{} hits were missed: they came faster than they could be read",
+            outcome.report.unread
+        ));
+    }
     if let Some(pid) = outcome.running {
         say(&format!("detached; process {pid} goes on"));
     }
@@ -129,6 +143,16 @@ fn ended(outcome: &Outcome) -> Result<ExitCode, Failure> {
         return Err(Failure::new("no probe was ever armed"));
     }
     Ok(ExitCode::from(status))
+}
+
+/// Why places have no jump where jumps were asked for.
+fn no_jumps(report: &trace::Report) -> Option<String> {
+    let mut stops: BTreeMap<&str, usize> = BTreeMap::new();
+    for why in report.rows.iter().filter_map(|row| row.why_not_jump) {
+        *stops.entry(why).or_default() += 1;
+    }
+    let parts: Vec<String> = stops.iter().map(|(why, n)| format!("{n} {why}")).collect();
+    (!parts.is_empty()).then(|| format!("no jump at: {}", parts.join(", ")))
 }
 
 fn say(text: &str) {

@@ -42,11 +42,11 @@ pub struct Pending {
     pub position: u64,
 }
 
-/// Reads a ring. The position in each shard is the reader's own: a second reader would take the
-/// same records.
+/// Reads a ring in memory of its own or lent to it. The position in each shard is the reader's
+/// own: a second reader would take the same records.
 #[derive(Debug)]
-pub struct Reader<'a> {
-    words: &'a [AtomicU64],
+pub struct Reader<W> {
+    memory: W,
     shape: Shape,
     tails: [u64; MAX_SHARDS],
 }
@@ -56,18 +56,28 @@ const fn index(offset: u64) -> usize {
     (offset / 8) as usize
 }
 
-impl<'a> Reader<'a> {
+/// The words of a shard's head and slots.
+fn shard_of(words: &[AtomicU64], shape: Shape, shard: usize) -> Option<&[AtomicU64]> {
+    let len = index(shape.shard_len());
+    words.get(shard * len..(shard + 1) * len)
+}
+
+impl<W: AsRef<[AtomicU64]>> Reader<W> {
     /// A reader of an empty ring, whose memory is all zero; `None` where it is too short.
     #[must_use]
-    pub fn new(words: &'a [AtomicU64], shape: Shape) -> Option<Reader<'a>> {
-        let whole = words.len() >= index(shape.len());
-        whole.then_some(Reader { words, shape, tails: [0; MAX_SHARDS] })
+    pub fn new(memory: W, shape: Shape) -> Option<Reader<W>> {
+        let whole = memory.as_ref().len() >= index(shape.len());
+        whole.then_some(Reader { memory, shape, tails: [0; MAX_SHARDS] })
     }
 
-    /// The words of a shard's head and slots.
-    fn shard(&self, shard: usize) -> Option<&'a [AtomicU64]> {
-        let len = index(self.shape.shard_len());
-        self.words.get(shard * len..(shard + 1) * len)
+    /// The ring's shape.
+    #[must_use]
+    pub const fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    fn shard(&self, shard: usize) -> Option<&[AtomicU64]> {
+        shard_of(self.memory.as_ref(), self.shape, shard)
     }
 
     /// Gives `each` what is committed, up to `limit` records of each shard: within a shard in the
@@ -81,7 +91,7 @@ impl<'a> Reader<'a> {
     }
 
     fn read_shard(&mut self, shard: usize, limit: usize, each: &mut impl FnMut(&Note)) -> usize {
-        let Some(words) = self.shard(shard) else { return 0 };
+        let Some(words) = shard_of(self.memory.as_ref(), self.shape, shard) else { return 0 };
         let Some(&begun) = self.tails.get(shard) else { return 0 };
         let mut tail = begun;
         for _ in 0..limit {
@@ -128,7 +138,8 @@ impl<'a> Reader<'a> {
         if self.pending(pending.shard) != Some(pending) {
             return false;
         }
-        let Some(words) = self.shard(pending.shard) else { return false };
+        let words = shard_of(self.memory.as_ref(), self.shape, pending.shard);
+        let Some(words) = words else { return false };
         let Some(slot) = slot(words, self.shape, pending.position) else { return false };
         let lap = pending.position & !(self.shape.slots() - 1);
         slot.turn.store(lap.wrapping_add(self.shape.slots()), Ordering::Release);
@@ -209,7 +220,7 @@ mod tests {
         slot.turn.store((position & !3) + 1, Ordering::Release);
     }
 
-    fn probes(reader: &mut Reader<'_>) -> Vec<u32> {
+    fn probes(reader: &mut Reader<&Vec<AtomicU64>>) -> Vec<u32> {
         let mut probes = Vec::new();
         reader.read(100, &mut |note| {
             assert_eq!(note.value(Value::Arg(2)), Some(u64::from(note.probe) * 10));

@@ -81,6 +81,12 @@ impl<'a> Object<'a> {
 /// Appends `text` in quotes (RFC 8259, section 7).
 pub fn string(out: &mut String, text: &str) {
     out.push('"');
+    let plain = |b: u8| b >= b' ' && !matches!(b, b'"' | b'\\' | 0x7f);
+    if text.bytes().all(plain) {
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
     for c in text.chars() {
         match c {
             '"' => out.push_str("\\\""),

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::ops::Range;
 
-/// A PROBE that cannot be understood. `Display` shows it with a caret under the place.
+/// A PROBE or a filter that cannot be understood. `Display` shows it with a caret under the place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpecError {
-    /// The PROBE as the user wrote it.
+    /// What it is.
+    pub subject: &'static str,
+    /// As the user wrote it.
     pub text: String,
     /// The bytes of it that are wrong.
     pub at: Range<usize>,
@@ -18,7 +20,12 @@ pub struct SpecError {
 
 impl SpecError {
     pub(crate) fn new(text: &str, at: Range<usize>, what: impl Into<String>) -> SpecError {
-        SpecError { text: text.to_owned(), at, what: what.into(), hint: None }
+        SpecError { subject: "the probe", text: text.to_owned(), at, what: what.into(), hint: None }
+    }
+
+    pub(crate) fn of(mut self, subject: &'static str) -> SpecError {
+        self.subject = subject;
+        self
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> SpecError {
@@ -35,7 +42,7 @@ impl fmt::Display for SpecError {
         let text: String = shown(&self.text);
         let width = self.text.get(self.at.clone()).unwrap_or_default().chars().count().max(1);
         let space = before.chars().count();
-        writeln!(f, "cannot read the probe: {}", self.what)?;
+        writeln!(f, "cannot read {}: {}", self.subject, self.what)?;
         writeln!(f, "    {text}")?;
         write!(f, "    {:space$}{:^<width$}", "", "")?;
         match &self.hint {

@@ -37,6 +37,12 @@ impl Glob {
         Glob { text: text.to_owned(), parts }
     }
 
+    /// What matches this text only.
+    #[must_use]
+    pub fn literal(text: &str) -> Glob {
+        Glob { text: text.to_owned(), parts: text.chars().map(Part::Char).collect() }
+    }
+
     /// Whether `text` would mean anything but itself.
     #[must_use]
     pub fn is_pattern(text: &str) -> bool {

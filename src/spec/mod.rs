@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `parse` | the grammar |
 //! | `signature` | typed arguments and return values |
+//! | `filter`, `condition` | `--where`: its grammar, and what it says of a signature's arguments |
 //! | `error` | what is wrong, where, and what to try |
 //! | `glob` | `*`, `?`, `[a-z]` |
 //! | `names` | which object and which symbol a name means; C++ and Rust names |
@@ -15,7 +16,9 @@
 //! | `nearest` | what an unknown name may have meant |
 //! | `prototypes` | signatures of common libc functions |
 
+mod condition;
 mod error;
+mod filter;
 mod glob;
 mod names;
 mod nearest;
@@ -26,7 +29,9 @@ mod signature;
 #[cfg(test)]
 mod tests;
 
+pub use condition::{Condition, Seen};
 pub use error::SpecError;
+pub use filter::Where;
 pub use glob::Glob;
 pub use names::{ObjectName, ObjectPattern, SymbolName, demangled};
 pub use nearest::{Candidate, unknown};

@@ -1,6 +1,7 @@
 //! Who is told of a hit.
 
 use super::objects::FileId;
+use crate::spec::{Condition, Signature};
 use std::rc::Rc;
 use xol_arch::{Reject, Strategy};
 
@@ -71,6 +72,10 @@ pub struct Row {
     pub state: RowState,
     /// Why the last site that it was armed at is no jump, if that was asked.
     pub(super) no_jump: Option<super::windows::Why>,
+    /// The types of its arguments and of what it returns, if known.
+    pub signature: Option<Rc<Signature>>,
+    /// What must hold of its arguments.
+    pub(super) condition: Option<Rc<Condition>>,
     /// Its counter.
     pub(super) consumer: u32,
 }

@@ -2,11 +2,12 @@
 
 use super::consumer::{Row, RowState};
 use super::frames::Entry;
+use super::names::Who;
 use super::session::Session;
 use super::windows::{LIMITED_HITS, NOT_ONLY_COUNTED, Why};
 use super::{Counted, Outcome, Report};
 use crate::engine::Wish;
-use crate::spec::{Signature, Type, prototype};
+use crate::spec::{Seen, Signature, Spec, Type};
 use std::collections::BTreeSet;
 use std::io;
 use xol_arch::{Addr, Memory, Regs as _, Strategy};
@@ -51,13 +52,14 @@ pub struct HitEvent<'a> {
 
 impl Session<'_> {
     pub(super) fn entry_event(&mut self, tid: Tid, row: u32, at: Addr) -> io::Result<()> {
-        let probe = &self.options.probes[self.rows[row as usize].probe];
         // With the return value asked for, one line says both: at the return.
-        if probe.when.ret() {
+        if self.probe_of(row).when.ret() {
             return Ok(());
         }
         let args = self.read_args(tid, row)?;
-        self.tell_sink(tid, row, at, own::now_ns(), &args, None)
+        let Some(pid) = self.target.thread(tid).map(|t| t.pid) else { return Ok(()) };
+        self.tell_sink((pid, tid), row, at, own::now_ns(), &args, None);
+        Ok(())
     }
 
     pub(super) fn return_event(
@@ -69,8 +71,8 @@ impl Session<'_> {
         back: Addr,
     ) -> io::Result<()> {
         let now = own::now_ns();
-        let signature = self.signature(row);
-        let ty = signature.map_or(Some(Type::Hex), |s| s.ret.or(Some(Type::Hex)));
+        let ty = self.rows[row as usize].signature.as_ref().and_then(|s| s.ret);
+        let ty = Some(ty.unwrap_or(Type::Hex));
         let ret = match ty {
             Some(Type::Str) => read_string(&mut self.target.stopped(tid)?, value),
             Some(ty) if ty.is_float() => {
@@ -79,21 +81,25 @@ impl Session<'_> {
             _ => Value::Bits(value),
         };
         let duration = now.saturating_sub(entry.ts_ns);
-        self.tell_sink(tid, row, back, now, &entry.args, Some((ret, duration)))
+        let Some(pid) = self.target.thread(tid).map(|t| t.pid) else { return Ok(()) };
+        self.tell_sink((pid, tid), row, back, now, &entry.args, Some((ret, duration)));
+        Ok(())
     }
 
-    fn tell_sink(
+    /// Passes a hit on, unless there were enough.
+    pub(super) fn tell_sink(
         &mut self,
-        tid: Tid,
+        (pid, tid): Who,
         row: u32,
         addr: Addr,
         ts_ns: u64,
         args: &[Value],
         returned: Option<(Value, u64)>,
-    ) -> io::Result<()> {
-        let Some(pid) = self.target.thread(tid).map(|t| t.pid) else { return Ok(()) };
+    ) {
+        if self.options.max_events.is_some_and(|max| self.events >= max) {
+            return;
+        }
         let row = &self.rows[row as usize];
-        let signature = signature_of(&self.options.probes, row);
         let (ret, duration_ns) = returned.unzip();
         self.sink.hit(&HitEvent {
             ts_ns,
@@ -101,17 +107,28 @@ impl Session<'_> {
             tid,
             row,
             addr,
-            signature: signature.as_ref(),
+            signature: row.signature.as_deref(),
             args,
             ret,
             duration_ns,
         });
         self.events += 1;
-        Ok(())
     }
 
-    fn signature(&self, row: u32) -> Option<Signature> {
-        signature_of(&self.options.probes, &self.rows[row as usize])
+    /// Whether a thread that is at a function's entry passes the filter.
+    pub(super) fn passes(&mut self, tid: Tid, row: u32) -> io::Result<bool> {
+        let Some(condition) = self.rows[row as usize].condition.clone() else { return Ok(true) };
+        let args = self.read_args(tid, row)?;
+        Ok(condition.holds(&|n| match args.get(n) {
+            Some(Value::Text(text, _)) => Seen::Text(text),
+            Some(&Value::Bits(bits) | &Value::Bad(bits)) => Seen::Bits(bits),
+            None => Seen::Bits(0),
+        }))
+    }
+
+    /// The probe of a row.
+    pub(super) fn probe_of(&self, row: u32) -> &Spec {
+        &self.options.probes[self.rows[row as usize].probe]
     }
 
     /// The arguments that a row's signature names.
@@ -119,7 +136,9 @@ impl Session<'_> {
         if self.rows[row as usize].offset != 0 {
             return Ok(Vec::new());
         }
-        let Some(signature) = self.signature(row) else { return Ok(Vec::new()) };
+        let Some(signature) = self.rows[row as usize].signature.clone() else {
+            return Ok(Vec::new());
+        };
         let mut machine = self.target.stopped(tid)?;
         let regs = *machine.seen();
         let (mut integers, mut floats) = (0, 0);
@@ -146,6 +165,10 @@ impl Session<'_> {
     /// The counts now.
     pub(super) fn report(&mut self) -> Report {
         self.read_tallies();
+        let drained = if self.options.events { self.drain(None) } else { self.drain_all() };
+        if let Err(error) = drained {
+            self.note(format!("the last events: {error}"));
+        }
         let rows = self.rows.iter().map(|row| {
             let counter = self.counters[row.consumer as usize];
             let (hits, missed) = (counter.hits, counter.missed);
@@ -158,6 +181,7 @@ impl Session<'_> {
             rows: rows.collect(),
             absent,
             stolen: self.stolen,
+            unread: self.rings.missed(),
             no_slots: self.spaces.values().find_map(|s| s.no_slots.clone()),
         }
     }
@@ -168,7 +192,7 @@ impl Session<'_> {
                 None
             }
             (_, Wish::Only(wish)) if wish != Strategy::Jump => Some(crate::report::NOT_ASKED_FOR),
-            _ if self.options.events || row.is_return => Some(NOT_ONLY_COUNTED),
+            (_, Wish::Auto) if self.options.events || row.is_return => Some(NOT_ONLY_COUNTED),
             _ if self.options.hits_per_site.is_some() => Some(LIMITED_HITS),
             _ => row.no_jump.or(Some("few-hits")),
         }
@@ -196,13 +220,6 @@ impl Session<'_> {
             self.set_no_jump(want.consumer, why);
         }
     }
-}
-
-/// The user's signature, or a built-in prototype; nothing is guessed.
-fn signature_of(probes: &[crate::spec::Spec], row: &Row) -> Option<Signature> {
-    let given = probes[row.probe].signature.clone();
-    let name = row.symbol.split('@').next().unwrap_or(&row.symbol);
-    given.or_else(|| prototype(name))
 }
 
 fn read_string(machine: &mut Stopped<'_>, at: u64) -> Value {

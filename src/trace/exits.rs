@@ -276,36 +276,44 @@ impl Session<'_> {
         for (want, _) in wants.iter().zip(armed).filter(|(_, armed)| armed.is_ok()) {
             let Consumer::Entered(row) = self.consumers[want.consumer as usize] else { continue };
             self.sites_mut(space).exits.proven.remove(&(want.addr, row));
-            let Some((exits, mut its)) = self.exits_of(space, want.addr, row) else { continue };
-            if its.len() > room {
+            let known = self.exits_of(space, want.addr, row).filter(|(_, its)| its.len() <= room);
+            let Some((exits, mut its)) = known else {
+                self.no_jump(space, want.addr, "exits-not-proven");
                 continue;
-            }
+            };
             room -= its.len();
             let inside = Rc::new(exits.inside);
             let around = exits.leaves.iter().map(|&at| ((Addr(at), row), inside.clone()));
             self.sites_mut(space).exits.around.extend(around);
-            functions.push((want.addr, row, all.len()..all.len() + its.len()));
+            let leaves = !exits.leaves.is_empty();
+            functions.push((want, row, all.len()..all.len() + its.len(), leaves));
             all.append(&mut its);
         }
-        if all.is_empty() {
+        let results = match all.is_empty() {
             // Nothing can come to a function that never ends.
-            self.sites_mut(space).exits.proven.extend(functions.iter().map(|f| (f.0, f.1)));
-            return Ok(());
-        }
-        let results = self.arm(space, tid, &all)?;
-        for (entry, row, range) in functions {
+            true => Vec::new(),
+            false => self.arm(space, tid, &all)?,
+        };
+        let mut groups = Vec::new();
+        for (want, row, range, leaves) in functions {
             let mut proven = true;
-            for result in &results[range] {
+            for result in &results[range.clone()] {
                 proven &= match result {
                     Ok(site) => self.rearm(space, *site)?,
                     Err(_) => false,
                 };
             }
             if proven {
-                self.sites_mut(space).exits.proven.insert((entry, row));
+                self.sites_mut(space).exits.proven.insert((want.addr, row));
+            }
+            if proven && !leaves {
+                groups.push(std::iter::once(want).chain(&all[range]).cloned().collect());
+            } else {
+                let why = if leaves { "tail-call" } else { "exits-not-proven" };
+                self.no_jump(space, want.addr, why);
             }
         }
-        Ok(())
+        self.jump_returns(space, tid, groups)
     }
 
     /// The proven exits of the function at `entry`, and what is to be armed there.

@@ -41,6 +41,10 @@ impl Session<'_> {
         {
             return self.clean(tid, pid, &text);
         }
+        if let Some(space) = self.target.space_of(tid) {
+            self.own_rings(space, tid)?;
+            self.name_new(space, tid)?;
+        }
         if let Some(space) = self.target.space_of(tid)
             && (!self.is_alone(space) || self.spaces.len() > 1)
         {
@@ -85,6 +89,7 @@ impl Session<'_> {
             || matches!(&self.options.subject, super::options::Subject::Attach(all) if all.contains(&pid));
         let unused = !self.target.processes().any(|p| p.space == old);
         if unused {
+            self.finish_rings(old)?;
             self.target.drop_space(old);
             self.spaces.remove(&old);
             self.frames.forget_space(old);

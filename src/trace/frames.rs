@@ -38,7 +38,7 @@ pub(super) struct Entry {
 }
 
 /// Names a call: no two that are both under way have the same, but for tail calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Key {
     /// The address space.
     pub(super) space: SpaceId,
@@ -152,6 +152,19 @@ impl Frames {
         let above = self.waiting.range(Key { back: Addr(0), ..key }..).take(LOOK);
         let mut here = above.take_while(|(k, _)| k.space == key.space);
         here.find(|(_, all)| all.iter().any(|f| f.expect.is_of(row))).map(|(k, _)| *k)
+    }
+
+    /// The frames of a space, and when the last call with each key was made.
+    pub(super) fn of(&self, space: SpaceId) -> impl Iterator<Item = (Key, u64)> {
+        let from = Key { space, sp: Addr(0), back: Addr(0) };
+        let here = self.waiting.range(from..).take_while(move |(key, _)| key.space == space);
+        here.map(|(key, all)| {
+            let made = all.iter().map(|frame| match &frame.expect {
+                Expect::Row(_, entry) => entry.ts_ns,
+                Expect::Resolver(_) => u64::MAX,
+            });
+            (*key, made.max().unwrap_or(0))
+        })
     }
 
     /// Drops the frames of a space for which `dead` says so.

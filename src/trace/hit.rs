@@ -335,8 +335,10 @@ impl Session<'_> {
         for &consumer in &*order {
             match &self.consumers[consumer as usize] {
                 Consumer::Row(row) => {
-                    if self.options.events {
-                        let row = *row;
+                    let row = *row;
+                    if !self.passes(tid, row)? {
+                        self.counters[consumer as usize].hits -= 1;
+                    } else if self.options.events {
                         self.entry_event(tid, row, at)?;
                     }
                 }

@@ -2,13 +2,14 @@
 //! signals reach them there (RULES A4).
 
 use super::jumps::{Jump, Spot, State};
+use super::notes::NOBODY;
 use super::session::Session;
 use std::io;
 use std::rc::Rc;
-use xol_arch::jump::{Phase, Place};
-use xol_arch::{Addr, Machine as _, Regs as _};
+use xol_arch::jump::{PROBE, Phase, Place, TURN};
+use xol_arch::{Addr, Arch as _, Machine as _, Memory as _, Regs as _};
 use xol_targets::Native;
-use xol_targets::ptrace::{Go, SigInfo, SpaceId, Tid, sys};
+use xol_targets::ptrace::{Go, SigInfo, SpaceId, Stopped, Tid, sys};
 
 /// What a thread in code of ours stands for; its registers are as they would be there.
 enum Stands {
@@ -42,12 +43,14 @@ impl Session<'_> {
         }
         let mut machine = self.target.stopped(tid)?;
         let mut regs = *machine.seen();
+        let taken = (phase == Phase::Taken).then(|| Native::slot_of(&regs));
         if trampoline.rewind::<Native>(offset, &mut regs, &mut machine).is_err() {
             return Ok(Stands::Between(at(offset_of)));
         }
         *machine.regs() = regs;
         let at = at(offset_of);
-        Ok(if phase == Phase::Before { Stands::At(at) } else { Stands::Counted(at) })
+        let counted = phase == Phase::After || taken.is_some_and(|slot| !void(&mut machine, slot));
+        Ok(if counted { Stands::Counted(at) } else { Stands::At(at) })
     }
 
     /// A signal that found a thread where a jump leads.
@@ -61,6 +64,14 @@ impl Session<'_> {
         let pc = self.target.regs(tid)?.pc();
         let synchronous = info.is_synchronous();
         match self.stands(tid, spot)? {
+            // A recorder's own: a program may forbid itself to read the time, and its stack may end
+            // below the red zone. Or it reads what the instruction itself reads, which then faults.
+            Stands::At(at) if synchronous && is_recorder(spot) => {
+                self.end_steps(tid)?;
+                self.target.stopped(tid)?.set_pc(at);
+                self.make_way(space, &[at])?;
+                self.target.go(tid, Go::FromTrap)
+            }
             Stands::Between(_) if !synchronous => {
                 self.hold_in_jump(tid, info);
                 self.target.go(tid, Go::Step)
@@ -213,7 +224,6 @@ impl Session<'_> {
 
     /// Has the site at `at` trap, if a jump begins there: who comes there is then known again.
     pub(super) fn trap_again(&mut self, space: SpaceId, at: Addr) -> io::Result<()> {
-        use xol_arch::Arch as _;
         let Some((number, jump, State::On)) =
             self.sites_mut(space).jumps.over(at).map(|(n, jump, state)| (n, jump.clone(), state))
         else {
@@ -233,4 +243,26 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a recorder is there, not the copy of an instruction.
+fn is_recorder(spot: &Spot) -> bool {
+    let Spot::Trampoline(jump, offset) = spot else { return false };
+    let place = jump.trampoline().ok().and_then(|trampoline| trampoline.place(*offset));
+    match place {
+        Some(Place::Recording { .. }) => true,
+        // Its first instruction, if one is there.
+        Some(Place::At { offset, recorded: 0 }) => jump.counts(jump.window.at.add(offset.into())),
+        _ => false,
+    }
+}
+
+/// Commits a record in the place of a thread that is to make it again: one that is none. Whether
+/// it could be.
+fn void(machine: &mut Stopped<'_>, slot: Addr) -> bool {
+    let mut turn = [0; 8];
+    // Until it is committed, the turn is the lap.
+    machine.read(slot.add(TURN), &mut turn).is_ok()
+        && machine.write(slot.add(PROBE), &NOBODY.to_le_bytes()).is_ok()
+        && machine.write(slot.add(TURN), &(u64::from_le_bytes(turn) + 1).to_le_bytes()).is_ok()
 }

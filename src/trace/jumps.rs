@@ -86,6 +86,10 @@ pub(super) struct Jumps {
     pub(super) pages: BTreeSet<u64>,
     /// Why there is no jump at an address, where one was asked for.
     pub(super) refusals: FxHashMap<u64, Why>,
+    /// Memory that trampolines note down hits in.
+    pub(super) rings: Vec<Area>,
+    /// Whether thread pointers do not tell the threads apart.
+    pub(super) shared_pointers: bool,
     /// Whether counts are without LOCK: one thread alone can come to them.
     pub(super) alone: bool,
 }

@@ -3,6 +3,7 @@
 use super::session::{PATIENCE, Session, Stage};
 use std::collections::{BTreeMap, HashSet};
 use std::io;
+use std::time::Duration;
 use xol_targets::ptrace::procfs::{Whereabouts, whereabouts};
 use xol_targets::ptrace::{SpaceId, Tid, is_gone};
 
@@ -81,6 +82,15 @@ impl Session<'_> {
             {
                 return Ok(true);
             }
+        }
+        if !stopped && self.visits.get(&tid).is_some_and(|visit| visit.jumping) {
+            // Asked to stop again and again, it would never make its step.
+            std::thread::yield_now();
+            if self.target.poll_is_quiet(tid) {
+                std::thread::sleep(Duration::from_micros(50));
+            }
+            self.take_event_of(tid).or_else(|e| if is_gone(&e) { Ok(()) } else { Err(e) })?;
+            return Ok(self.target.thread(tid).is_none());
         }
         match self.target.stop(tid, PATIENCE) {
             Ok(true) => {

@@ -10,12 +10,15 @@
 //! | `returns`, `exits`, `frames` | return probes: hits, where functions are left, open calls |
 //! | `hot` | traps that become jumps while the program runs |
 //! | `windows`, `trampolines`, `jumps`, `patch`, `inside` | jumps instead of traps: chosen, built, kept, written; threads found in them |
+//! | `notes`, `ring`, `names`, `clock` | what trampolines note down: which values, read, by whom, when |
+//! | `whole` | jumps at both ends of calls, and memory for what they note down |
 //! | `watch` | sites that serve xol itself |
 //! | `follow`, `leave` | new processes and programs; the end |
 //! | `toggle` | for tests: jumps taken back and written again |
 //! | `events` | arguments read, events told |
 
 mod arm;
+mod clock;
 mod consumer;
 mod events;
 mod exits;
@@ -26,11 +29,14 @@ mod hot;
 mod inside;
 mod jumps;
 mod leave;
+mod names;
+mod notes;
 mod objects;
 mod options;
 mod patch;
 mod probes;
 mod returns;
+mod ring;
 mod session;
 mod signals;
 mod sites;
@@ -39,6 +45,7 @@ mod steal;
 mod toggle;
 mod trampolines;
 mod watch;
+mod whole;
 mod windows;
 
 pub use consumer::{Row, RowState};
@@ -88,6 +95,8 @@ pub struct Report {
     pub rows: Vec<Counted>,
     /// Probes that never had a place, neither found nor rejected: a sentence for each.
     pub absent: Vec<String>,
+    /// Hits that trampolines found no room to note down: rows cannot be told apart.
+    pub unread: u64,
     /// How often a slot was taken from one site for another.
     pub stolen: u64,
     /// Why there were no slots, where there were none.

@@ -1,7 +1,7 @@
 //! What a run is asked to do.
 
 use crate::engine::Wish;
-use crate::spec::Spec;
+use crate::spec::{Spec, Where};
 use std::time::Duration;
 use xol_arch::Rules;
 use xol_targets::ptrace::{Launch, Pid};
@@ -20,6 +20,8 @@ pub enum Subject {
 pub struct Options {
     /// What is to be probed.
     pub probes: Vec<Spec>,
+    /// What must hold of a call's arguments for it to count.
+    pub filter: Option<Where>,
     /// Whom.
     pub subject: Subject,
     /// Follow children that have memory of their own.

@@ -6,7 +6,10 @@ use super::objects::{FileId, Loaded};
 use super::session::Session;
 use super::{TraceError, watch};
 use crate::engine::Counter;
-use crate::spec::{Candidate, ObjectName, Place, PlaceKind, ResolveError, Spec, resolve, unknown};
+use crate::spec::{
+    Candidate, ObjectName, Place, PlaceKind, ResolveError, Signature, Spec, prototype, resolve,
+    unknown,
+};
 use crate::symbols::{ElfError, Object};
 use std::collections::HashMap;
 use std::io;
@@ -199,6 +202,15 @@ impl Session<'_> {
         if when.ret() && entry && (self.options.events || !when.entry()) {
             rows[1] = Some(self.row(probe, loaded, object, place, true));
         }
+        if let Some(row) = rows[0].or(rows[1])
+            && self.options.filter.is_some()
+            && self.rows[row as usize].condition.is_none()
+        {
+            for row in rows.into_iter().flatten() {
+                self.rows[row as usize].state = RowState::Rejected(Reason::UnknownArguments.into());
+            }
+            return;
+        }
         if loaded.shared {
             for row in rows.into_iter().flatten() {
                 self.rows[row as usize].state = RowState::Rejected(Reason::SharedText.into());
@@ -256,15 +268,23 @@ impl Session<'_> {
             Some(last) if *last.object == *loaded.path => last.object.clone(),
             _ => loaded.path.clone(),
         };
+        let symbol: Rc<str> = name.unwrap_or_default().into();
+        let signature = signature_of(&self.options.probes[probe], &symbol).map(Rc::new);
+        // Arguments are known at a function's entry only.
+        let entry = place.kind != PlaceKind::Insn;
+        let bound = signature.as_ref().filter(|_| entry).zip(self.options.filter.as_ref());
+        let condition = bound.and_then(|(s, filter)| filter.bind(s).ok()).map(Rc::new);
         self.rows.push(Row {
             probe,
             object,
-            symbol: name.unwrap_or_default().into(),
+            symbol,
             offset: place.offset,
             addr: place.vaddr,
             is_return,
             state: RowState::Waiting,
             no_jump: None,
+            signature,
+            condition,
             consumer,
         });
         self.row_index.insert(key, number);
@@ -379,6 +399,12 @@ impl Session<'_> {
         });
         rejected.take(10).collect()
     }
+}
+
+/// The user's signature, or a built-in prototype; nothing is guessed.
+fn signature_of(spec: &Spec, symbol: &str) -> Option<Signature> {
+    let name = symbol.split('@').next().unwrap_or(symbol);
+    spec.signature.clone().or_else(|| prototype(name))
 }
 
 impl std::fmt::Display for Row {

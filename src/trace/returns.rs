@@ -6,11 +6,12 @@
 use super::consumer::Consumer;
 use super::frames::{Entry, Expect, Frame, Key};
 use super::session::Session;
+use std::collections::HashMap;
 use std::io;
 use xol_arch::{Addr, Arch, Fault, Flow, Machine, Memory, Regs as _, Text};
 use xol_targets::Native;
 use xol_targets::native::{self, Regs};
-use xol_targets::ptrace::{SpaceId, Stopped, Tid, own, procfs};
+use xol_targets::ptrace::{Pid, SpaceId, Stopped, Tid, own, procfs};
 
 impl Session<'_> {
     /// A function whose return is of interest was entered.
@@ -21,10 +22,13 @@ impl Session<'_> {
         row: u32,
         at: Addr,
     ) -> io::Result<()> {
-        let args = if self.options.events { self.read_args(tid, row)? } else { Vec::new() };
-        let entry = Entry { ts_ns: own::now_ns(), args };
         // The site's own count was for the entry; the row counts returns.
         self.counters[self.rows[row as usize].consumer as usize].hits -= 1;
+        if !self.passes(tid, row)? {
+            return Ok(());
+        }
+        let args = if self.options.events { self.read_args(tid, row)? } else { Vec::new() };
+        let entry = Entry { ts_ns: own::now_ns(), args };
         let proven = self.sites_mut(space).exits.proven(at, row);
         self.expect(tid, space, at, Expect::Row(row, entry), !proven)
     }
@@ -56,8 +60,10 @@ impl Session<'_> {
             return Ok(());
         };
         let key = Key { space, sp, back };
-        if self.frames.is_crowded() {
-            self.drop_dead(tid, key);
+        if self.frames.is_crowded()
+            && let Some(pid) = self.target.thread(tid).map(|t| t.pid)
+        {
+            self.drop_dead(pid, key);
         }
         let seen = !awaited || self.arm_back(tid, space, at, back)?;
         if !(seen && self.frames.add(key, Frame { expect, awaited, left: false })) {
@@ -66,7 +72,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn missed(&mut self, row: Option<u32>) {
+    pub(super) fn missed(&mut self, row: Option<u32>) {
         if let Some(row) = row {
             self.counters[self.rows[row as usize].consumer as usize].missed += 1;
         }
@@ -221,20 +227,51 @@ impl Session<'_> {
     }
 
     /// Drops frames that cannot return any more: longjmp and exceptions leave them behind.
-    fn drop_dead(&mut self, tid: Tid, now: Key) {
-        let Some(memory) = self.target.space(now.space) else { return };
+    fn drop_dead(&mut self, pid: Pid, now: Key) {
         if native::return_slot(now.sp).is_some() {
-            // Something else was written where the return address was, or nothing is mapped.
-            self.frames.sweep(now.space, |key| {
-                let mut word = [0; 8];
-                let slot = native::return_slot(key.sp).unwrap_or(key.sp);
-                let read = memory.read(slot, &mut word);
-                read.is_err() || u64::from_ne_bytes(word) != key.back.0
-            });
-            return;
+            let dead = self.overwritten(now.space);
+            self.frames.sweep(now.space, |key| dead.contains_key(key));
+        } else {
+            self.drop_below(pid, now);
         }
-        // The return address is in a register: what is below on the same stack is over.
-        let maps = self.target.thread(tid).and_then(|t| procfs::maps(t.pid).ok());
+    }
+
+    /// The same for a call that was noted down: where frames are looked for in memory, that is done
+    /// [later](Self::sweep_noted), since their returns may have been noted down too.
+    pub(super) fn drop_dead_noted(&mut self, pid: Pid, now: Key) {
+        if native::return_slot(now.sp).is_some() {
+            self.crowded = Some(now.space);
+        } else {
+            self.drop_below(pid, now);
+        }
+    }
+
+    /// Drops the frames whose returns are not noted down, and cannot be any more.
+    pub(super) fn sweep_noted(&mut self) -> io::Result<()> {
+        let Some(space) = self.crowded.take() else { return Ok(()) };
+        let dead = self.overwritten(space);
+        self.drain_all()?;
+        let now: HashMap<Key, u64> = self.frames.of(space).collect();
+        self.frames.sweep(space, |key| dead.get(key).is_some_and(|at| now.get(key) == Some(at)));
+        Ok(())
+    }
+
+    /// The frames in whose places something else was written than the return address, or nothing is
+    /// mapped; and when they were made.
+    fn overwritten(&self, space: SpaceId) -> HashMap<Key, u64> {
+        let Some(memory) = self.target.space(space) else { return HashMap::new() };
+        let gone = |key: &Key| {
+            let mut word = [0; 8];
+            let slot = native::return_slot(key.sp).unwrap_or(key.sp);
+            let read = memory.read(slot, &mut word);
+            read.is_err() || u64::from_ne_bytes(word) != key.back.0
+        };
+        self.frames.of(space).filter(|(key, _)| gone(key)).collect()
+    }
+
+    /// The return address is in a register: what is below on the same stack is over.
+    fn drop_below(&mut self, pid: Pid, now: Key) {
+        let maps = procfs::maps(pid).ok();
         let stack =
             maps.and_then(|maps| maps.into_iter().find(|m| m.start <= now.sp && now.sp < m.end));
         self.frames.sweep(now.space, |key| {

@@ -81,6 +81,14 @@ pub(super) struct Session<'a> {
     pub(super) stolen: u64,
     /// Counters that trampolines write.
     pub(super) tallies: Vec<Rc<super::jumps::Tally>>,
+    /// What trampolines note down.
+    pub(super) rings: super::ring::Rings,
+    /// Whose sites they note down.
+    pub(super) notings: Vec<super::notes::Noting>,
+    /// A space with so many frames that those which cannot return are looked for.
+    pub(super) crowded: Option<SpaceId>,
+    /// Room for the arguments of one hit.
+    pub(super) args: Vec<super::Value>,
     /// Jumps taken back for a moment.
     pub(super) toggle: super::toggle::Toggle,
     /// Whether an object may have restartable sequences that nothing describes, by file and
@@ -117,6 +125,10 @@ impl<'a> Session<'a> {
             looked: Vec::new(),
             stolen: 0,
             tallies: Vec::new(),
+            rings: super::ring::Rings::default(),
+            notings: Vec::new(),
+            crowded: None,
+            args: Vec::new(),
             toggle: super::toggle::Toggle::default(),
             restartable: HashMap::new(),
             armed_once: false,
@@ -144,8 +156,10 @@ impl<'a> Session<'a> {
         }
         // Whatever happened: the text is restored before anything is said.
         let left = self.leave();
-        let outcome = result?;
+        let left = left.and_then(|()| self.finish_all_rings());
+        let mut outcome = result?;
         left.map_err(TraceError::Io)?;
+        outcome.report.unread = self.rings.missed();
         Ok(outcome)
     }
 
@@ -227,6 +241,16 @@ impl<'a> Session<'a> {
 
     /// Deals with one event; the thread goes on.
     pub(super) fn handle(&mut self, event: Event) -> io::Result<()> {
+        // What was noted down before comes first.
+        match event {
+            Event::Trap(tid)
+            | Event::Signal(tid, _)
+            | Event::Stepped(tid)
+            | Event::Forked { parent: tid, .. } => {
+                self.drain(Some(tid))?;
+            }
+            _ => {}
+        }
         match event {
             Event::Trap(tid) => self.on_trap(tid),
             Event::Stepped(tid) => self.on_step(tid),
@@ -234,12 +258,18 @@ impl<'a> Session<'a> {
             Event::Forked { parent, child } => self.on_fork(parent, child),
             Event::Started(tid) => self.on_start(tid),
             Event::Exec(tid, old) => self.on_exec(tid, old),
-            Event::Gone(tid) => {
+            Event::Returned(tid) => {
+                self.name_thread(tid);
+                self.target.go(tid, Go::On)
+            }
+            Event::Gone(tid, pid) => {
                 self.visits.remove(&tid);
+                self.unname_thread(pid, tid);
                 Ok(())
             }
             Event::Ended(pid, status) => {
                 self.visits.remove(&Tid(pid.0));
+                self.unname_thread(pid, Tid(pid.0));
                 if Some(pid) == self.root {
                     self.root_status = Some(status);
                 }
@@ -248,7 +278,10 @@ impl<'a> Session<'a> {
                 self.forget_unused(space);
                 Ok(())
             }
-            Event::Tick => Ok(()),
+            Event::Tick => {
+                let count = self.drain(None)?;
+                self.pace(count)
+            }
         }
     }
 
@@ -265,6 +298,9 @@ impl<'a> Session<'a> {
         if let Some(space) = space
             && self.target.space(space).is_none()
         {
+            if let Err(error) = self.finish_rings(space) {
+                self.note(format!("the last events of a process: {error}"));
+            }
             self.spaces.remove(&space);
             self.frames.forget_space(space);
             self.read_tallies();

@@ -3,6 +3,8 @@
 use super::arm::{Want, word};
 use super::consumer::Consumer;
 use super::jumps::{Jump, LANDING, LEN, Region, Tally, traps_inside};
+use super::notes::Served;
+use super::ring::shape;
 use super::session::Session;
 use super::windows::{Chosen, Why};
 use crate::engine::Wish;
@@ -12,15 +14,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::rc::Rc;
-use xol_arch::jump::{Filter, NO_LOCK, Phase, Place, Record, Recorder, TrapBytes};
+use xol_arch::jump::{NO_LOCK, Phase, Place, Record, Recorder, TrapBytes};
 use xol_arch::{Addr, Arch, Code, Reason, Strategy};
 use xol_targets::Native;
 use xol_targets::native::SLOT_REACH;
-use xol_targets::ptrace::{Area, Orphan, SpaceId, Tid, max_mappings};
+use xol_targets::ptrace::{Area, Orphan, SpaceId, Tid, features, max_mappings};
 
 const TRAP: &[u8] = Native::TRAP;
+
 /// What a trampoline takes, generously: pages that are not used cost nothing.
-const ROOM: u64 = 256;
+fn room(chosen: &Chosen) -> u64 {
+    let noted = chosen.sites.iter().filter(|site| matches!(site.2, Served::Noted(..))).count();
+    256 + 384 * noted as u64
+}
+
 /// Of the memory for trampolines, how much more is taken at once than is needed, in bytes.
 const MAX_GROWTH: u64 = 4 << 20;
 
@@ -39,6 +46,19 @@ impl Session<'_> {
         wants: &[Want],
         fresh: &[usize],
     ) -> io::Result<()> {
+        self.jump_whole(space, tid, wants, fresh, &[])
+    }
+
+    /// The same of sites that belong together, each group of them with numbers of wants: all of
+    /// a group become jumps, or none.
+    pub(super) fn jump_whole(
+        &mut self,
+        space: SpaceId,
+        tid: Option<Tid>,
+        wants: &[Want],
+        fresh: &[usize],
+        groups: &[Range<usize>],
+    ) -> io::Result<()> {
         if !self.wants_jumps() || fresh.is_empty() || self.target.is_leaving() {
             return Ok(());
         }
@@ -48,7 +68,7 @@ impl Session<'_> {
             }
             return Ok(());
         }
-        let chosen = self.choose(space, wants, fresh)?;
+        let chosen = self.choose(space, wants, fresh, !groups.is_empty())?;
         if chosen.is_empty() {
             return Ok(());
         }
@@ -59,7 +79,7 @@ impl Session<'_> {
         };
         let chosen = self.outside_sequences(space, borrowed, chosen);
         let result = if self.target.check_injectable(borrowed) {
-            self.build_all(space, borrowed, wants, chosen)
+            self.build_all(space, borrowed, wants, chosen, groups)
         } else {
             self.no_jumps(space, &places, "seccomp");
             Ok(Vec::new())
@@ -111,6 +131,7 @@ impl Session<'_> {
         tid: Tid,
         wants: &[Want],
         chosen: Vec<Chosen>,
+        groups: &[Range<usize>],
     ) -> io::Result<Vec<Rc<Jump>>> {
         let mut built = Vec::new();
         let mut chosen = chosen.into_iter().peekable();
@@ -122,6 +143,7 @@ impl Session<'_> {
             }
             self.build_group(space, tid, wants, &group, &mut built)?;
         }
+        self.only_whole(space, wants, groups, &mut built);
         let inner = built.iter().map(|jump: &Rc<Jump>| jump.enters.len() - 1).sum();
         if !self.target.has_room_for(space, inner)
             && let Err(error) = self.target.grow_table(tid, inner)
@@ -167,6 +189,11 @@ impl Session<'_> {
             return Ok(());
         };
         let landings = self.landings(space, tid, &region, group)?;
+        let noted = |chosen: &Chosen| chosen.sites.iter().any(|s| matches!(s.2, Served::Noted(..)));
+        let ring = match group.iter().any(noted) {
+            true => self.ring_near(space, tid, region.code),
+            false => None,
+        };
         let mut to = region.code.start.add(region.used);
         let mut code = Vec::new();
         let mut pages: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
@@ -178,7 +205,7 @@ impl Session<'_> {
                     continue;
                 }
             };
-            match self.build(space, wants, &region, chosen, landing, to) {
+            match self.build(space, wants, &region, ring, chosen, landing, to) {
                 Ok((jump, bytes)) => {
                     if let Some(at) = landing {
                         let mut second = Code::new();
@@ -223,11 +250,13 @@ impl Session<'_> {
     }
 
     /// One trampoline at `to`, within its region.
+    #[allow(clippy::too_many_arguments, reason = "what one is made of")]
     fn build(
         &mut self,
         space: SpaceId,
         wants: &[Want],
         region: &Region,
+        ring: Option<Addr>,
         chosen: &Chosen,
         landing: Option<Addr>,
         to: Addr,
@@ -237,14 +266,22 @@ impl Session<'_> {
         let mut records = Vec::new();
         let mut trapped = [0; LEN];
         trapped[..len].copy_from_slice(chosen.text.get(..len).ok_or(Reason::Truncated.id())?);
-        for &(offset, number) in &chosen.sites {
+        for &(offset, number, served) in &chosen.sites {
             let sites = self.sites_mut(space);
             let consumers: Vec<u32> = sites.consumers(number).collect();
             let entry = offset == 0 && self.is_entry(&wants[chosen.want], &consumers);
-            let counter = region.tally.add(consumers).ok_or(Reason::NoRoomForSlots.id())?;
-            let counter = region.counters.start.add(counter);
-            let recorder = Recorder::Count { counter };
-            records.push(Record { offset, entry, filter: Filter::NONE, recorder });
+            let (recorder, filter) = match served {
+                Served::Counted(filter) => {
+                    let counter = region.tally.add(consumers).ok_or(Reason::NoRoomForSlots.id())?;
+                    (Recorder::Count { counter: region.counters.start.add(counter) }, filter)
+                }
+                Served::Noted(values, filter) => {
+                    let ring = ring.ok_or(Reason::NoRoomForSlots.id())?;
+                    let probe = self.noting(window.at.add(offset.into()), consumers);
+                    (Recorder::Event { ring, shape: shape(), probe, values, time: true }, filter)
+                }
+            };
+            records.push(Record { offset, entry, filter, recorder });
             trapped[offset.into()..][..TRAP.len()].copy_from_slice(TRAP);
         }
         let mut jump = Jump {
@@ -273,7 +310,7 @@ impl Session<'_> {
             let place = trampoline.place(pc);
             matches!(place, Some(Place::Recording { phase: Phase::Claimed, .. }))
         };
-        if (0..jump.len).any(claimed) {
+        if !features().atomics && (0..jump.len).any(claimed) {
             return Err(Reason::MissingFeature.id());
         }
         for insn in window.covered() {
@@ -299,7 +336,7 @@ impl Session<'_> {
     /// elsewhere is none.
     fn is_entry(&self, want: &Want, consumers: &[u32]) -> bool {
         let whole = |&consumer: &u32| match self.consumers[consumer as usize] {
-            Consumer::Row(row) => {
+            Consumer::Row(row) | Consumer::Entered(row) => {
                 let row = &self.rows[row as usize];
                 let named = matches!(
                     self.options.probes[row.probe].location,
@@ -315,7 +352,7 @@ impl Session<'_> {
 
     /// Memory for the trampolines of a group and their counters.
     fn region(&mut self, space: SpaceId, tid: Tid, near: Area, group: &[Chosen]) -> Option<Region> {
-        let room = group.len() as u64 * ROOM;
+        let room = group.iter().map(room).sum::<u64>();
         let counters: usize = group.iter().map(|c| c.sites.len()).sum();
         let end = near.start.add(near.len);
         let in_reach = |area: &Area| {

@@ -2,6 +2,7 @@
 
 use super::arm::Want;
 use super::consumer::Consumer;
+use super::notes::Served;
 use super::objects::Loaded;
 use super::session::Session;
 use crate::symbols::{Function, Object, signature};
@@ -33,8 +34,8 @@ pub(super) struct Chosen {
     pub(super) text: Vec<u8>,
     pub(super) function: Option<(Addr, Addr)>,
     pub(super) guarded: bool,
-    /// The sites that its trampoline counts: offset in the window, number.
-    pub(super) sites: Vec<(u8, u32)>,
+    /// The sites that its trampoline serves: offset in the window, number, how.
+    pub(super) sites: Vec<(u8, u32, Served)>,
 }
 
 /// Text as the program has it, read in pieces: wants come in the order of their addresses.
@@ -54,6 +55,7 @@ impl Session<'_> {
         space: SpaceId,
         wants: &[Want],
         fresh: &[usize],
+        returns: bool,
     ) -> io::Result<Vec<Chosen>> {
         let shadow_stack = self.has_shadow_stack(space);
         let retried: Vec<Addr> = self.target.threads().filter_map(|t| Some(t.retry?.0)).collect();
@@ -69,8 +71,14 @@ impl Session<'_> {
                 continue;
             }
             let Some(number) = self.sites_mut(space).find(want.addr) else { continue };
-            if let Err(why) = self.serves(space, number) {
-                self.no_jump(space, want.addr, why);
+            if !returns && self.is_of_return(space, number) {
+                // Its turn comes when its function is known.
+                continue;
+            }
+            if let Err(why) = self.served(space, number) {
+                if self.is_wanted(space, number) {
+                    self.no_jump(space, want.addr, why);
+                }
                 continue;
             }
             let range = match want.function {
@@ -96,7 +104,7 @@ impl Session<'_> {
                 self.no_jump(space, want.addr, MAY_BE_RESTARTABLE);
                 continue;
             }
-            match self.window(space, want, f, object, *bias, shadow_stack) {
+            match self.window(space, want, f, object, *bias, shadow_stack, returns) {
                 // Where the trap is expected that says that a hit was counted already.
                 Ok(c) if retried.iter().any(|&at| c.window.overwrites(at)) => {
                     self.no_jump(space, want.addr, BEING_RETRIED);
@@ -185,6 +193,7 @@ impl Session<'_> {
         object: &Object,
         bias: u64,
         shadow_stack: bool,
+        returns: bool,
     ) -> Result<Chosen, Why> {
         let window = function
             .window::<Native>(want.addr, self.options.rules, object, bias)
@@ -197,10 +206,12 @@ impl Session<'_> {
         for offset in 0..window.len {
             let at = window.at.add(offset.into());
             let Some(number) = self.sites_mut(space).find(at) else { continue };
-            if !window.has(offset) || self.serves(space, number).is_err() {
-                return Err("site-inside");
+            let later = !returns && self.is_of_return(space, number);
+            match self.served(space, number) {
+                Ok(served) if window.has(offset) && !later => sites.push((offset, number, served)),
+                Err(why) if offset == 0 => return Err(why),
+                _ => return Err("site-inside"),
             }
-            sites.push((offset, number));
         }
         if self.sites_mut(space).jumps.any_in(window.at, end) {
             return Err("site-inside");
@@ -216,22 +227,21 @@ impl Session<'_> {
         })
     }
 
-    /// Whether a trampoline does all that a site's trap does for those who are told of its hits, or
-    /// why not. The only place that knows.
-    pub(super) fn serves(&self, space: SpaceId, number: u32) -> Result<(), Why> {
-        let sites = self.spaces.get(&space);
-        let site = sites.and_then(|sites| Some((sites, sites.sites.get(number as usize)?)));
-        let Some((sites, site)) = site.filter(|(_, site)| site.armed) else {
-            return Err("disarmed");
+    /// Whether the user has asked for a site.
+    fn is_wanted(&self, space: SpaceId, number: u32) -> bool {
+        let of_user = |c| {
+            matches!(
+                self.consumers[c as usize],
+                Consumer::Row(_) | Consumer::Entered(_) | Consumer::Exit(_)
+            )
         };
-        let counts = |c: u32| matches!(self.consumers[c as usize], Consumer::Row(_));
-        if self.options.events || !sites.consumers(number).all(counts) {
-            return Err(NOT_ONLY_COUNTED);
-        }
-        if self.options.hits_per_site.is_some() {
-            return Err(LIMITED_HITS);
-        }
-        // Where it falls back to.
-        site.slot.map(drop).ok_or(NO_SLOT)
+        self.spaces.get(&space).is_some_and(|sites| sites.consumers(number).any(of_user))
+    }
+
+    /// Whether a site is an end of a call, of which all or none are jumps.
+    fn is_of_return(&self, space: SpaceId, number: u32) -> bool {
+        let ends =
+            |c| matches!(self.consumers[c as usize], Consumer::Entered(_) | Consumer::Exit(_));
+        self.spaces.get(&space).is_some_and(|sites| sites.consumers(number).any(ends))
     }
 }

@@ -12,6 +12,7 @@ use std::{fmt, fs, io};
 pub(super) const OPTIONS: i32 = libc::PTRACE_O_TRACECLONE
     | libc::PTRACE_O_TRACEFORK
     | libc::PTRACE_O_TRACEVFORK
+    | libc::PTRACE_O_TRACEVFORKDONE
     | libc::PTRACE_O_TRACEEXEC
     | libc::PTRACE_O_TRACESYSGOOD;
 const PTRACE_O_SUSPEND_SECCOMP: i32 = 1 << 21;

@@ -53,26 +53,39 @@ impl Ptrace {
         near: Area,
         len: u64,
     ) -> Result<(Shared, Area), InjectError> {
-        const NAME: &[u8; 8] = b"xol\0\0\0\0\0";
         let space = self.space_of(tid).ok_or_else(gone)?;
         let pid = self.known(tid)?.pid;
         let len = len.next_multiple_of(PAGE);
         let at = free_near(pid, near, len)?;
-        let mut name = *NAME;
+        let area = Area { start: at, len };
+        let shared = self.share_new(tid, area, libc::MAP_FIXED_NOREPLACE)?;
+        self.spaces.get_mut(&space).ok_or_else(gone)?.extra.push(area);
+        Ok((shared, area))
+    }
+
+    /// Gives a forked child memory of its own in the place of what it shares with its parent.
+    ///
+    /// # Errors
+    /// As for [`Ptrace::map_shared`]; both then still have the same.
+    pub fn unshare(&mut self, tid: Tid, area: Area) -> Result<Shared, InjectError> {
+        self.share_new(tid, area, libc::MAP_FIXED)
+    }
+
+    /// Makes a file in the target, maps it in both, and closes it there.
+    fn share_new(&mut self, tid: Tid, area: Area, fixed: i32) -> Result<Shared, InjectError> {
+        let mut name = *b"xol\0\0\0\0\0";
         let flags = u64::from(libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING);
         let made =
             self.call(tid, libc::SYS_memfd_create, [BUFFER, flags, 0, 0, 0, 0], &mut name)?;
         let fd = refused("memfd_create", made)?;
-        let area = Area { start: at, len };
-        let mapped = self.share(tid, fd, area);
+        let mapped = self.share(tid, fd, area, fixed);
         let closed = self.call(tid, libc::SYS_close, [fd, 0, 0, 0, 0, 0], &mut [])?;
         let shared = mapped?;
-        self.spaces.get_mut(&space).ok_or_else(gone)?.extra.push(area);
         refused("close", closed)?;
-        Ok((shared, area))
+        Ok(shared)
     }
 
-    fn share(&mut self, tid: Tid, fd: u64, area: Area) -> Result<Shared, InjectError> {
+    fn share(&mut self, tid: Tid, fd: u64, area: Area, fixed: i32) -> Result<Shared, InjectError> {
         let file =
             OpenOptions::new().read(true).write(true).open(format!("/proc/{tid}/fd/{fd}"))?;
         // Another thread may have put a file of the program's own there.
@@ -81,7 +94,7 @@ impl Ptrace {
             return Err(io::Error::from_raw_os_error(libc::EBUSY).into());
         }
         let shared = Shared::of(file, area.len as usize)?;
-        let flags = libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE;
+        let flags = libc::MAP_SHARED | fixed;
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let args = [area.start.0, area.len, protection as u64, flags as u64, fd, 0];
         self.map_exactly(tid, area, args)?;
@@ -123,7 +136,7 @@ pub fn features() -> Features {
     *FOUND.get_or_init(|| Features {
         fsgsbase: cpu_has("fsgsbase"),
         lahf: cpu_has("lahf_lm"),
-        atomics: cpu_has("atomics"),
+        atomics: native::HAS_ATOMICS || cpu_has("atomics"),
     })
 }
 
@@ -132,6 +145,12 @@ pub fn features() -> Features {
 pub fn max_mappings() -> usize {
     let text = fs::read_to_string("/proc/sys/vm/max_map_count").unwrap_or_default();
     text.trim().parse().unwrap_or(65530)
+}
+
+/// Whether the clock that recorders read never stops and never changes its pace.
+#[must_use]
+pub fn ticks_are_steady() -> bool {
+    native::STEADY.iter().all(|feature| cpu_has(feature))
 }
 
 fn cpu_has(feature: &str) -> bool {

@@ -39,7 +39,7 @@ mod wait;
 
 pub use attach::{AttachError, check_program, foreign_machine};
 pub use inject::InjectError;
-pub use jumps::{features, max_mappings};
+pub use jumps::{features, max_mappings, ticks_are_steady};
 pub use launch::{Launch, LaunchError};
 pub use machine::Stopped;
 pub use orphan::Orphan;
@@ -68,6 +68,8 @@ pub struct Ptrace {
     queue: VecDeque<Tid>,
     /// Stops taken since all threads were looked at.
     unlooked: u32,
+    /// Whether the last event was a tick.
+    ticked: bool,
     affinity: affinity::Affinity,
     /// Nothing is lifted or watched any more.
     leaving: bool,
@@ -113,6 +115,14 @@ impl Ptrace {
     pub fn space_of(&self, tid: Tid) -> Option<SpaceId> {
         let pid = self.threads.get(&tid)?.pid;
         Some(self.processes.get(&pid)?.space)
+    }
+
+    /// The thread pointer of a thread, whatever it has stopped for.
+    ///
+    /// # Errors
+    /// ESRCH when it is gone, or runs.
+    pub fn thread_pointer(&self, tid: Tid) -> io::Result<u64> {
+        crate::native::thread_pointer(tid)
     }
 
     /// Whether nothing is traced any more.

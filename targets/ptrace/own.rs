@@ -113,13 +113,23 @@ pub fn catch_signals() -> io::Result<()> {
 /// # Errors
 /// None in practice.
 pub fn tick_after(first: Option<Duration>) -> io::Result<()> {
+    let first = first.unwrap_or(TICK).min(TICK);
+    tick(first, TICK)
+}
+
+/// How often a timer ends a wait where nothing else is asked for.
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// Lets a timer end a wait after `first`, and then `every` so often: 1 to 999 ms each.
+///
+/// # Errors
+/// None in practice.
+pub fn tick(first: Duration, every: Duration) -> io::Result<()> {
     let usec = |time: Duration| libc::timeval {
         tv_sec: 0,
         tv_usec: time.subsec_micros().max(1000).into(),
     };
-    let tick = Duration::from_millis(100);
-    let first = first.unwrap_or(tick).min(tick);
-    let every = libc::itimerval { it_interval: usec(tick), it_value: usec(first) };
+    let every = libc::itimerval { it_interval: usec(every), it_value: usec(first) };
     // SAFETY: the kernel reads one itimerval; the other pointer may be null.
     let result = unsafe {
         libc::syscall(

@@ -289,9 +289,33 @@ pub fn cpu_and_policy(tid: Tid) -> Option<(usize, u32)> {
     Some((cpu, policy))
 }
 
+/// Whether a thread is on its way out or gone: it runs nothing any more (PF_EXITING of
+/// linux/sched.h in field 9 of stat).
+#[must_use]
+pub fn is_exiting(tid: Tid) -> bool {
+    const PF_EXITING: u32 = 4;
+    let text = fs::read_to_string(format!("/proc/{tid}/stat")).unwrap_or_default();
+    let flags = text.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(6));
+    flags.and_then(|flags| flags.parse().ok()).is_none_or(|flags: u32| flags & PF_EXITING != 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_that_runs_is_not_exiting() {
+        assert!(!is_exiting(Tid(std::process::id() as i32)));
+        let mut child = std::process::Command::new("true").spawn().expect("it starts");
+        let tid = Tid(child.id() as i32);
+        let begun = std::time::Instant::now();
+        while !is_exiting(tid) && begun.elapsed().as_secs() < 20 {
+            std::thread::yield_now();
+        }
+        assert!(is_exiting(tid));
+        child.wait().expect("it has ended");
+        assert!(is_exiting(tid));
+    }
 
     #[test]
     fn a_mapping_with_spaces_in_its_name() {

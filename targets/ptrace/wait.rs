@@ -33,8 +33,10 @@ pub enum Event {
     Started(Tid),
     /// A process has a new image; the space it had.
     Exec(Tid, SpaceId),
-    /// A thread is gone.
-    Gone(Tid),
+    /// A thread's vfork is over: it is about to go on in memory that was its child's meanwhile.
+    Returned(Tid),
+    /// A thread is gone, and others of its process are not.
+    Gone(Tid, Pid),
     /// The last thread of a process is gone; how it ended.
     Ended(Pid, Status),
     /// Nothing, for now: a signal of our own, or a tick.
@@ -69,12 +71,17 @@ impl Ptrace {
             return Ok(Event::Started(child));
         }
         loop {
-            // Also where stops never pause: then no wait is interrupted.
-            if own::take_tick() {
+            // Also where stops never pause: then no wait is interrupted. But where ticks never do,
+            // a stop has its turn between two of them.
+            let tick = own::take_tick();
+            if tick && !std::mem::replace(&mut self.ticked, true) {
                 return Ok(Event::Tick);
             }
-            let (tid, status) = match self.next_status() {
-                Ok(Some(found)) => found,
+            let (tid, status) = match self.next_status(!tick) {
+                Ok(Some(found)) => {
+                    self.ticked = false;
+                    found
+                }
                 Ok(None) => return Ok(Event::Tick),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
@@ -108,7 +115,7 @@ impl Ptrace {
 
     /// The next stop. The kernel names the first of its list that has one, so threads that trap
     /// without pause would starve the others: from time to time all are asked.
-    fn next_status(&mut self) -> io::Result<Option<(Tid, Status)>> {
+    fn next_status(&mut self, pauses: bool) -> io::Result<Option<(Tid, Status)>> {
         /// Stops between two looks at all threads; no more looks than a few for each stop.
         const STOPS: u32 = 16;
         self.unlooked += 1;
@@ -124,7 +131,7 @@ impl Ptrace {
                 return Ok(Some(found));
             }
         }
-        sys::wait(Whom::Any, false, true)
+        sys::wait(Whom::Any, false, pauses)
     }
 
     /// Turns one wait status into an event, or deals with it here.
@@ -154,6 +161,10 @@ impl Ptrace {
             }
             (_, libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE) => {
                 self.clone_stop(tid)
+            }
+            (_, libc::PTRACE_EVENT_VFORK_DONE) => {
+                thread.state = State::Stopped;
+                Ok(Some(Event::Returned(tid)))
             }
             _ => {
                 thread.state = State::Stopped;
@@ -316,7 +327,7 @@ impl Ptrace {
         sys::wait(Whom::One(tid), true, false)?;
         let Some(thread) = self.threads.remove(&tid) else { return Ok(Event::Tick) };
         if self.threads.values().any(|t| t.pid == thread.pid) {
-            return Ok(Event::Gone(tid));
+            return Ok(Event::Gone(tid, thread.pid));
         }
         Ok(Event::Ended(thread.pid, status))
     }

@@ -32,9 +32,10 @@ fn main() -> ExitCode {
         show(compare(&libc, &Choice::Instructions { some: 3000, seed }, &command));
     }
     for command in commands() {
-        let returns = returns::compare(&libc, returns::FUNCTIONS, &command);
-        println!("{returns}");
-        same &= returns.differences().next().is_none();
+        for returns in returns::compare(&libc, returns::FUNCTIONS, &command, &["auto", "jump"]) {
+            println!("{returns}");
+            same &= returns.differences().next().is_none();
+        }
     }
     if same { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

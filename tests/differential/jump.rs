@@ -3,7 +3,7 @@
 
 use xol_arch::jump::{
     Features, Filter, MISSED, Order, PROBE, Phase, Place, Record, Recorder, Relation, SLOT, SLOTS,
-    Shape, THREAD, TIME, Test, Trampoline, VALUES, Value, Values, Window, build,
+    Shape, THREAD, TIME, TURN, Test, Trampoline, VALUES, Value, Values, Window, build,
 };
 use xol_arch::{Addr, Arch, Regs as _, Rules, Strategy};
 
@@ -258,6 +258,7 @@ impl<C: Cpu> Bench<'_, C> {
         let place = made.place(pc).ok_or(format!("no place at {pc}"))?;
         let mut thread = self.thread(state);
         let mut regs = thread.state.regs;
+        let taken = C::Arch::slot_of(&regs);
         made.rewind::<C::Arch>(pc, &mut regs, &mut thread)
             .map_err(|fault| format!("the frame at {pc} cannot be read: {fault:?}"))?;
         thread.state.regs = regs;
@@ -281,6 +282,17 @@ impl<C: Cpu> Bench<'_, C> {
             Place::Recording { phase: Phase::Before, record: 0, .. } => now == first,
             Place::Recording { phase: Phase::After, record, .. } => {
                 usize::from(record) + 1 < records || now == last
+            }
+            Place::Recording { phase: Phase::Taken, record: 0, .. } => {
+                // Its turn is the lap, until it is committed.
+                let turn = taken.add(TURN).distance_from(self.case.layout.notes);
+                let turn = |notes: &[u8]| {
+                    let word = notes.get(usize::try_from(turn).ok()?..)?.first_chunk()?;
+                    Some(u64::from_le_bytes(*word))
+                };
+                turn(&first).is_some()
+                    && turn(&now) == turn(&first)
+                    && turn(&last) == turn(&first).map(|turn| turn + 1)
             }
             Place::Recording { .. } => true,
             Place::Inside { .. } | Place::Behind { .. } => false,

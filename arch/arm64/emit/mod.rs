@@ -16,7 +16,7 @@
 mod assembler;
 mod recorder;
 
-pub(super) use recorder::{record, restore};
+pub(super) use recorder::{record, restore, slot_of};
 
 use crate::{Addr, Code, Reason, Reject};
 

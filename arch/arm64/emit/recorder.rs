@@ -84,6 +84,11 @@ pub(in crate::arm64) fn restore(regs: &mut Registers, what: Kept, value: u64) {
     }
 }
 
+/// The slot that a thread has taken: while it is to be committed, x15 is not changed.
+pub(in crate::arm64) fn slot_of(regs: &Registers) -> Addr {
+    Addr(regs.x[15])
+}
+
 struct Body<'a> {
     asm: Assembler<'a>,
     features: Features,
@@ -149,7 +154,7 @@ impl Body<'_> {
             self.asm.constant(one, 1)?;
             self.asm.three(opcode::STADD, XZR, address, one)?;
             let committed = self.asm.offset();
-            return Ok(Noted { from: 0, claimed: committed, committed });
+            return Ok(Noted { from: 0, claimed: committed, taken: 0, committed });
         }
         let again = self.asm.offset();
         self.asm.two(opcode::LDXR, value, address)?;
@@ -157,7 +162,7 @@ impl Body<'_> {
         self.asm.three(opcode::STXR, value, address, failed)?;
         let claimed = self.asm.offset();
         self.asm.branch_back(opcode::CBNZ_W, failed, again)?;
-        Ok(Noted { from: 0, claimed, committed: self.asm.offset() })
+        Ok(Noted { from: 0, claimed, taken: 0, committed: self.asm.offset() })
     }
 
     /// The register that holds a value; x12 where it has to be put into one.
@@ -302,6 +307,7 @@ impl Body<'_> {
             done.noted.claimed = asm.offset();
             asm.branch_back(opcode::CBNZ_W, 12, exclusive)?;
         }
+        done.noted.taken = asm.offset();
         Ok((differs, again))
     }
 

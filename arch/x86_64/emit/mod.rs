@@ -17,7 +17,7 @@ mod flags;
 mod recorder;
 
 pub(super) use flags::live as flags_live;
-pub(super) use recorder::{record, restore};
+pub(super) use recorder::{record, restore, slot_of};
 
 use crate::{Addr, Code, Reason, Reject};
 

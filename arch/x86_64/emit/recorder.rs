@@ -136,6 +136,11 @@ fn immediate(test: &Test) -> Option<[u8; 4]> {
     i32::try_from(constant).ok().map(i32::to_le_bytes)
 }
 
+/// The slot that a thread has taken: while it is to be committed, r10 is not changed.
+pub(in crate::x86_64) fn slot_of(regs: &Registers) -> Addr {
+    Addr(regs.r10.wrapping_add(SLOTS))
+}
+
 struct Body<'a> {
     asm: Assembler<'a>,
     /// Bytes from our stack pointer to the program's.
@@ -149,7 +154,7 @@ impl Body<'_> {
     /// What the instruction before has noted down.
     fn noted(&self) -> Noted {
         let committed = self.asm.offset();
-        Noted { from: 0, claimed: committed, committed }
+        Noted { from: 0, claimed: committed, taken: 0, committed }
     }
 
     /// Where the `n`th saved thing is.
@@ -354,6 +359,7 @@ impl Body<'_> {
         // Taken when CMPXCHG wrote; the jump behind it is then not.
         done.noted.claimed = asm.offset();
         asm.jump_back_if(condition::NE, again)?;
+        done.noted.taken = asm.offset();
         asm.bytes(&[0x48, 0x25])?; // AND rax, imm32: the lap again
         asm.bytes(&(shape.slots() as i32).wrapping_neg().to_le_bytes())?;
         asm.lea(R11, Mem(RAX, 1))?;

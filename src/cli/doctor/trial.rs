@@ -45,6 +45,7 @@ pub(super) fn run() -> Finding {
         duration: Some(LIMIT),
         interval: None,
         toggle: None,
+        filter: None,
         events: false,
     };
     match trace::run(&options, &mut Silent) {

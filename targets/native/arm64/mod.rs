@@ -3,9 +3,11 @@
 
 mod calls;
 pub mod head;
+mod ticks;
 
 use super::HandlerEntry;
-pub use calls::{caller, return_slot, returning, stack_arg};
+pub use calls::{called, caller, return_slot, returned, returning, stack_arg};
+pub use ticks::{HAS_ATOMICS, STEADY, TICKS, thread_pointer, ticks};
 
 use crate::ptrace::{Stopped, Tid, sys};
 use xol_arch::{Addr, Arch as _, Memory as _, arm64};

@@ -10,7 +10,19 @@ pub fn caller(machine: &mut Stopped<'_>) -> Option<(Addr, Addr)> {
     let sp = machine.seen().rsp;
     let mut word = [0; 8];
     machine.read(Addr(sp), &mut word).ok()?;
-    Some((Addr(u64::from_ne_bytes(word)), Addr(sp + 8)))
+    Some(called(sp, u64::from_ne_bytes(word)))
+}
+
+/// The same of a thread with this stack pointer and this word there.
+#[must_use]
+pub const fn called(sp: u64, word: u64) -> (Addr, Addr) {
+    (Addr(word), Addr(sp.wrapping_add(8)))
+}
+
+/// As [`called`], at a RET.
+#[must_use]
+pub const fn returned(sp: u64, word: u64) -> (Addr, Addr) {
+    called(sp, word)
 }
 
 /// At a RET or a tail call: where it returns to, and the stack pointer behind the return.

@@ -3,8 +3,10 @@
 
 mod calls;
 pub mod head;
+mod ticks;
 
-pub use calls::{caller, return_slot, returning, stack_arg};
+pub use calls::{called, caller, return_slot, returned, returning, stack_arg};
+pub use ticks::{HAS_ATOMICS, STEADY, TICKS, thread_pointer, ticks};
 
 use super::HandlerEntry;
 use xol_arch::{Addr, x86_64};

@@ -1,0 +1,230 @@
+//! What trampolines note down: which values a site's consumers need, and their telling.
+
+use super::Value;
+use super::consumer::Consumer;
+use super::frames::{Entry, Expect, Frame, Key};
+use super::names::Who;
+use super::session::Session;
+use super::windows::{LIMITED_HITS, NO_SLOT, NOT_ONLY_COUNTED, Why};
+use crate::engine::{Note, Wish};
+use crate::spec::Type;
+use std::io;
+use std::rc::Rc;
+use xol_arch::jump::{self, Filter, Values};
+use xol_arch::{Addr, Regs as _};
+use xol_targets::native::{self, Regs};
+use xol_targets::ptrace::SpaceId;
+
+/// What a trampoline cannot test, or not for all who are told.
+const UNCOMPILED: Why = "where-not-compiled";
+
+/// The number in a record that is none: its thread was sent back to make it again.
+pub(super) const NOBODY: u32 = u32::MAX;
+
+/// What a trampoline does at a site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Served {
+    /// It counts.
+    Counted(Filter),
+    /// It notes these values down.
+    Noted(Values, Filter),
+}
+
+/// A site whose hits are noted down: the number in a record is its index.
+#[derive(Debug)]
+pub(super) struct Noting {
+    pub(super) at: Addr,
+    /// Who is told, in the order in which they are.
+    pub(super) consumers: Rc<[u32]>,
+}
+
+impl Session<'_> {
+    /// What a trampoline can do in the place of a stop for all who are told of a site's hits; or
+    /// why it cannot: the only place that knows. A site must be able to do without its jump, too.
+    pub(super) fn served(&self, space: SpaceId, number: u32) -> Result<Served, Why> {
+        const OTHER: Why = NOT_ONLY_COUNTED;
+        let sites = self.spaces.get(&space).ok_or(OTHER)?;
+        let site = sites.sites.get(number as usize).filter(|site| site.armed).ok_or("disarmed")?;
+        if self.options.hits_per_site.is_some() {
+            return Err(LIMITED_HITS);
+        }
+        if site.slot.is_none() {
+            return Err(NO_SLOT);
+        }
+        let counts = |c: u32| matches!(self.consumers[c as usize], Consumer::Row(_));
+        if self.options.wish == Wish::Auto
+            && (self.options.events || !sites.consumers(number).all(counts))
+        {
+            return Err(OTHER);
+        }
+        let mut noted = false;
+        let mut values = Values::NONE;
+        let mut filter = None;
+        for consumer in sites.consumers(number) {
+            // One filter is for all.
+            let its = match self.consumers[consumer as usize] {
+                Consumer::Row(row) | Consumer::Entered(row) => self.filter(row)?,
+                _ => Filter::NONE,
+            };
+            if *filter.get_or_insert(its) != its {
+                return Err(UNCOMPILED);
+            }
+            match self.consumers[consumer as usize] {
+                Consumer::Row(row) if self.options.events => {
+                    noted = true;
+                    // With the return value asked for, the line is the return's.
+                    if !self.probe_of(row).when.ret() {
+                        values = self.arguments(row, values)?;
+                    }
+                }
+                Consumer::Row(_) => {}
+                Consumer::Entered(row) => {
+                    // What cannot be seen at its exits is waited for where it returns to.
+                    if !sites.exits.proven(site.addr, row) {
+                        return Err("exits-not-proven");
+                    }
+                    noted = true;
+                    values = values.with(jump::Value::Sp).with(jump::Value::Link);
+                    if self.options.events {
+                        values = self.arguments(row, values)?;
+                    }
+                }
+                Consumer::Exit(row) => {
+                    noted = true;
+                    values = values.with(jump::Value::Sp).with(jump::Value::Link);
+                    if self.options.events {
+                        let ty = self.rows[row as usize].signature.as_ref().and_then(|s| s.ret);
+                        match ty {
+                            Some(Type::Str) => return Err("string-return"),
+                            Some(ty) if ty.is_float() => return Err("float-return"),
+                            _ => values = values.with(jump::Value::Ret),
+                        }
+                    }
+                }
+                _ => return Err(OTHER),
+            }
+        }
+        let filter = filter.unwrap_or(Filter::NONE);
+        if !noted {
+            return Ok(Served::Counted(filter));
+        }
+        if sites.jumps.shared_pointers {
+            return Err("shared-thread-pointer");
+        }
+        Ok(Served::Noted(values, filter))
+    }
+
+    /// What a trampoline tests for a row.
+    fn filter(&self, row: u32) -> Result<Filter, Why> {
+        let Some(condition) = &self.rows[row as usize].condition else { return Ok(Filter::NONE) };
+        let filter = condition.filter().ok_or(UNCOMPILED)?;
+        let in_register = |test: &jump::Test| match test.value {
+            jump::Value::Arg(n) => Regs::default().arg(n.into()).is_some(),
+            _ => true,
+        };
+        if filter.iter().all(in_register) { Ok(filter) } else { Err(UNCOMPILED) }
+    }
+
+    /// `values` with the arguments that a row's signature names.
+    fn arguments(&self, row: u32, mut values: Values) -> Result<Values, Why> {
+        let row = &self.rows[row as usize];
+        let Some(signature) = row.signature.as_ref().filter(|_| row.offset == 0) else {
+            return Ok(values);
+        };
+        for (n, arg) in signature.args.iter().enumerate() {
+            if arg.ty.is_float() {
+                return Err("float-argument");
+            }
+            if arg.ty == Type::Str {
+                return Err("string-argument");
+            }
+            match Regs::default().arg(n) {
+                Some(_) => values = values.with(jump::Value::Arg(n as u8)),
+                None => return Err("stack-argument"),
+            }
+        }
+        Ok(values)
+    }
+
+    /// A number for a site whose consumers are noted.
+    pub(super) fn noting(&mut self, at: Addr, mut consumers: Vec<u32>) -> u32 {
+        consumers.sort_by_key(|&consumer| self.consumers[consumer as usize].turn());
+        self.notings.push(Noting { at, consumers: consumers.into() });
+        self.notings.len() as u32 - 1
+    }
+
+    /// Tells of one record.
+    pub(super) fn tell_note(
+        &mut self,
+        space: SpaceId,
+        note: &Note,
+        who: Who,
+        ts_ns: u64,
+    ) -> io::Result<()> {
+        let Some(noting) = self.notings.get(note.probe as usize) else { return Ok(()) };
+        let (at, consumers) = (noting.at, noting.consumers.clone());
+        for &consumer in &*consumers {
+            match self.consumers[consumer as usize] {
+                Consumer::Row(row) => {
+                    self.counters[consumer as usize].hits += 1;
+                    if self.options.events && !self.probe_of(row).when.ret() {
+                        let mut args = std::mem::take(&mut self.args);
+                        self.noted_args(note, row, &mut args);
+                        self.tell_sink(who, row, at, ts_ns, &args, None);
+                        self.args = args;
+                    }
+                }
+                Consumer::Entered(row) => {
+                    let mut args = Vec::new();
+                    if self.options.events {
+                        self.noted_args(note, row, &mut args);
+                    }
+                    let key = key(space, note, native::called);
+                    let frame = Frame {
+                        expect: Expect::Row(row, Entry { ts_ns, args }),
+                        awaited: false,
+                        left: false,
+                    };
+                    if self.frames.is_crowded() {
+                        self.drop_dead_noted(who.0, key);
+                    }
+                    if !self.frames.add(key, frame) {
+                        self.missed(Some(row));
+                    }
+                }
+                Consumer::Exit(row) => {
+                    let key = key(space, note, native::returned);
+                    if let Some(entry) = self.frames.take_last(key, row) {
+                        let number = self.rows[row as usize].consumer;
+                        self.counters[number as usize].hits += 1;
+                        if self.options.events {
+                            let value = note.value(jump::Value::Ret).unwrap_or(0);
+                            let duration = ts_ns.saturating_sub(entry.ts_ns);
+                            let returned = Some((Value::Bits(value), duration));
+                            self.tell_sink(who, row, key.back, ts_ns, &entry.args, returned);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn noted_args(&self, note: &Note, row: u32, args: &mut Vec<Value>) {
+        args.clear();
+        let row = &self.rows[row as usize];
+        let Some(signature) = row.signature.as_ref().filter(|_| row.offset == 0) else { return };
+        args.extend(
+            (0..signature.args.len())
+                .map(|n| Value::Bits(note.value(jump::Value::Arg(n as u8)).unwrap_or(0))),
+        );
+    }
+}
+
+/// The call that a record is about.
+fn key(space: SpaceId, note: &Note, place: fn(u64, u64) -> (Addr, Addr)) -> Key {
+    let value = |value| note.value(value).unwrap_or(0);
+    let (back, sp) = place(value(jump::Value::Sp), value(jump::Value::Link));
+    Key { space, sp, back }
+}

@@ -1,0 +1,167 @@
+//! Jumps at the two ends of calls: the entry of a function and every RET of it, all or none.
+
+use super::arm::Want;
+use super::consumer::RowState;
+use super::jumps::Jump;
+use super::session::Session;
+use crate::engine::Wish;
+use std::collections::BTreeSet;
+use std::io;
+use std::ops::Range;
+use std::rc::Rc;
+use xol_arch::{Addr, Arch, Strategy};
+use xol_targets::Native;
+use xol_targets::ptrace::{Area, SpaceId, Tid};
+
+impl Session<'_> {
+    /// Turns the ends of functions into jumps: each group has the wants of one function, its
+    /// entry and its exits.
+    pub(super) fn jump_returns(
+        &mut self,
+        space: SpaceId,
+        tid: Option<Tid>,
+        groups: Vec<Vec<Want>>,
+    ) -> io::Result<()> {
+        if self.options.wish != Wish::Only(Strategy::Jump) || groups.is_empty() {
+            return Ok(());
+        }
+        let mut wants = Vec::new();
+        let mut ranges = Vec::new();
+        for group in groups {
+            let from = wants.len();
+            wants.extend(group);
+            ranges.push(from..wants.len());
+        }
+        let mut fresh: Vec<usize> = (0..wants.len()).collect();
+        fresh.sort_by_key(|&i| wants[i].addr);
+        fresh.dedup_by_key(|i| wants[*i].addr);
+        self.jump_whole(space, tid, &wants, &fresh, &ranges)?;
+        for want in &wants {
+            let sites = self.sites_mut(space);
+            let Some(number) = sites.find(want.addr) else { continue };
+            let strategy = sites.strategy(number);
+            let consumers: Vec<u32> = sites.consumers(number).collect();
+            for consumer in consumers {
+                self.set_state(consumer, RowState::Armed(strategy));
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps those jumps whose groups are whole.
+    pub(super) fn only_whole(
+        &mut self,
+        space: SpaceId,
+        wants: &[Want],
+        groups: &[Range<usize>],
+        built: &mut Vec<Rc<Jump>>,
+    ) {
+        let mut broken: BTreeSet<Addr> = BTreeSet::new();
+        loop {
+            let jumps: BTreeSet<Addr> = built.iter().flat_map(|jump| jump.sites()).collect();
+            let mut drop = BTreeSet::new();
+            for group in groups {
+                let ends = || wants[group.clone()].iter().map(|want| want.addr);
+                let sites = self.sites_mut(space);
+                if !ends().all(|at| jumps.contains(&at) || sites.jumps.counts(at)) {
+                    drop.extend(ends());
+                }
+            }
+            let before = built.len();
+            built.retain(|jump| !jump.sites().any(|at| drop.contains(&at)));
+            broken.extend(jumps.intersection(&drop));
+            if built.len() == before {
+                break;
+            }
+        }
+        for at in broken {
+            self.no_jump(space, at, "not-all-exits");
+        }
+    }
+
+    /// A ring that code there reaches, made if there is none.
+    pub(super) fn ring_near(&mut self, space: SpaceId, tid: Tid, code: Area) -> Option<Addr> {
+        let end = code.start.add(code.len);
+        let reaches = |at: Addr| {
+            let near = |from: Addr| at.distance_from(from).unsigned_abs() < Native::JUMP_REACH;
+            near(code.start) && near(end)
+        };
+        let known = self.rings.areas(space).map(|area| area.start).find(|&start| reaches(start));
+        if known.is_some() {
+            return known;
+        }
+        let first = self.rings.areas(space).next().is_none();
+        match self.target.map_shared(tid, code, super::ring::shape().len()) {
+            Ok((shared, area)) => {
+                self.rings.add(space, area, shared);
+                self.sites_mut(space).jumps.rings.push(area);
+                if first {
+                    self.name_all(space);
+                }
+                if !xol_targets::ptrace::ticks_are_steady() {
+                    self.note(format!(
+                        "times of events are from the {}, which this processor does not keep \
+                         at one pace",
+                        xol_targets::native::TICKS
+                    ));
+                }
+                Some(area.start)
+            }
+            Err(error) => {
+                self.note(format!("no room for events of jumps: {error}"));
+                None
+            }
+        }
+    }
+
+    /// Gives a forked child rings of its own, before it runs: its threads have the thread pointers
+    /// of its parent's. Where that cannot be, it has no jumps.
+    pub(super) fn own_rings(&mut self, space: SpaceId, tid: Tid) -> io::Result<()> {
+        let areas = self.sites_mut(space).jumps.rings.clone();
+        if areas.is_empty() || self.rings.areas(space).next().is_some() {
+            return Ok(());
+        }
+        for area in areas {
+            let made = match self.target.check_injectable(tid) {
+                true => self.target.unshare(tid, area),
+                false => Err(xol_targets::ptrace::InjectError::Seccomp),
+            };
+            match made {
+                Ok(shared) => self.rings.add(space, area, shared),
+                Err(error) => {
+                    self.note(format!("no jumps in a forked process: {error}"));
+                    self.sites_mut(space).jumps.shared_pointers = true;
+                    return self.give_up_jumps(space);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Names a new thread by its thread pointer. One that another thread of its process has too
+    /// names nobody: events are then taken by traps.
+    pub(super) fn name_new(&mut self, space: SpaceId, tid: Tid) -> io::Result<()> {
+        if self.rings.areas(space).next().is_none() {
+            return Ok(());
+        }
+        let pid = self.target.thread(tid).map(|t| t.pid);
+        let of_process = self.target.threads().filter(|t| Some(t.pid) == pid).count();
+        let pointer = self.target.thread_pointer(tid)?;
+        if of_process > 1 && self.is_ambiguous(space, pointer) {
+            self.drain(None)?;
+            self.note("threads share a thread pointer: events are taken by traps".to_owned());
+            self.sites_mut(space).jumps.shared_pointers = true;
+            self.give_up_jumps(space)?;
+        }
+        self.name_thread(tid);
+        Ok(())
+    }
+
+    /// All jumps of a space become traps, and reports say so.
+    fn give_up_jumps(&mut self, space: SpaceId) -> io::Result<()> {
+        let standing = self.sites_mut(space).jumps.standing();
+        let mut at: Vec<Addr> = standing.iter().map(|(_, jump)| jump.window.at).collect();
+        at.sort_unstable();
+        self.make_way(space, &at)
+    }
+}
