@@ -288,6 +288,10 @@ mod tests {
         assert!(live(&[0xff, 0xc0], false) && !live(&[0xff, 0xc0], true));
         assert!(live(&[0xd3, 0xe0, 0x90], false));
         assert!(live(&[0xd3, 0xe0, 0x73, 0], true), "jae reads what shl may leave");
+        // jo, jb, je, js, jp: each flag for itself.
+        for code in [[0x70, 0], [0x72, 0], [0x74, 0], [0x78, 0], [0x7a, 0]] {
+            assert!(live(&code, true), "{code:02x?}");
+        }
         // mov, then cmp; xor leaves AF undefined; adc reads CF; a call ends it.
         assert!(!live(&[0x89, 0xf8, 0x39, 0xc8], false));
         assert!(live(&[0x89, 0xf8, 0x31, 0xc9], false));
