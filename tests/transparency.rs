@@ -252,7 +252,7 @@ fn described_sequences() {
         assert_eq!(around.iter().filter(|(hits, _)| *hits == 1000).count(), 4, "{}", probed.text);
         // The last of what is before it is too short for a jump.
         let jumps = around.iter().filter(|(_, strategy)| *strategy == "jump").count();
-        assert!((1..=2).contains(&jumps), "{strategy}: {}", probed.text);
+        assert!((1..=4).contains(&jumps), "{strategy}: {}", probed.text);
     }
 }
 
