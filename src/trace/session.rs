@@ -246,7 +246,11 @@ impl<'a> Session<'a> {
             Event::Trap(tid)
             | Event::Signal(tid, _)
             | Event::Stepped(tid)
-            | Event::Forked { parent: tid, .. } => {
+            | Event::Forked { parent: tid, .. }
+                // In the middle of a record there is no waiting for it: by then the next signal of a
+                // timer would be there, and the next instruction never made.
+                if !self.visits.get(&tid).is_some_and(|visit| visit.jumping) =>
+            {
                 self.drain(Some(tid))?;
             }
             _ => {}
