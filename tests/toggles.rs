@@ -68,7 +68,7 @@ fn assert_exact(did: &Did, lines: &[Line]) {
         jumps += usize::from(entry.strategy == "jump");
     }
     assert!(jumps >= 50, "{jumps} jumps");
-    assert!(did.calls > 100, "{} calls", did.calls);
+    assert!(did.calls > as_often(100, 10), "{} calls", did.calls);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_hundred_thousand_times() {
 fn and_under_a_thousand_signals_a_second() {
     let (did, lines) = toggled(as_often(100_000, 2_000), "", &["1000"]);
     assert_exact(&did, &lines);
-    assert!(did.ticks > 100, "{} ticks", did.ticks);
+    assert!(did.ticks > as_often(100, 10), "{} ticks", did.ticks);
 }
 
 /// Windows that hold several sites, each counted.
