@@ -41,8 +41,9 @@ pub struct Binary {
 }
 
 /// Builds `xol` for a board of `guest`'s kind. Without a wish, rustup's musl is used where it can
-/// be had and Debian's toolchain elsewhere.
-pub fn build(guest: Guest, wish: Option<Toolchain>) -> Result<Binary, Error> {
+/// be had and Debian's toolchain elsewhere. Without `jumps` every hit stops the program, and the
+/// file has a tenth less.
+pub fn build(guest: Guest, wish: Option<Toolchain>, jumps: bool) -> Result<Binary, Error> {
     let workspace = workspace()
         .ok_or_else(|| Error::other("cannot find xol's workspace; run this inside it"))?;
     let target =
@@ -62,7 +63,7 @@ pub fn build(guest: Guest, wish: Option<Toolchain>) -> Result<Binary, Error> {
         .args([
             "--no-default-features",
             "--features",
-            &format!("cli,jump,{guest}"),
+            &format!("cli,{}{guest}", if jumps { "jump," } else { "" }),
             "--target",
             &kit.triple,
         ])

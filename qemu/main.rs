@@ -96,6 +96,9 @@ enum What {
         /// rustup or debian [default: rustup's musl where it can be had]
         #[arg(long, value_name = "NAME")]
         toolchain: Option<Toolchain>,
+        /// Smaller, with a stop for every hit
+        #[arg(long)]
+        without_jumps: bool,
         /// Where to put a copy
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
@@ -195,8 +198,8 @@ fn act(what: What) -> Result<u8, Error> {
         What::User { guest, package, suite, command } => {
             User { guest, suite, packages: package }.run(&command)
         }
-        What::Build { guest, toolchain, output } => {
-            let binary = board::build(guest, toolchain)?;
+        What::Build { guest, toolchain, without_jumps, output } => {
+            let binary = board::build(guest, toolchain, !without_jumps)?;
             let path = output.as_ref().unwrap_or(&binary.path);
             if let Some(to) = &output {
                 std::fs::copy(&binary.path, to)

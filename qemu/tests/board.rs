@@ -4,9 +4,9 @@ use xol_qemu::board::{self, Toolchain};
 use xol_qemu::{Guest, Vm};
 
 /// Builds and boots; `limit` is in bytes.
-fn a_board_runs_it(guest: Guest, toolchain: Toolchain, limit: u64) {
-    let binary = board::build(guest, Some(toolchain)).unwrap();
-    eprintln!("{guest}, {toolchain:?}: {} bytes", binary.size);
+fn a_board_runs_it(guest: Guest, toolchain: Toolchain, jumps: bool, limit: u64) {
+    let binary = board::build(guest, Some(toolchain), jumps).unwrap();
+    eprintln!("{guest}, {toolchain:?}, jumps {jumps}: {} bytes", binary.size);
     assert!(binary.size <= limit, "{} bytes", binary.size);
     let vm = Vm::new(guest).xol(&binary.path).memory(160);
     let out = vm.run(["xol", "--help"]).unwrap();
@@ -17,7 +17,8 @@ fn a_board_runs_it(guest: Guest, toolchain: Toolchain, limit: u64) {
 #[test]
 fn both_toolchains_make_one() {
     // The goal on a board. The others are what they are.
-    a_board_runs_it(Guest::Arm64, Toolchain::Rustup, 1 << 20);
-    a_board_runs_it(Guest::X86_64, Toolchain::Rustup, 2 << 20);
-    a_board_runs_it(Guest::X86_64, Toolchain::Debian, 3 << 20);
+    a_board_runs_it(Guest::Arm64, Toolchain::Rustup, false, 1 << 20);
+    a_board_runs_it(Guest::Arm64, Toolchain::Rustup, true, (1 << 20) + (1 << 16));
+    a_board_runs_it(Guest::X86_64, Toolchain::Rustup, true, 2 << 20);
+    a_board_runs_it(Guest::X86_64, Toolchain::Debian, true, 3 << 20);
 }

@@ -406,9 +406,15 @@ fn positive_size(text: &str) -> Result<usize, String> {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let number: Option<f64> = text.parse().ok().filter(|&n: &f64| n > 0.0);
-    number
-        .and_then(|n| Duration::try_from_secs_f64(n).ok())
+    // Not through f64, the reading of which is 15 KB of a board's binary.
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let nanos: String = part.chars().chain(std::iter::repeat('0')).take(9).collect();
+    let duration = || Some(Duration::new(format!("0{whole}").parse().ok()?, nanos.parse().ok()?));
+    Some(digits(whole) && digits(part))
+        .filter(|&right| right)
+        .and_then(|_| duration())
+        .filter(|duration| !duration.is_zero())
         .ok_or_else(|| "seconds are needed, as in 10 or 0.5".to_owned())
 }
 

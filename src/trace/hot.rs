@@ -62,8 +62,13 @@ impl Hot {
 impl Session<'_> {
     /// A site was hit for the `hits`th time.
     pub(super) fn warm(&mut self, space: SpaceId, at: Addr, hits: u64) -> io::Result<()> {
+        if !cfg!(feature = "jump") {
+            return Ok(());
+        }
         let hot = hits.is_multiple_of(HOT);
-        if !hot || !self.wants_jumps() || self.target.is_leaving() {
+        // A jump that is taken back for a moment comes again.
+        let toggles = self.options.toggle.is_some();
+        if !hot || toggles || !self.wants_jumps() || self.target.is_leaving() {
             return Ok(());
         }
         let Some(sites) = self.spaces.get_mut(&space) else { return Ok(()) };
@@ -83,6 +88,9 @@ impl Session<'_> {
     /// Turns the batch into jumps if it is time, with the help of a thread that stands behind the
     /// trap of the site at `at`.
     pub(super) fn upgrade_if_due(&mut self, tid: Tid, space: SpaceId, at: Addr) -> io::Result<()> {
+        if !cfg!(feature = "jump") {
+            return Ok(());
+        }
         let Some(sites) = self.spaces.get_mut(&space).filter(|sites| sites.hot.is_due()) else {
             return Ok(());
         };

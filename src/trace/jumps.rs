@@ -165,6 +165,9 @@ impl Jumps {
 
     /// The jump that stands in the text over `at`.
     pub(super) fn over(&self, at: Addr) -> Option<(usize, &Rc<Jump>, State)> {
+        if !cfg!(feature = "jump") {
+            return None;
+        }
         let (_, &number) = self.by_window.range(..=at.0).next_back()?;
         let (jump, state) = &self.all[number];
         jump.window.overwrites(at).then_some((number, jump, *state))
@@ -172,6 +175,9 @@ impl Jumps {
 
     /// Whether one stands anywhere in `from..to`.
     pub(super) fn any_in(&self, from: Addr, to: Addr) -> bool {
+        if !cfg!(feature = "jump") {
+            return false;
+        }
         self.over(from).is_some() || self.by_window.range(from.0..to.0).next().is_some()
     }
 
@@ -182,6 +188,9 @@ impl Jumps {
 
     /// Where a thread goes on that trapped at an instruction in a jump's displacement.
     pub(super) fn enter(&self, at: Addr) -> Option<Addr> {
+        if !cfg!(feature = "jump") {
+            return None;
+        }
         let (_, jump, _) = self.over(at)?;
         let offset = u8::try_from(at.distance_from(jump.window.at)).ok().filter(|&o| o > 0)?;
         let &(_, enter) = jump.enters.iter().find(|(o, _)| *o == offset)?;
@@ -190,6 +199,9 @@ impl Jumps {
 
     /// What `pc` is in, of what jumps lead to.
     pub(super) fn spot(&self, pc: Addr) -> Option<Spot> {
+        if !cfg!(feature = "jump") {
+            return None;
+        }
         let before = |map: &BTreeMap<u64, usize>| {
             let (&start, &number) =
                 map.range((Bound::Unbounded, Bound::Included(pc.0))).next_back()?;
@@ -206,6 +218,9 @@ impl Jumps {
 
     /// Those that stand in the text, by address, with their numbers.
     pub(super) fn standing(&self) -> Vec<(usize, Rc<Jump>)> {
+        if !cfg!(feature = "jump") {
+            return Vec::new();
+        }
         self.by_window.values().map(|&number| (number, self.all[number].0.clone())).collect()
     }
 
@@ -304,6 +319,9 @@ impl Tally {
 impl Session<'_> {
     /// Reads what trampolines have counted. Memory that no address space has any more is let go.
     pub(super) fn read_tallies(&mut self) {
+        if !cfg!(feature = "jump") {
+            return;
+        }
         for tally in &self.tallies {
             tally.pass_on(&mut self.counters);
         }

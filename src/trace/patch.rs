@@ -66,6 +66,9 @@ impl Session<'_> {
 
     /// Before another thread can count: counts lock the bus from now on.
     pub(super) fn lock_counts(&mut self, space: SpaceId) -> io::Result<()> {
+        if !cfg!(feature = "jump") {
+            return Ok(());
+        }
         let jumps = &mut self.sites_mut(space).jumps;
         if !std::mem::take(&mut jumps.alone) {
             return Ok(());
@@ -154,6 +157,9 @@ impl Session<'_> {
 
     /// All jumps of a space become traps.
     pub(super) fn take_all_jumps(&mut self, space: SpaceId) -> io::Result<()> {
+        if !cfg!(feature = "jump") {
+            return Ok(());
+        }
         let standing = self.sites_mut(space).jumps.standing();
         self.take_jumps(space, &standing)
     }
@@ -161,6 +167,9 @@ impl Session<'_> {
     /// Those jumps become traps for good that stand over one of these addresses, sorted: what is
     /// wanted there does not go together with them.
     pub(super) fn make_way(&mut self, space: SpaceId, addrs: &[Addr]) -> io::Result<()> {
+        if !cfg!(feature = "jump") {
+            return Ok(());
+        }
         let jumps = &self.sites_mut(space).jumps;
         let mut over: Vec<(usize, Rc<Jump>)> = addrs
             .iter()

@@ -148,6 +148,9 @@ impl Session<'_> {
     /// Tells of what was noted down. Before an event of a thread that has stopped, all that it has
     /// written is told.
     pub(super) fn drain(&mut self, stopped: Option<Tid>) -> io::Result<usize> {
+        if !cfg!(feature = "jump") {
+            return Ok(0);
+        }
         let count = self.drain_until(stopped, None)?;
         self.sweep_noted()?;
         Ok(count)
@@ -155,6 +158,9 @@ impl Session<'_> {
 
     /// The same, whatever may be missing yet.
     pub(super) fn drain_all(&mut self) -> io::Result<usize> {
+        if !cfg!(feature = "jump") {
+            return Ok(0);
+        }
         self.drain_until(None, Some(u64::MAX))
     }
 
@@ -275,6 +281,9 @@ impl Session<'_> {
 
     /// Notes the thread pointer of a stopped thread, which is its own from now on.
     pub(super) fn name_thread(&mut self, tid: Tid) {
+        if !cfg!(feature = "jump") {
+            return;
+        }
         let (Some(space), Some(pid)) =
             (self.target.space_of(tid), self.target.thread(tid).map(|t| t.pid))
         else {
@@ -310,6 +319,9 @@ impl Session<'_> {
 
     /// A thread is gone.
     pub(super) fn unname_thread(&mut self, pid: Pid, tid: Tid) {
+        if !cfg!(feature = "jump") {
+            return;
+        }
         self.rings.names.values_mut().for_each(|names| names.end((pid, tid)));
     }
 
@@ -322,6 +334,9 @@ impl Session<'_> {
 
     /// All that was noted down in a space that nobody has any more.
     pub(super) fn finish_rings(&mut self, space: SpaceId) -> io::Result<()> {
+        if !cfg!(feature = "jump") {
+            return Ok(());
+        }
         let Some(mut own) = self.rings.all.remove(&space) else { return Ok(()) };
         for ring in &mut own {
             let held = &mut self.rings.held;
@@ -345,12 +360,18 @@ impl Session<'_> {
 
     /// The same of all spaces, when the run is over.
     pub(super) fn finish_all_rings(&mut self) -> io::Result<()> {
+        if !cfg!(feature = "jump") {
+            return Ok(());
+        }
         let spaces: Vec<SpaceId> = self.rings.all.keys().copied().collect();
         spaces.into_iter().try_for_each(|space| self.finish_rings(space))
     }
 
     /// Reads the rings as often as there is something in them.
     pub(super) fn pace(&mut self, count: usize) -> io::Result<()> {
+        if !cfg!(feature = "jump") {
+            return Ok(());
+        }
         if self.rings.is_empty() {
             return Ok(());
         }

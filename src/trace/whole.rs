@@ -22,6 +22,9 @@ impl Session<'_> {
         tid: Option<Tid>,
         groups: Vec<Vec<Want>>,
     ) -> io::Result<()> {
+        if !cfg!(feature = "jump") {
+            return Ok(());
+        }
         if self.options.wish != Wish::Only(Strategy::Jump) || groups.is_empty() {
             return Ok(());
         }
@@ -117,6 +120,9 @@ impl Session<'_> {
     /// Gives a forked child rings of its own, before it runs: its threads have the thread pointers
     /// of its parent's. Where that cannot be, it has no jumps.
     pub(super) fn own_rings(&mut self, space: SpaceId, tid: Tid) -> io::Result<()> {
+        if !cfg!(feature = "jump") {
+            return Ok(());
+        }
         let areas = self.sites_mut(space).jumps.rings.clone();
         if areas.is_empty() || self.rings.areas(space).next().is_some() {
             return Ok(());
@@ -141,6 +147,9 @@ impl Session<'_> {
     /// Names a new thread by its thread pointer. One that another thread of its process has too
     /// names nobody: events are then taken by traps.
     pub(super) fn name_new(&mut self, space: SpaceId, tid: Tid) -> io::Result<()> {
+        if !cfg!(feature = "jump") {
+            return Ok(());
+        }
         if self.rings.areas(space).next().is_none() {
             return Ok(());
         }
