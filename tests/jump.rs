@@ -360,11 +360,11 @@ fn probes_that_come_and_go() {
 }
 
 #[test]
-fn forty_visits_disturb_no_wait() {
+fn a_hundred_visits_disturb_no_wait() {
     let target = Target::start_with(program("waits", Build::Pie), &[as_often("150", "1500")]);
     let pid = target.pid().to_string();
     let mut hits = 0;
-    for n in 0..as_often(40, 15) {
+    for n in 0..as_often(100, 15) {
         let name = target.name();
         let visit = command(["count", "--format", "json", "-o", "-", "--duration", "0.004"])
             .args(JUMP)
@@ -384,7 +384,7 @@ fn forty_visits_disturb_no_wait() {
     assert!(finished.code() == 0 && !out.contains("BAD") && !out.contains("never"), "{finished}");
     assert!(out.contains("action: own 10000000\n"), "{finished}");
     assert!(out.contains("text changed: 0\n"), "{finished}");
-    assert!(hits > as_often(40, 15), "{hits} hits");
+    assert!(hits > as_often(100, 15), "{hits} hits");
 }
 
 /// What xol does before it is killed: attaches, writes jumps over instructions of every kind, at once

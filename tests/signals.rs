@@ -28,7 +28,7 @@ fn visits(times: usize, args: &[&str]) {
     for n in 0..times {
         let name = target.name();
         let visit = command(["count", "--format", "json", "-o", "-", "--duration", "0.004"])
-            .args(["--strategy", ["boost", "xol"][n % 2], "-p", &pid])
+            .args(["--strategy", ["auto", "boost", "xol", "jump"][n % 4], "-p", &pid])
             .arg(format!("{name}:work"))
             .args(["libc:poll", "libc:nanosleep", "libc:clock_nanosleep", "libc:epoll_wait"])
             .limit(Duration::from_secs(20))

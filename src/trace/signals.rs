@@ -12,25 +12,19 @@ use xol_targets::ptrace::{Go, SigInfo, SpaceId, Tid, sys};
 
 impl Session<'_> {
     pub(super) fn on_signal(&mut self, tid: Tid, mut info: SigInfo) -> io::Result<()> {
-        if info.signal() == libc_signal::TRAP
-            && !info.is_synchronous()
-            && self.target.is_lifted(tid)
-        {
-            // The program blocks it: it waits, as it would have.
-            self.target.put_block_back(tid)?;
-            if let Some(pid) = self.target.thread(tid).map(|t| t.pid) {
-                self.visits.entry(tid).or_default().redeliver.get_or_insert(info);
-                sys::tgkill(pid, tid, info.signal())?;
+        if info.signal() == libc_signal::TRAP && !info.is_synchronous() {
+            let disguised = self.is_disguised(tid)?;
+            if disguised || self.target.is_lifted(tid) {
+                // Pending it stays, as it was. Where the program blocks it, it waits.
+                if !disguised {
+                    self.target.put_block_back(tid)?;
+                }
+                if let Some(pid) = self.target.thread(tid).map(|t| t.pid) {
+                    self.visits.entry(tid).or_default().redeliver.get_or_insert(info);
+                    sys::tgkill(pid, tid, info.signal())?;
+                }
+                return if disguised { self.on_trap(tid) } else { self.target.go(tid, Go::On) };
             }
-            return self.target.go(tid, Go::On);
-        }
-        if info.signal() == libc_signal::TRAP && !info.is_synchronous() && self.is_disguised(tid)? {
-            // Pending it stays, as it was.
-            if let Some(pid) = self.target.thread(tid).map(|t| t.pid) {
-                self.visits.entry(tid).or_default().redeliver.get_or_insert(info);
-                sys::tgkill(pid, tid, info.signal())?;
-            }
-            return self.on_trap(tid);
         }
         let redeliver = self.visits.get_mut(&tid).and_then(|v| v.redeliver.take());
         let again = redeliver.as_ref().is_some_and(|first| first.signal() == info.signal());

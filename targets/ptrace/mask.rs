@@ -184,17 +184,21 @@ impl Ptrace {
         self.threads.get(&tid).is_some_and(|t| matches!(t.block, Block::Lifted { .. }))
     }
 
-    /// Gives the kernel the block of a stopped thread.
+    /// Gives the kernel the block of a stopped thread. Not before a trap that is on its way to its
+    /// stop: it would be held back, and the thread go on behind the trap.
     ///
     /// # Errors
     /// ESRCH.
     pub fn put_block_back(&mut self, tid: Tid) -> io::Result<()> {
         let thread = self.known(tid)?;
-        if let Block::Lifted { .. } = std::mem::take(&mut thread.block) {
-            let mask = sys::get_sigmask(tid)?;
-            sys::set_sigmask(tid, mask | TRAP_BIT)?;
+        if !matches!(thread.block, Block::Lifted { .. })
+            || procfs::status(tid)?.pending & TRAP_BIT != 0
+        {
+            return Ok(());
         }
-        Ok(())
+        self.known(tid)?.block = Block::Set;
+        let mask = sys::get_sigmask(tid)?;
+        sys::set_sigmask(tid, mask | TRAP_BIT)
     }
 
     /// At either end of a call: the kernel has the block inside of it.
