@@ -116,7 +116,25 @@ xol_ranges:
     mov x8, #226
     svc #0
     ret
-80: // Not ours: what the program would have got without a handler. What it did itself is
+80: cmp w14, #1
+    b.ne 82f
+    // The tracer died when it had moved the thread and not yet taken the trap's signal: to the
+    // call stub, where the frame leads back without the call, ...
+    adr x9, xol_head_start
+    cmp x3, x9
+    b.ne 83f
+    add x3, x3, #4
+    str x3, [x2, #440]
+    ret
+83: // ... or to where it goes on, which is no BRK.
+    ldr w4, [x3]
+    mov w5, #0x001f
+    movk w5, #0xffe0, lsl #16
+    and w4, w4, w5
+    mov w5, #0xd4200000
+    cmp w4, w5
+    b.ne 90f
+82: // Not ours: what the program would have got without a handler. What it did itself is
     // forced on it even if it ignores the signal.
     cmp w14, #0
     b.gt 81f

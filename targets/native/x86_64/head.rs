@@ -122,7 +122,24 @@ xol_ranges:
     ret
 xol_mem:
     .asciz "/proc/self/mem"
-80: // Not ours: what the program would have got without a handler. What it did itself is
+80: cmp r11d, 0x80
+    jne 82f
+    // The tracer died when it had moved the thread and not yet taken the trap's signal: to the
+    // call stub, where the frame leads back without the call, ...
+    lea rcx, [rip + xol_head_start]
+    cmp r8, rcx
+    jne 83f
+    add qword ptr [rdx + 168], 2
+    ret
+83: // ... or to where it goes on. Only a trap is behind INT3 (CC, CD 03).
+    test r8d, 0xfff
+    jz 82f
+    mov al, [r8 - 1]
+    cmp al, 0xcc
+    je 82f
+    cmp al, 3
+    jne 90f
+82: // Not ours: what the program would have got without a handler. What it did itself is
     // forced on it even if it ignores the signal.
     test r11d, r11d
     jg 81f
