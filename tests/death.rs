@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use xol_tests::killing::{Death, dies, not_survived, syscalls};
+use xol_tests::killing::{Death, dies, syscalls};
 use xol_tests::run::{as_often, slowness};
 use xol_tests::target::Target;
 
@@ -29,9 +29,10 @@ fn survives(strategy: &str, death: Death) {
     std::thread::sleep(Duration::from_millis(3));
     let finished = target.end();
     let out = finished.out();
-    if finished.code() != 5 || out != "ready\nran: 1, ticked: 1, wrong: 0\n" {
-        not_survived(&format!("{strategy}, {death:?}, xol ended with {end:?}:\n{finished}"));
-    }
+    assert!(
+        finished.code() == 5 && out == "ready\nran: 1, ticked: 1, wrong: 0\n",
+        "{strategy}, {death:?}, xol ended with {end:?}:\n{finished}"
+    );
 }
 
 /// Every system call of a run, a share of which is tested in one go. `XOL_CALLS` says which

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use xol_tests::commands::{self, words};
 use xol_tests::elf::Object;
-use xol_tests::killing::{Death, dies, not_survived, syscalls};
+use xol_tests::killing::{Death, dies, syscalls};
 use xol_tests::programs::{Build, program};
 use xol_tests::run::{Run, as_often, run, slowness};
 use xol_tests::target::Target;
@@ -404,9 +404,10 @@ fn survives(strategy: &str, death: Death) {
     std::thread::sleep(Duration::from_millis(3));
     let finished = target.end();
     let out = finished.out();
-    if finished.code() != 5 || out != "ready\nran: 1, ticked: 1, wrong: 0\n" {
-        not_survived(&format!("{strategy}, {death:?}, xol ended with {end:?}:\n{finished}"));
-    }
+    assert!(
+        finished.code() == 5 && out == "ready\nran: 1, ticked: 1, wrong: 0\n",
+        "{strategy}, {death:?}, xol ended with {end:?}:\n{finished}"
+    );
 }
 
 #[test]

@@ -121,15 +121,3 @@ fn counted(words: &[String], last: Option<u64>) -> (End, u64) {
         _ = ptrace::syscall(tid, signal);
     }
 }
-
-/// A kill that the program did not survive as it should. One in some 1,500 is known (README, "Not
-/// right yet"): a second one in the same test program is another fault.
-///
-/// # Panics
-/// At the second one, with `what`.
-pub fn not_survived(what: &str) {
-    static BEFORE: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
-    println!("NOT SURVIVED: {what}");
-    let before = BEFORE.swap(true, std::sync::atomic::Ordering::Relaxed);
-    assert!(!before, "not survived, and not the first: {what}");
-}

@@ -81,7 +81,9 @@ fn lines_are_those_of_traps() {
     // Sizes and numbers only: where things are is another matter in every run.
     let libc = ["libc:malloc(size: u64)", "libc:memcpy()", "libc:strlen()", "libc:strcoll()"];
     let lines = same_lines(&libc, &run("sort").arg("-k2").stdin(words));
-    assert!(lines[0].len() > 50, "{} lines", lines[0].len());
+    // arm64's `sort` of Debian calls them 93 times here.
+    let least = if cfg!(target_arch = "x86_64") { 1000 } else { 90 };
+    assert!(lines[0].len() > least, "{} lines", lines[0].len());
     // One thread after the other; the probes of two objects, whose rings are far apart.
     let threads = run(program("threads", Build::Pie)).args(["10", "in order"]);
     let own = ["work(n: i64)", "libc:strtol()", "libc:snprintf()", "return:work() -> i64"];

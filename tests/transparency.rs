@@ -252,7 +252,9 @@ fn described_sequences() {
         assert_eq!(around.iter().filter(|(hits, _)| *hits == 1000).count(), 4, "{}", probed.text);
         // The last of what is before it is too short for a jump.
         let jumps = around.iter().filter(|(_, strategy)| *strategy == "jump").count();
-        assert!((1..=4).contains(&jumps), "{strategy}: {}", probed.text);
+        // At once, the two where it would be aborted to as well.
+        let most = if strategy == "jump" { 4 } else { 2 };
+        assert!((1..=most).contains(&jumps), "{strategy}: {}", probed.text);
     }
 }
 

@@ -99,7 +99,7 @@ impl Ptrace {
         let mut had = below.clone();
         let (head, frame) = below.split_at_mut((at - buffer_at) as usize);
         head[..buffer.len()].copy_from_slice(buffer);
-        native::write_frame(&regs, mask, &fpstate, Addr(at), frame);
+        native::write_frame(&self.without_restart(tid, &regs)?, mask, &fpstate, Addr(at), frame);
         for arg in &mut args {
             if *arg == BUFFER {
                 *arg = buffer_at;

@@ -17,6 +17,9 @@ use xol_arch::{Addr, Machine as _, Memory as _, Regs as _};
 /// so much, never early.
 const MARGIN_NS: u64 = 5_000_000;
 
+/// How the kernel goes on with a wait that it has to shorten itself.
+const RESTART: u64 = libc::SYS_restart_syscall as u64;
+
 /// How a call names its time limit.
 enum Limit {
     /// Argument `0`: milliseconds, negative for none.
@@ -95,6 +98,10 @@ impl Ptrace {
         entered: Option<Entered>,
     ) -> io::Result<()> {
         let regs = self.regs(tid)?;
+        // x86-64 has -1 where the thread is in no call.
+        if !matches!(native::syscall_number(&regs), RESTART | u64::MAX) {
+            self.known(tid)?.call = Some(regs);
+        }
         let call = native::interrupted(&regs, entered.map(|e| e.call()));
         let Some((number, args)) = call else { return Ok(()) };
         // Not to be repeated: the descriptor is closed, the connection on its way.
@@ -120,6 +127,21 @@ impl Ptrace {
             thread.give_back = Some(give_back);
         }
         Ok(())
+    }
+
+    /// What a thread goes on with if nobody takes it back: where the kernel has it go on with
+    /// `restart_syscall`, the call that this stands for. A return from a signal frame forgets
+    /// what was to be restarted, and it would end with EINTR.
+    pub(super) fn without_restart(&mut self, tid: Tid, regs: &Regs) -> io::Result<Regs> {
+        let mut whole = *regs;
+        if native::syscall_number(regs) == RESTART
+            && let Some(call) = self.known(tid)?.call
+            && (call.pc(), call.sp()) == (regs.pc(), regs.sp())
+            && (0..6).all(|n| native::syscall_arg(&call, n) == native::syscall_arg(regs, n))
+        {
+            native::set_syscall_number(&mut whole, native::syscall_number(&call));
+        }
+        Ok(whole)
     }
 
     /// The argument that makes the call wait only for what is left of its time.

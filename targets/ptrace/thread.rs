@@ -46,6 +46,8 @@ pub struct Thread {
     pub retry: Option<(Addr, Addr)>,
     /// The call it was blocked in when it was stopped.
     pub(super) entered: Option<super::restart::Entered>,
+    /// Its registers when it was last stopped, where that was not in `restart_syscall`.
+    pub(super) call: Option<Regs>,
     /// Whether an INTERRUPT is on its way to it: its call ends with EINTR if we go before it stops.
     pub(super) asked: bool,
     /// Whether it must go back into the group stop it was taken out of.
@@ -100,6 +102,7 @@ impl Thread {
             held: None,
             give_back: None,
             retry: None,
+            call: None,
             entered: None,
             asked: false,
             rejoin: false,

@@ -102,6 +102,11 @@ pub fn syscall_number(r: &Regs) -> u64 {
     r.x[8]
 }
 
+/// Has the thread be in another call.
+pub fn set_syscall_number(r: &mut Regs, number: u64) {
+    r.x[8] = number;
+}
+
 /// The result register as the kernel left it.
 #[must_use]
 pub fn result(r: &Regs) -> i64 {
