@@ -1,12 +1,11 @@
 //! The lines of `xol trace`.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 
 use serde_json::Value;
 
 use crate::run::{Finished, Run};
-use crate::xol::{scratch, xol};
+use crate::xol::reported;
 
 /// One line of `xol trace --format json`.
 #[derive(Clone, Debug)]
@@ -55,16 +54,7 @@ pub struct Traced {
 /// If a line is not what DESIGN promises.
 #[must_use]
 pub fn trace(options: &[&str], probes: &[&str], command: &Run) -> Traced {
-    let report = scratch("events");
-    let before = [xol().as_os_str().to_owned(), "trace".into(), "--format".into(), "json".into()];
-    let before = before.into_iter().chain(options.iter().map(OsString::from));
-    let before = before.chain(["-o".into(), report.clone().into_os_string()]);
-    let before = before.chain(probes.iter().map(OsString::from)).chain(["--".into()]);
-    let finished = command.clone().under(before).finish();
-    let text = std::fs::read_to_string(&report)
-        .unwrap_or_else(|e| panic!("the report {}: {e}\n{finished}", report.display()));
-    // Left where it is after a failure.
-    _ = std::fs::remove_file(&report);
+    let (finished, text) = reported("trace", options, probes, command);
     Traced { events: parse(&text), missed: missed(&finished.err()), finished }
 }
 

@@ -8,7 +8,7 @@ use xol_tests::killing::{Death, dies, syscalls};
 use xol_tests::programs::{Build, program};
 use xol_tests::run::{Run, as_often, run, slowness};
 use xol_tests::target::Target;
-use xol_tests::xol::{Counted, command, count};
+use xol_tests::xol::{Counted, Line, command, count};
 
 const JUMP: [&str; 2] = ["--strategy", "jump"];
 
@@ -178,27 +178,32 @@ fn counts_are_those_of_traps() {
 #[test]
 fn every_hit_is_counted_whatever_interrupts_it() {
     for every in ["", "+*"] {
-        let probes: Vec<String> =
-            ["deep", "flat", "store", "on_tick"].map(|f| format!("ticks-pie:{f}{every}")).into();
-        let ticks = run(program("ticks", Build::Pie)).arg(as_often("50000", "200"));
-        let run = count(&JUMP, &probes, &ticks.limit(Duration::from_secs(120)));
-        let out = run.finished.out();
-        let number = |name: &str| -> u64 {
-            let rest = out.split(name).nth(1).unwrap_or_else(|| panic!("{}", run.finished));
-            rest.split([',', '\n']).next().and_then(|n| n.parse().ok()).expect("a number")
-        };
-        assert_eq!(number("wrong: "), 0, "{}", run.finished);
-        for (function, calls) in [
-            ("deep", number("calls: ")),
-            ("flat", number("calls: ")),
-            ("store", number("calls: ")),
-            ("on_tick", number("ticks: ")),
-        ] {
-            let entry = run.lines.iter().filter(|l| l.symbol == function).min_by_key(|l| l.addr);
-            let entry = entry.unwrap_or_else(|| panic!("no {function}: {}", run.text));
-            assert_eq!((entry.hits, &*entry.strategy), (calls, "jump"), "{function}: {}", run.text);
+        let (run, entries) = ticks(&JUMP, every, as_often("50000", "200"));
+        for (entry, calls) in entries {
+            assert_eq!((entry.hits, &*entry.strategy), (calls, "jump"), "{entry:?}: {}", run.text);
         }
     }
+}
+
+/// A counted run of `ticks`, probed at the entries of its functions or `every`where in them: the
+/// lines of the entries, and how often the program says that it came there.
+fn ticks(options: &[&str], every: &str, times: &str) -> (Counted, Vec<(Line, u64)>) {
+    let functions = ["deep", "flat", "store", "on_tick"];
+    let probes = functions.map(|f| format!("ticks-pie:{f}{every}"));
+    let ticks = run(program("ticks", Build::Pie)).arg(times);
+    let run = count(options, &probes, &ticks.limit(Duration::from_secs(120)));
+    let out = run.finished.out();
+    let number = |name: &str| -> u64 {
+        let rest = out.split(name).nth(1).unwrap_or_else(|| panic!("{}", run.finished));
+        rest.split([',', '\n']).next().and_then(|n| n.parse().ok()).expect("a number")
+    };
+    assert_eq!(number("wrong: "), 0, "{}", run.finished);
+    let entries = functions.map(|function| {
+        let entry = run.lines.iter().filter(|l| l.symbol == function).min_by_key(|l| l.addr);
+        let entry = entry.unwrap_or_else(|| panic!("no {function}: {}", run.text));
+        (entry.clone(), number(if function == "on_tick" { "ticks: " } else { "calls: " }))
+    });
+    (run, entries.into())
 }
 
 /// A count is locked as soon as another can come to it: the thread of another process, in the same
@@ -223,25 +228,9 @@ fn two_processes_count_in_one_place() {
 #[test]
 fn what_is_hit_often_becomes_a_jump() {
     for every in ["", "+*"] {
-        let probes: Vec<String> =
-            ["deep", "flat", "store", "on_tick"].map(|f| format!("ticks-pie:{f}{every}")).into();
-        let ticks = run(program("ticks", Build::Pie)).arg("50000");
-        let run = count(&[], &probes, &ticks.limit(Duration::from_secs(120)));
-        let out = run.finished.out();
-        let number = |name: &str| -> u64 {
-            let rest = out.split(name).nth(1).unwrap_or_else(|| panic!("{}", run.finished));
-            rest.split([',', '\n']).next().and_then(|n| n.parse().ok()).expect("a number")
-        };
-        assert_eq!(number("wrong: "), 0, "{}", run.finished);
-        for (function, calls) in [
-            ("deep", number("calls: ")),
-            ("flat", number("calls: ")),
-            ("store", number("calls: ")),
-            ("on_tick", number("ticks: ")),
-        ] {
-            let entry = run.lines.iter().filter(|l| l.symbol == function).min_by_key(|l| l.addr);
-            let entry = entry.unwrap_or_else(|| panic!("no {function}: {}", run.text));
-            assert_eq!(entry.hits, calls, "{function}: {}", run.text);
+        let (run, entries) = ticks(&[], every, "50000");
+        for (entry, calls) in entries {
+            assert_eq!(entry.hits, calls, "{entry:?}: {}", run.text);
         }
         let jumps = run.lines.iter().filter(|l| l.strategy == "jump").count();
         println!("{jumps} of {} are jumps", run.lines.len());
@@ -357,34 +346,6 @@ fn probes_that_come_and_go() {
     let out = finished.out();
     assert!(finished.code() == 5 && out == "ready\nran: 1, ticked: 1, wrong: 0\n", "{finished}");
     assert!(hits > as_often(1000, 100), "{hits} hits");
-}
-
-#[test]
-fn a_hundred_visits_disturb_no_wait() {
-    let target = Target::start_with(program("waits", Build::Pie), &[as_often("150", "1500")]);
-    let pid = target.pid().to_string();
-    let mut hits = 0;
-    for n in 0..as_often(100, 15) {
-        let name = target.name();
-        let visit = command(["count", "--format", "json", "-o", "-", "--duration", "0.004"])
-            .args(JUMP)
-            .args(["-p", &pid])
-            .arg(format!("{name}:work"))
-            .args(["libc:poll", "libc:nanosleep", "libc:clock_nanosleep", "libc:epoll_wait"])
-            .limit(Duration::from_secs(20))
-            .finish();
-        if visit.code() != 0 {
-            panic!("visit {n}:\n{visit}\nthe target:\n{}", target.end());
-        }
-        hits += xol_tests::xol::parse(&visit.out()).iter().map(|l| l.hits).sum::<u64>();
-    }
-    println!("{hits} hits");
-    let finished = target.end();
-    let out = finished.out();
-    assert!(finished.code() == 0 && !out.contains("BAD") && !out.contains("never"), "{finished}");
-    assert!(out.contains("action: own 10000000\n"), "{finished}");
-    assert!(out.contains("text changed: 0\n"), "{finished}");
-    assert!(hits > as_often(100, 15), "{hits} hits");
 }
 
 /// What xol does before it is killed: attaches, writes jumps over instructions of every kind, at once

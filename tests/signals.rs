@@ -9,16 +9,23 @@ use xol_tests::xol::command;
 
 #[test]
 fn a_thousand_visits_disturb_no_wait() {
-    visits(as_often(1000, 30), &[as_often("150", "1500")]);
+    visits(as_often(1000, 30), &ALL, &[as_often("150", "1500")]);
+}
+
+#[test]
+fn nor_do_a_hundred_with_jumps_alone() {
+    visits(as_often(100, 15), &["jump"], &[as_often("150", "1500")]);
 }
 
 #[test]
 fn nor_where_probed_code_runs_with_sigtrap_blocked() {
-    visits(as_often(300, 15), &[as_often("150", "1500"), "blocked"]);
+    visits(as_often(300, 15), &ALL, &[as_often("150", "1500"), "blocked"]);
 }
 
-/// Comes and goes `times` times.
-fn visits(times: usize, args: &[&str]) {
+const ALL: [&str; 4] = ["auto", "boost", "xol", "jump"];
+
+/// Comes and goes `times` times, with one strategy after the other.
+fn visits(times: usize, strategies: &[&str], args: &[&str]) {
     // A stop takes a few milliseconds on two busy cores; a wait that began again at each visit
     // would never end.
     let target = Target::start_with(program("waits", Build::Pie), args);
@@ -28,7 +35,7 @@ fn visits(times: usize, args: &[&str]) {
     for n in 0..times {
         let name = target.name();
         let visit = command(["count", "--format", "json", "-o", "-", "--duration", "0.004"])
-            .args(["--strategy", ["auto", "boost", "xol", "jump"][n % 4], "-p", &pid])
+            .args(["--strategy", strategies[n % strategies.len()], "-p", &pid])
             .arg(format!("{name}:work"))
             .args(["libc:poll", "libc:nanosleep", "libc:clock_nanosleep", "libc:epoll_wait"])
             .limit(Duration::from_secs(20))

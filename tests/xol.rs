@@ -115,8 +115,24 @@ impl Counted {
 /// If the report cannot be read.
 #[must_use]
 pub fn count(options: &[&str], probes: &[String], command: &Run) -> Counted {
+    let probes: Vec<&str> = probes.iter().map(String::as_str).collect();
+    let (finished, text) = reported("count", options, &probes, command);
+    Counted { lines: parse(&text), finished, text }
+}
+
+/// Runs `command` under `xol WHAT OPTIONS PROBES`: its end, and the report in JSON.
+///
+/// # Panics
+/// If the report cannot be read.
+#[must_use]
+pub fn reported(
+    what: &str,
+    options: &[&str],
+    probes: &[&str],
+    command: &Run,
+) -> (Finished, String) {
     let report = scratch("report");
-    let before = [xol().as_os_str().to_owned(), "count".into(), "--format".into(), "json".into()];
+    let before = [xol().as_os_str().to_owned(), what.into(), "--format".into(), "json".into()];
     let before = before.into_iter().chain(options.iter().map(OsString::from));
     let before = before.chain(["-o".into(), report.clone().into_os_string()]);
     let before = before.chain(probes.iter().map(OsString::from)).chain(["--".into()]);
@@ -125,7 +141,7 @@ pub fn count(options: &[&str], probes: &[String], command: &Run) -> Counted {
         .unwrap_or_else(|e| panic!("the report {}: {e}\n{finished}", report.display()));
     // Left where it is after a failure.
     _ = std::fs::remove_file(&report);
-    Counted { lines: parse(&text), finished, text }
+    (finished, text)
 }
 
 /// Reads the lines of a JSON report.

@@ -56,11 +56,12 @@ impl Session<'_> {
             self.target.stopped(tid)?.set_pc(at);
             return self.target.go(tid, Go::FromTrap);
         };
-        if !self.is_refused(tid, space, site, at)? {
-            self.run_displaced(tid, space, site, at)?;
-        }
+        // Before the thread goes on, and comes here once more.
         if self.options.hits_per_site.is_some() {
             self.disarm_if_full(space, site)?;
+        }
+        if !self.is_refused(tid, space, site, at)? {
+            self.run_displaced(tid, space, site, at)?;
         }
         Ok(())
     }

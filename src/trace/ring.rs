@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use xol_arch::jump::Shape;
 use xol_targets::native;
 use xol_targets::ptrace::procfs::{Whereabouts, whereabouts};
-use xol_targets::ptrace::{Area, Pid, SpaceId, Tid, own, procfs};
+use xol_targets::ptrace::{Area, Pid, SpaceId, Thread, Tid, own, procfs};
 use xol_targets::shared::Shared;
 
 /// How far records of one thread may be seen in another order than they were written, in ns:
@@ -227,16 +227,16 @@ impl Session<'_> {
         who
     }
 
+    fn threads_of(&self, space: SpaceId) -> Vec<Who> {
+        let of_space = |t: &&Thread| self.target.space_of(t.tid) == Some(space);
+        self.target.threads().filter(of_space).map(|t| (t.pid, t.tid)).collect()
+    }
+
     /// The thread of a space that has this thread pointer: one that was never seen stopped since
     /// it has a pointer. Alone, it is the only one; else it is looked.
     fn find_thread(&mut self, rings: &mut Rings, space: SpaceId, pointer: u64) -> Option<Who> {
         let names = rings.names.entry(space).or_default();
-        let all: Vec<Who> = self
-            .target
-            .threads()
-            .filter(|t| self.target.space_of(t.tid) == Some(space))
-            .map(|t| (t.pid, t.tid))
-            .collect();
+        let all = self.threads_of(space);
         if let [one] = all[..] {
             return Some(one);
         }
@@ -299,12 +299,7 @@ impl Session<'_> {
 
     /// Names those threads that are stopped when a space gets its first ring.
     pub(super) fn name_all(&mut self, space: SpaceId) {
-        let all: Vec<Who> = self
-            .target
-            .threads()
-            .filter(|t| self.target.space_of(t.tid) == Some(space))
-            .map(|t| (t.pid, t.tid))
-            .collect();
+        let all = self.threads_of(space);
         let names = self.rings.names.entry(space).or_default();
         for who in all {
             names.there_is(who.1);
