@@ -220,7 +220,8 @@ pub trait Arch: Copy + fmt::Debug + Eq + 'static {
 
     /// Decides what a jump instead of the instruction at `at` replaces. `text` must know the
     /// function, and go on behind it for as long as a jump and a NOP; `targets` are those of the
-    /// function ([`Arch::targets`]) and whatever else is known to be entered, sorted.
+    /// function ([`Arch::targets`]) and whatever else is known to be entered, sorted; `side` is where
+    /// it lands if it must trap at its last byte (x86-64).
     ///
     /// Whoever knows of places that nothing may be moved out of must look for them among
     /// [`jump::Window::covered`], not only at `at`.
@@ -228,13 +229,20 @@ pub trait Arch: Copy + fmt::Debug + Eq + 'static {
     /// # Errors
     /// Why there can be no jump: what [`Arch::plan`] says of the instruction, or
     /// [`Reason::UnknownFunction`], [`Reason::WindowEnd`], [`Reason::WindowInstruction`],
-    /// [`Reason::PadOnly`].
+    /// [`Reason::PadOnly`], [`Reason::NoLandingPlace`].
     fn window(
         text: &Text<'_>,
         at: Addr,
         rules: Rules,
         targets: &[Addr],
+        side: jump::Side,
     ) -> Result<jump::Window, Reject>;
+
+    /// Appends code that takes back what a jump's last byte has pushed ([`jump::Last`]): 8 bytes.
+    ///
+    /// # Errors
+    /// [`Reason::NoRoomForSlots`].
+    fn take_push_back(out: &mut jump::LongCode) -> Result<(), Reject>;
 
     /// Whether a recorder before the instruction at `at` must keep the flags: not if the code
     /// from there on overwrites them all, nor at an `entry` unless they are read.

@@ -92,6 +92,7 @@ impl Insn {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jump::Side;
     use std::vec::Vec;
 
     const AT: Addr = Addr(0x5555_0000_1000);
@@ -116,7 +117,8 @@ mod tests {
         let function = Some((AT, AT.add(code.len() as u64)));
         let text = Text { function, ..Text::new(AT, &code) };
         let targets: Vec<Addr> = targets.iter().map(|&by| AT.add(by)).collect();
-        Arm64::window(&text, AT, Rules::default(), &targets).map_err(|reject| reject.reason)
+        Arm64::window(&text, AT, Rules::default(), &targets, Side::Above)
+            .map_err(|reject| reject.reason)
     }
 
     #[test]
@@ -125,7 +127,7 @@ mod tests {
         assert_eq!((window.at, window.len, window.span, window.traps), (AT, 4, 4, 0));
         assert!(!window.calls && of(&[BL, RET], &[]).unwrap().calls);
         assert_eq!(of(&[LDXR, ADD, STXR], &[]), Err(Reason::ExclusiveSequence));
-        assert!(window.reach(crate::jump::TrapBytes::INT3).is_free());
+        assert!(window.reach().is_free());
     }
 
     #[test]
@@ -154,7 +156,7 @@ mod tests {
         let pads = bytes(&[BTI_C, BTI_C, ADD]);
         for (at, function) in [(AT, (AT.add(4), AT.add(12))), (AT.add(4), (AT, AT.add(4)))] {
             let text = Text { function: Some(function), ..Text::new(AT, &pads) };
-            let reject = Arm64::window(&text, at, Rules::default(), &[]).unwrap_err();
+            let reject = Arm64::window(&text, at, Rules::default(), &[], Side::Above).unwrap_err();
             assert_eq!(reject.reason, Reason::UnknownFunction);
         }
     }
@@ -167,7 +169,8 @@ mod tests {
         let text = Text { function: Some((AT, AT.add(8))), ..Text::new(AT, &code) };
         let window = |guarded| {
             let text = Text { guarded, ..text };
-            Arm64::window(&text, AT, Rules::default(), &[]).map_err(|reject| reject.reason)
+            Arm64::window(&text, AT, Rules::default(), &[], Side::Above)
+                .map_err(|reject| reject.reason)
         };
         assert!(window(false).unwrap().calls);
         assert_eq!(window(true), Err(Reason::LandingPad));
@@ -183,7 +186,8 @@ mod tests {
         let window = |words: &[u32]| {
             let code = bytes(words);
             let text = Text::new(AT, &code);
-            Arm64::window(&text, AT, Rules::default(), &[]).map_err(|reject| reject.reason)
+            Arm64::window(&text, AT, Rules::default(), &[], Side::Above)
+                .map_err(|reject| reject.reason)
         };
         assert_eq!(window(&[ADD, RET]).map(|window| window.at), Ok(AT));
         assert_eq!(window(&[BTI_C, ADD]), Err(Reason::UnknownFunction));

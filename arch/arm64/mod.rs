@@ -40,7 +40,7 @@ pub use regs::{Btype, Registers};
 pub use relocate::Fixup;
 pub use simulate::{Compare, Condition, Effect, Literal, Relation, Test, Width};
 
-use crate::jump::{Features, Kept, LongCode, Record, Recorded, Window};
+use crate::jump::{Features, Kept, LongCode, Record, Recorded, Side, Window};
 use crate::{Addr, Arch, Code, Fault, Flow, Machine, Plan, Reject, Relocated, Rules, Text};
 
 /// arm64.
@@ -140,8 +140,19 @@ impl Arch for Arm64 {
         jump::targets(text, found);
     }
 
-    fn window(text: &Text<'_>, at: Addr, rules: Rules, targets: &[Addr]) -> Result<Window, Reject> {
+    fn window(
+        text: &Text<'_>,
+        at: Addr,
+        rules: Rules,
+        targets: &[Addr],
+        _: Side,
+    ) -> Result<Window, Reject> {
         jump::window(text, at, rules, targets)
+    }
+
+    /// No jump here pushes.
+    fn take_push_back(_: &mut LongCode) -> Result<(), Reject> {
+        Ok(())
     }
 
     /// No recorder here touches NZCV.

@@ -19,9 +19,9 @@
 //!             jmp behind the last
 //! ```
 //!
-//! On x86-64 a jump is five bytes and may replace up to five instructions. Whoever comes to one
-//! of them but the first finds a byte that traps, and is moved to that instruction's place in the
-//! trampoline ([`Trampoline::enter`]). So nothing has to be proven about the function. On arm64 a
+//! On x86-64 a jump is five bytes and may replace up to five instructions, at low addresses ten
+//! ([`Last`]). Whoever comes to one of them but the first finds a byte that traps, and is moved to
+//! that instruction's place in the trampoline ([`Trampoline::enter`]). So nothing has to be proven about the function. On arm64 a
 //! jump is one instruction and replaces one.
 //!
 //! # What a program can still see
@@ -45,7 +45,7 @@ pub use trampoline::{
     Kept, LOCK, LongCode, NO_LOCK, Noted, Order, Phase, Piece, Place, Recorded, Saved, Trampoline,
     build,
 };
-pub use window::{Covered, MAX_COVERED, Window};
+pub use window::{Covered, Last, MAX_COVERED, Shadow, Side, Window};
 
 /// Spreads thread pointers over shards: 2^32 divided by the golden ratio, odd.
 pub(crate) const SPREAD: u32 = 0x9e37_79b1;

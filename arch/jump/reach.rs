@@ -3,7 +3,7 @@
 use super::Window;
 use crate::Addr;
 
-/// Bytes that trap when they are executed as the first of an instruction.
+/// Bytes that trap when they are executed as the first of an instruction, with what follows them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrapBytes([u64; 4]);
 
@@ -11,22 +11,19 @@ impl TrapBytes {
     /// No byte.
     pub const NONE: TrapBytes = TrapBytes([0; 4]);
 
-    /// INT3 alone: only SIGTRAP is raised.
+    /// INT3 alone.
     pub const INT3: TrapBytes = TrapBytes::NONE.with(0xcc);
 
-    /// The one-byte opcodes that are illegal in 64-bit mode: pushes and pops of segments, the
-    /// decimal adjustments, PUSHA, POPA and SALC. They raise SIGILL; check it on the processor
-    /// at hand.
-    pub const ILLEGAL: [u8; 14] =
-        [0x06, 0x07, 0x0e, 0x16, 0x17, 0x1e, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0x60, 0x61, 0xd6];
-
-    /// INT3 and the illegal ones.
-    pub const ALL: TrapBytes = {
-        let mut all = TrapBytes::INT3;
-        let mut i = 0;
-        while i < Self::ILLEGAL.len() {
-            all = all.with(Self::ILLEGAL[i]);
-            i += 1;
+    /// What INT3 ignores before it: the segments, the operand and address sizes, and REX (AMD64 APM
+    /// 3, 1.2).
+    pub const PREFIXES: TrapBytes = {
+        let mut all = TrapBytes::NONE;
+        let mut byte = 0x26;
+        while byte <= 0x67 {
+            if matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67) {
+                all = all.with(byte);
+            }
+            byte += 1;
         }
         all
     };
@@ -67,23 +64,23 @@ impl TrapBytes {
 pub struct Reach {
     /// What the displacement counts from.
     from: Addr,
-    /// Bit n: byte n of the displacement is from `bytes`.
+    /// Bit n: byte n of the displacement is INT3, the highest one from `last`.
     constrained: u8,
-    bytes: TrapBytes,
+    last: TrapBytes,
     /// ±bytes, a power of two.
     distance: i64,
     align: u64,
 }
 
 impl Reach {
-    pub(super) fn of(window: &Window, bytes: TrapBytes) -> Reach {
+    pub(super) fn of(window: &Window) -> Reach {
         // x86-64 counts from the end of the jump and its displacement begins at byte 1; arm64
         // counts from its beginning, in words.
-        let variable = window.len == 5;
+        let variable = window.len >= 5;
         Reach {
             from: window.at.add(if variable { 5 } else { 0 }),
-            constrained: if variable { window.traps >> 1 & 0xf } else { 0 },
-            bytes,
+            constrained: if variable { (window.traps >> 1 & 0xf) as u8 } else { 0 },
+            last: window.last.bytes(),
             distance: if variable { 1 << 31 } else { 1 << 27 },
             align: if variable { 1 } else { 4 },
         }
@@ -161,30 +158,31 @@ impl Reach {
     fn digit(&self, i: usize, from: u8) -> Option<u8> {
         match (self.constrained >> (3 - i) & 1 == 1, i) {
             (false, _) => Some(from),
-            (true, 0) => self.bytes.turned().next(from),
-            (true, _) => self.bytes.next(from),
+            (true, 0) => self.last.turned().next(from),
+            (true, _) => TrapBytes::INT3.next(from),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Covered;
+    use super::super::{Covered, Last, Side};
     use super::*;
     use std::vec::Vec;
 
-    fn reach(at: u64, boundaries: &[u8], bytes: TrapBytes) -> Reach {
+    fn reach(at: u64, boundaries: &[u8], last: Last) -> Reach {
         let mut window = Window::new(Addr(at), 5);
+        window.last = last;
         window.add(Covered { offset: 0, len: 1 });
         for &offset in boundaries {
             window.add(Covered { offset, len: 1 });
         }
-        window.reach(bytes)
+        window.reach()
     }
 
     #[test]
     fn a_free_jump_goes_anywhere_near() {
-        let reach = reach(0x7000_0000_0000, &[], TrapBytes::INT3);
+        let reach = reach(0x7000_0000_0000, &[], Last::Trap);
         let (first, end) = reach.range();
         assert_eq!((first.0, end.0), (0x7000_0000_0005 - (1 << 31), 0x7000_0000_0005 + (1 << 31)));
         assert_eq!(reach.next(Addr(0), Addr(u64::MAX)), Some(first));
@@ -195,7 +193,7 @@ mod tests {
     #[test]
     fn all_four_constrained_is_one_address() {
         let at = 0x5555_5555_4000;
-        let reach = reach(at, &[1, 2, 3, 4], TrapBytes::INT3);
+        let reach = reach(at, &[1, 2, 3, 4], Last::Trap);
         let only = Addr(at + 5).offset(0xcccc_cccc_u32.cast_signed().into());
         assert_eq!(reach.next(Addr(0), Addr(u64::MAX)), Some(only));
         assert_eq!(reach.next(only.add(1), Addr(u64::MAX)), None);
@@ -203,23 +201,34 @@ mod tests {
     }
 
     #[test]
-    fn low_addresses_are_reached_by_illegal_bytes_only() {
+    fn low_addresses_reach_above_only() {
+        let first = |last| reach(0x40_0000, &[4], last).next(Addr(0), Addr(u64::MAX));
         // The topmost byte: CC is 0.8 GiB below, where a program at 4 MiB has nothing.
-        assert_eq!(reach(0x40_0000, &[4], TrapBytes::INT3).next(Addr(0), Addr(u64::MAX)), None);
-        let found = reach(0x40_0000, &[4], TrapBytes::ALL).next(Addr(0), Addr(u64::MAX));
-        assert_eq!(found, Some(Addr(0x40_0005 + 0x600_0000)));
+        assert_eq!(first(Last::Trap), None);
+        assert_eq!(first(Last::Prefix), Some(Addr(0x2640_0005)));
+        assert_eq!(first(Last::Push8), Some(Addr(0x6a40_0005)));
+        assert_eq!(first(Last::Push32), Some(Addr(0x6840_0005)));
+    }
+
+    #[test]
+    fn a_side_has_room() {
+        for at in [0x3410_0000, 0x5555_5555_4000] {
+            assert_eq!(Side::of(Addr(at)), Side::Below);
+            let lowest = reach(at, &[4], Last::Trap).next(Addr(0), Addr(u64::MAX)).unwrap();
+            assert!(lowest.0 >= 0x10_0000, "{lowest}");
+        }
+        assert_eq!(Side::of(Addr(0x3400_0000)), Side::Above);
     }
 
     #[test]
     fn a_trap_at_byte_n_constrains_byte_n_less_one() {
-        let constraints = |traps: &[u8]| reach(0x40_0000, traps, TrapBytes::INT3).constraints();
+        let constraints = |traps: &[u8]| reach(0x40_0000, traps, Last::Trap).constraints();
         assert_eq!((constraints(&[]), constraints(&[1, 4]), constraints(&[2])), (0, 0b1001, 0b10));
     }
 
     #[test]
     fn the_end_is_not_reached() {
-        for reach in [reach(0x40_0000, &[4], TrapBytes::ALL), reach(0x40_0000, &[], TrapBytes::ALL)]
-        {
+        for reach in [reach(0x40_0000, &[4], Last::Prefix), reach(0x40_0000, &[], Last::Trap)] {
             let at = Addr(0x100_0000);
             let found = reach.next(at, Addr(u64::MAX)).unwrap();
             assert_eq!(reach.next(at, found.add(1)), Some(found));
@@ -241,16 +250,18 @@ mod tests {
         for _ in 0..300 {
             let mask = dice() as u8 & 0xf;
             let offsets: Vec<u8> = (1..5).filter(|n| mask >> (n - 1) & 1 == 1).collect();
-            let bytes = if dice() & 1 == 0 { TrapBytes::INT3 } else { TrapBytes::ALL };
+            let last = if dice() & 1 == 0 { Last::Trap } else { Last::Prefix };
             let from = dice() >> 17;
-            let reach = reach(from, &offsets, bytes);
+            let reach = reach(from, &offsets, last);
             let start = Addr(from).offset(i64::from(dice() as i32));
             let fits = |to: Addr| {
                 i32::try_from(to.distance_from(Addr(from + 5))).is_ok_and(|d| {
-                    d.to_le_bytes()
-                        .iter()
-                        .enumerate()
-                        .all(|(i, b)| mask >> i & 1 == 0 || bytes.has(*b))
+                    d.to_le_bytes().iter().enumerate().all(|(i, &b)| {
+                        let prefix =
+                            matches!(b, 0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67);
+                        let traps = if i == 3 && last == Last::Prefix { prefix } else { b == 0xcc };
+                        mask >> i & 1 == 0 || traps
+                    })
                 })
             };
             let end = start.add(3000);

@@ -1,6 +1,6 @@
 //! What a jump leads to: recorders, copies and the jump back.
 
-use super::{Features, Record, Window};
+use super::{Features, Record, Shadow, Window};
 use crate::{Addr, Arch, Code, Fault, Memory, Reason, Regs, Reject, Rules, Text};
 
 /// Code for one trampoline.
@@ -149,7 +149,8 @@ pub enum Place {
         /// How far.
         phase: Phase,
     },
-    /// In the middle of a copy of several instructions: it must be left to run.
+    /// In the middle of a copy of several instructions, or of what a shadow leads to: it must be left
+    /// to run.
     Inside {
         /// The instruction's offset in the window.
         offset: u8,
@@ -171,6 +172,17 @@ pub struct Trampoline {
     pub code: LongCode,
     pieces: heapless::Vec<Piece, { super::MAX_COVERED }>,
     records: heapless::Vec<Part, MAX_RECORDS>,
+    shadow: Option<Shadowed>,
+}
+
+/// Where the window's [`Shadow`] leads.
+#[derive(Clone, Copy, Debug)]
+struct Shadowed {
+    /// The instruction, by offset in the window.
+    of: u8,
+    /// Where what was pushed is taken back, and where that is done.
+    enter: u16,
+    done: u16,
 }
 
 /// One recorder in a trampoline.
@@ -194,6 +206,7 @@ pub fn build<A: Arch>(order: &Order<'_>, to: Addr) -> Result<Trampoline, Reject>
         code: LongCode::new(),
         pieces: heapless::Vec::new(),
         records: heapless::Vec::new(),
+        shadow: None,
     };
     // Chains: from the first instruction that is not there yet, one behind the other.
     while let Some(head) =
@@ -220,6 +233,9 @@ pub fn build<A: Arch>(order: &Order<'_>, to: Addr) -> Result<Trampoline, Reject>
             }
             break;
         }
+    }
+    if let Some(shadow) = order.window.shadow() {
+        trampoline.add_shadow::<A>(shadow, to)?;
     }
     Ok(trampoline)
 }
@@ -264,6 +280,24 @@ impl Trampoline {
         Ok(falls.then_some(offset + span))
     }
 
+    /// Adds what a thread runs that has trapped in the window's shadow and pushed before.
+    fn add_shadow<A: Arch>(&mut self, shadow: Shadow, to: Addr) -> Result<(), Reject> {
+        let of = shadow.of;
+        let Some(target) = self.enter(of) else { return Err(Reason::WindowInstruction.into()) };
+        if shadow.pushed == 0 {
+            self.shadow = Some(Shadowed { of, enter: target, done: target });
+            return Ok(());
+        }
+        let enter = self.code.len() as u16;
+        A::take_push_back(&mut self.code)?;
+        let done = self.code.len() as u16;
+        let mut jump = Code::new();
+        A::jump(to.add(done.into()), to.add(target.into()), &mut jump)?;
+        append(&mut self.code, &jump)?;
+        self.shadow = Some(Shadowed { of, enter, done });
+        Ok(())
+    }
+
     /// The displaced instructions, in the order of the code.
     #[must_use]
     pub fn pieces(&self) -> &[Piece] {
@@ -283,6 +317,13 @@ impl Trampoline {
         self.piece(offset).map(|piece| piece.enter)
     }
 
+    /// Where a thread goes on that trapped in the window's [`Shadow`], its stack pointer as it was
+    /// there.
+    #[must_use]
+    pub fn enter_shadow(&self) -> Option<u16> {
+        self.shadow.map(|shadow| shadow.enter)
+    }
+
     /// Whether some recorder does not keep the flags.
     #[must_use]
     pub fn flags_lost(&self) -> bool {
@@ -299,6 +340,15 @@ impl Trampoline {
     /// `None` outside.
     #[must_use]
     pub fn place(&self, pc: u16) -> Option<Place> {
+        if let Some(Shadowed { of: offset, enter, done }) = self.shadow
+            && (enter..self.code.len() as u16).contains(&pc)
+            && enter != done
+        {
+            return Some(match pc.checked_sub(done) {
+                None => Place::Inside { offset, by: pc - enter },
+                Some(_) => Place::At { offset, recorded: 0 },
+            });
+        }
         let piece = self.pieces.iter().find(|piece| (piece.enter..piece.end).contains(&pc))?;
         let Piece { offset, span, copy, done, .. } = *piece;
         if pc >= done {

@@ -3,8 +3,94 @@
 use super::{Reach, TrapBytes};
 use crate::Addr;
 
-/// Instructions that begin within one jump, at most.
-pub const MAX_COVERED: usize = 5;
+/// Instructions that begin in one window, at most.
+pub const MAX_COVERED: usize = 10;
+
+/// Where a jump may land that must trap at its last byte, the highest of its displacement (x86-64).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// 0.8 GiB below: that byte is INT3.
+    Below,
+    /// Above, for what stands so low that nothing is below: that byte is the beginning of another
+    /// instruction ([`Last`]).
+    Above,
+}
+
+impl Side {
+    /// The side of a jump at this address: below, where there is something. The first megabyte is
+    /// left alone (vm.mmap_min_addr).
+    #[must_use]
+    pub const fn of(at: Addr) -> Side {
+        if at.0 < 0x3410_0000 { Side::Above } else { Side::Below }
+    }
+}
+
+/// How the last byte of a jump traps where an instruction begins at it: with what follows the jump,
+/// all of it INT3.
+///
+/// ```text
+/// byte      0   1  2  3   4   5   6   7   8   9
+/// Trap      E9  dd dd dd  CC
+/// Prefix    E9  dd dd dd  pp  CC                         pp: a prefix that INT3 ignores
+/// Push8     E9  dd dd dd  6A  CC  CC                     push imm8; int3
+/// Push32    E9  dd dd dd  68  CC  CC  CC  CC  CC         push imm32; int3
+/// ```
+///
+/// A push takes the place of a push: what it writes would be overwritten by the other, at the same
+/// address, or fault in the same way. Whoever has trapped behind it has pushed 8 bytes too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Last {
+    /// INT3 itself.
+    Trap,
+    /// A prefix of the INT3 behind the jump: where no instruction begins at byte 5.
+    Prefix,
+    /// `push imm8`: instead of a push of one byte, where no instruction begins at byte 6.
+    Push8,
+    /// `push imm32`: the same where none begins at byte 9.
+    Push32,
+}
+
+impl Last {
+    /// Bytes from the jump's beginning to behind the last INT3.
+    #[must_use]
+    pub const fn span(self) -> u8 {
+        match self {
+            Last::Trap => 5,
+            Last::Prefix => 6,
+            Last::Push8 => 7,
+            Last::Push32 => 10,
+        }
+    }
+
+    /// Whether it pushes 8 bytes before it traps.
+    #[must_use]
+    pub const fn pushes(self) -> bool {
+        matches!(self, Last::Push8 | Last::Push32)
+    }
+
+    /// What the byte may be.
+    #[must_use]
+    pub const fn bytes(self) -> TrapBytes {
+        match self {
+            Last::Trap => TrapBytes::INT3,
+            Last::Prefix => TrapBytes::PREFIXES,
+            Last::Push8 => TrapBytes::NONE.with(0x6a),
+            Last::Push32 => TrapBytes::NONE.with(0x68),
+        }
+    }
+}
+
+/// A place in a window where a thread is found that has come to the jump's last byte, and no
+/// instruction begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shadow {
+    /// The INT3 that it traps at, from the jump's beginning.
+    pub offset: u8,
+    /// The instruction that it was about to execute.
+    pub of: u8,
+    /// By how much its stack pointer is too low, in bytes.
+    pub pushed: u8,
+}
 
 /// An instruction that begins where a jump is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,17 +106,19 @@ pub struct Covered {
 pub struct Window {
     /// Where the jump is written: the site, or the instruction behind its landing pad (arm64).
     pub at: Addr,
-    /// Bytes of the jump: 5 on x86-64, 4 on arm64.
+    /// Bytes that are overwritten: on arm64 4, the jump; on x86-64 5, the jump, or more ([`Last`]).
     pub len: u8,
     /// Bytes from the jump on that belong to replaced instructions.
     pub span: u8,
-    /// Bit n: byte n of the jump must trap, because an instruction begins there. Never bit 0.
-    pub traps: u8,
+    /// Bit n: byte n must trap, because an instruction begins there. Never bit 0.
+    pub traps: u16,
     /// Bit n: something is known to come to byte n other than from the byte before: a branch of
     /// the function, or a call inside the window that returns. Each time it does, it traps.
-    pub entered: u8,
+    pub entered: u16,
     /// Whether a call is among the instructions: it pushes to no shadow stack from a trampoline.
     pub calls: bool,
+    /// How the jump's last byte traps, if an instruction begins at it.
+    pub last: Last,
     covered: [Covered; MAX_COVERED],
     count: u8,
 }
@@ -54,6 +142,7 @@ impl Window {
             traps: 0,
             entered: 0,
             calls: false,
+            last: Last::Trap,
             covered: [Covered { offset: 0, len: 0 }; MAX_COVERED],
             count: 0,
         }
@@ -96,9 +185,19 @@ impl Window {
         addr.0.wrapping_sub(self.at.0) < u64::from(self.len)
     }
 
-    /// Where the jump may go, its bytes that must trap being from `bytes`.
+    /// Where a thread is found, other than where it must be, that has come to the jump's last byte.
     #[must_use]
-    pub fn reach(&self, bytes: TrapBytes) -> Reach {
-        Reach::of(self, bytes)
+    pub fn shadow(&self) -> Option<Shadow> {
+        if self.last == Last::Trap {
+            return None;
+        }
+        let pushed = if self.last.pushes() { 8 } else { 0 };
+        Some(Shadow { offset: self.last.span() - 1, of: 4, pushed })
+    }
+
+    /// Where the jump may go.
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        Reach::of(self)
     }
 }

@@ -4,10 +4,10 @@ use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind};
 
 use super::X86_64;
 use super::decode::{decode, decoder, next};
-use crate::jump::{Covered, Window};
+use crate::jump::{Covered, Last, Side, Window};
 use crate::{Addr, Arch, Code, Reason, Reject, Rules, Text};
 
-/// `E9 <rel32>`.
+/// `E9 <rel32>`
 const LEN: u8 = 5;
 
 /// Where the direct branches of the function go to inside it.
@@ -42,18 +42,51 @@ pub(super) fn window(
     at: Addr,
     rules: Rules,
     targets: &[Addr],
+    side: Side,
 ) -> Result<Window, Reject> {
     X86_64::plan(text, at, rules)?;
     let (start, end) = text.function.ok_or(Reason::UnknownFunction)?;
     if at < start || at >= end {
         return Err(Reason::UnknownFunction.into());
     }
-    let mut window = Window::new(at, LEN);
     let room = u8::try_from(end.distance_from(at)).unwrap_or(u8::MAX);
+    let covering = |last| covering(text, at, rules, targets, room, last);
+    let window = covering(Last::Trap)?;
+    if side == Side::Below || !window.has(LEN - 1) {
+        return Ok(window);
+    }
+    let traps = |window: &Window| traps_at_last(text, window);
+    [Last::Prefix, Last::Push8, Last::Push32]
+        .into_iter()
+        .find_map(|last| covering(last).ok().filter(traps))
+        .ok_or(Reason::NoLandingPlace.into())
+}
+
+/// Whether the bytes that `window.last` names trap as the instruction there would have had it.
+fn traps_at_last(text: &Text<'_>, window: &Window) -> bool {
+    let at = window.at.add((LEN - 1).into());
+    // 0101 0rrr  push r64
+    let push = matches!(text.from(at), [0x50..=0x57, ..]);
+    window.shadow().is_none_or(|shadow| !window.has(shadow.offset))
+        && (push || !window.last.pushes())
+}
+
+/// What is replaced where the jump's last byte traps as `last` says. `room` is how far the function
+/// goes.
+fn covering(
+    text: &Text<'_>,
+    at: Addr,
+    rules: Rules,
+    targets: &[Addr],
+    room: u8,
+    last: Last,
+) -> Result<Window, Reject> {
+    let mut window = Window::new(at, last.span());
+    window.last = last;
     walk(text, &mut window, 0, room, rules)?;
     let inside = targets.iter().filter_map(|target| {
         let offset = target.distance_from(at);
-        (1..i64::from(LEN)).contains(&offset).then_some(offset as u8)
+        (1..i64::from(last.span())).contains(&offset).then_some(offset as u8)
     });
     for offset in inside {
         if offset >= room {
@@ -65,7 +98,7 @@ pub(super) fn window(
     Ok(window)
 }
 
-/// Adds the instructions from `offset` on, one behind the other, to the end of the jump. `room` is
+/// Adds the instructions from `offset` on, one behind the other, to the end of the window. `room` is
 /// how far the function goes; behind it nothing may be replaced but padding that nothing falls
 /// into.
 fn walk(
@@ -75,8 +108,9 @@ fn walk(
     room: u8,
     rules: Rules,
 ) -> Result<(), Reject> {
+    let len = window.len;
     let mut falls = true;
-    while offset < LEN && offset < room && !window.has(offset) {
+    while offset < len && offset < room && !window.has(offset) {
         let at = window.at.add(offset.into());
         let inside = |_| Reason::WindowInstruction;
         let plan = X86_64::plan(text, at, rules).map_err(inside)?;
@@ -93,15 +127,15 @@ fn walk(
             && insn.mnemonic() == Mnemonic::Call
         {
             window.calls = true;
-            if offset < LEN {
+            if offset < len {
                 window.entered |= 1 << offset;
             }
         }
     }
-    if offset >= LEN || window.has(offset) {
+    if offset >= len || window.has(offset) {
         return Ok(());
     }
-    if falls || !padding(text, window.at.add(offset.into()), LEN - offset) {
+    if falls || !padding(text, window.at.add(offset.into()), len - offset) {
         return Err(Reason::WindowEnd.into());
     }
     Ok(())
@@ -138,10 +172,14 @@ mod tests {
 
     /// The window at the beginning of a function of `len` of these bytes.
     fn of(code: &[u8], len: usize, targets: &[u64]) -> Result<Window, Reason> {
+        on(Side::Below, code, len, targets)
+    }
+
+    fn on(side: Side, code: &[u8], len: usize, targets: &[u64]) -> Result<Window, Reason> {
         let function = Some((AT, AT.add(len as u64)));
         let text = Text { function, ..Text::new(AT, code) };
         let targets: Vec<Addr> = targets.iter().map(|&by| AT.add(by)).collect();
-        X86_64::window(&text, AT, Rules::default(), &targets).map_err(|reject| reject.reason)
+        X86_64::window(&text, AT, Rules::default(), &targets, side).map_err(|reject| reject.reason)
     }
 
     fn offsets(window: &Window) -> Vec<(u8, u8)> {
@@ -157,6 +195,54 @@ mod tests {
         assert_eq!(offsets(&window), [(0, 1), (1, 3), (4, 4)]);
         assert_eq!((window.span, window.traps, window.entered), (8, 0b1_0010, 0));
         assert!(window.overwrites(AT.add(4)) && !window.overwrites(AT.add(5)));
+    }
+
+    /// Above, the jump's last byte is no INT3: what it is depends on the instruction there.
+    #[test]
+    fn the_last_byte_traps_with_what_follows() {
+        let last = |code: &[u8], len: usize, targets: &[u64]| {
+            let window = on(Side::Above, code, len, targets)?;
+            let below = of(code, len, targets)?;
+            assert_eq!((below.last, below.len), (Last::Trap, 5));
+            assert_eq!(window.len, window.last.span());
+            Ok((window.last, window.shadow().map(|s| (s.offset, s.of, s.pushed))))
+        };
+        // push rbp; mov rbp, rsp; sub rsp, 0x18
+        assert_eq!(last(ENTRY, 9, &[]), Ok((Last::Prefix, Some((5, 4, 0)))));
+        // sub rsp, 0x18; ret: none begins at byte 4 when there is a push before.
+        assert_eq!(
+            last(&[0x48, 0x8d, 0x47, 1, 0x48, 0x83, 0xec, 8, 0xc3], 9, &[5]),
+            Err(Reason::NoLandingPlace)
+        );
+        assert_eq!(last(&[0x41, 0x57, 0x48, 0x89, 0xfd, 0xc3], 6, &[]), Ok((Last::Trap, None)));
+        // push rbp; mov rbp, rdi; push rbx; sub rsp, 8; ret
+        let push = [0x55, 0x48, 0x89, 0xfd, 0x53, 0x48, 0x83, 0xec, 8, 0xc3];
+        assert_eq!(last(&push, 10, &[]), Ok((Last::Push8, Some((6, 4, 8)))));
+        // The same; a branch goes to byte 6 (which is and ebx, esp), so does the INT3 there.
+        assert_eq!(last(&push, 10, &[6]), Err(Reason::NoLandingPlace));
+        // push r13; push r12; push rbp; push rbx; sub rsp, 8; ret
+        let pushes = [0x41, 0x55, 0x41, 0x54, 0x55, 0x53, 0x48, 0x83, 0xec, 8, 0xc3];
+        assert_eq!(last(&pushes, 11, &[]), Ok((Last::Push32, Some((9, 4, 8)))));
+        let window = on(Side::Above, &pushes, 11, &[]).unwrap();
+        assert_eq!(offsets(&window), [(0, 2), (2, 2), (4, 1), (5, 1), (6, 4)]);
+        assert_eq!((window.traps, window.span), (0b111_0100, 10));
+        assert!(window.overwrites(AT.add(9)) && !window.overwrites(AT.add(10)));
+        // The same, and pop rbx; pop rbp; pop r12: one begins at byte 9 too.
+        let all = [0x41, 0x55, 0x41, 0x54, 0x55, 0x53, 0x5b, 0x5d, 0x90, 0x5d, 0xc3];
+        assert_eq!(last(&all, 11, &[]), Err(Reason::NoLandingPlace));
+        // pop rbx is no push.
+        let pop = [0x55, 0x48, 0x89, 0xfd, 0x5b, 0x48, 0x83, 0xec, 8, 0xc3];
+        assert_eq!(last(&pop, 10, &[]), Err(Reason::NoLandingPlace));
+        // mov rax, [rdi+0x10]; ret; nop: nothing falls into the padding.
+        let getter = [0x48, 0x8b, 0x47, 0x10, 0xc3, 0x90, 0x90];
+        assert_eq!(last(&getter, 5, &[]), Ok((Last::Prefix, Some((5, 4, 0)))));
+        assert_eq!(last(&getter[..6], 5, &[]), Ok((Last::Prefix, Some((5, 4, 0)))));
+        assert_eq!(last(&getter[..5], 5, &[]), Err(Reason::NoLandingPlace));
+        // A push at the end of what may be replaced.
+        assert_eq!(
+            last(&[0x55, 0x48, 0x89, 0xfd, 0x53, 0xc3, 0xff], 6, &[]),
+            Err(Reason::NoLandingPlace)
+        );
     }
 
     #[test]
@@ -194,7 +280,7 @@ mod tests {
         );
         assert_eq!(of(&[0xcc, 0x90, 0x90, 0x90, 0x90], 5, &[]), Err(Reason::Breakpoint));
         let text = Text::new(AT, ENTRY);
-        let reject = X86_64::window(&text, AT, Rules::default(), &[]).unwrap_err();
+        let reject = X86_64::window(&text, AT, Rules::default(), &[], Side::Below).unwrap_err();
         assert_eq!(reject.reason, Reason::UnknownFunction);
     }
 
@@ -204,7 +290,8 @@ mod tests {
         let window = |at: u64, function: (u64, u64)| {
             let function = Some((AT.add(function.0), AT.add(function.1)));
             let text = Text { function, ..Text::new(AT, &nops) };
-            X86_64::window(&text, AT.add(at), Rules::default(), &[]).map_err(|r| r.reason)
+            X86_64::window(&text, AT.add(at), Rules::default(), &[], Side::Below)
+                .map_err(|r| r.reason)
         };
         assert!(window(8, (8, 16)).is_ok() && window(11, (8, 16)).is_ok());
         assert_eq!(window(12, (8, 16)), Err(Reason::WindowEnd));

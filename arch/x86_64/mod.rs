@@ -44,7 +44,7 @@ pub use regs::{Gpr, Registers};
 pub use relocate::Fixup;
 pub use simulate::{Address, Base, Condition, Effect, Operand, Segment, Width};
 
-use crate::jump::{Features, Kept, LongCode, Record, Recorded, Window};
+use crate::jump::{Features, Kept, LongCode, Record, Recorded, Side, Window};
 use crate::{Addr, Arch, Code, Fault, Flow, Machine, Plan, Reject, Relocated, Rules, Text};
 
 /// x86-64.
@@ -132,8 +132,18 @@ impl Arch for X86_64 {
         jump::targets(text, found);
     }
 
-    fn window(text: &Text<'_>, at: Addr, rules: Rules, targets: &[Addr]) -> Result<Window, Reject> {
-        jump::window(text, at, rules, targets)
+    fn window(
+        text: &Text<'_>,
+        at: Addr,
+        rules: Rules,
+        targets: &[Addr],
+        side: Side,
+    ) -> Result<Window, Reject> {
+        jump::window(text, at, rules, targets, side)
+    }
+
+    fn take_push_back(out: &mut LongCode) -> Result<(), Reject> {
+        emit::take_push_back(out)
     }
 
     fn flags_live(text: &Text<'_>, at: Addr, entry: bool) -> bool {

@@ -2,7 +2,7 @@
 //! is only looked at and for a program that is traced.
 
 use super::{ElfError, Object};
-use xol_arch::jump::Window;
+use xol_arch::jump::{Side, Window};
 use xol_arch::{Addr, Arch, Reason, Rules, Text};
 
 /// A function's code, and the places in it that its branches go to.
@@ -64,7 +64,10 @@ impl Function {
         bias: u64,
     ) -> Result<Window, Reason> {
         let text = self.text();
-        let window = A::window(&text, at, rules, &self.targets).map_err(|reject| reject.reason)?;
+        // Where it is loaded, if that is still open, is high.
+        let side = if object.is_fixed() || bias != 0 { Side::of(at) } else { Side::Below };
+        let window =
+            A::window(&text, at, rules, &self.targets, side).map_err(|reject| reject.reason)?;
         if window.at != at {
             return Err(Reason::BehindLandingPad);
         }

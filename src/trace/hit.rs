@@ -14,6 +14,7 @@ impl Session<'_> {
         let Some(space) = self.target.space_of(tid) else { return Ok(()) };
         let pc = self.target.pc(tid)?;
         let at = Addr(pc.0.wrapping_sub(Native::TRAP_ADVANCE));
+        let at = self.out_of_shadow(tid, space, at)?;
         if let Some(site) = self.sites_mut(space).find(at) {
             return self.on_site(tid, space, site, at);
         }

@@ -6,7 +6,7 @@ use super::notes::NOBODY;
 use super::session::Session;
 use std::io;
 use std::rc::Rc;
-use xol_arch::jump::{PROBE, Phase, Place, TURN};
+use xol_arch::jump::{Kept, PROBE, Phase, Place, TURN};
 use xol_arch::{Addr, Arch as _, Machine as _, Memory as _, Regs as _};
 use xol_targets::Native;
 use xol_targets::ptrace::{Go, SigInfo, SpaceId, Stopped, Tid, sys};
@@ -220,6 +220,18 @@ impl Session<'_> {
             Stands::Between(_) => {}
         }
         Ok(())
+    }
+
+    /// Has a thread at `at` be before the instruction that it was about to execute when it came to the
+    /// last byte of a jump, if that is where it is; where it is then.
+    pub(super) fn out_of_shadow(&mut self, tid: Tid, space: SpaceId, at: Addr) -> io::Result<Addr> {
+        let Some((of, pushed)) = self.sites_mut(space).jumps.shadow(at) else { return Ok(at) };
+        let mut machine = self.target.stopped(tid)?;
+        let regs = machine.regs();
+        let sp = regs.sp().add(pushed.into());
+        Native::restore(regs, Kept::Sp, sp.0);
+        regs.set_pc(of);
+        Ok(of)
     }
 
     /// Has the site at `at` trap, if a jump begins there: who comes there is then known again.

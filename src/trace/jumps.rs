@@ -18,8 +18,8 @@ use xol_targets::shared::Shared;
 
 /// Bytes of a landing place.
 pub(super) const LANDING: u64 = 5;
-/// Bytes of a jump at most.
-pub(super) const LEN: usize = 5;
+/// Bytes of the text that a jump changes, at most.
+pub(super) const LEN: usize = 10;
 
 /// One jump: kept as long as a thread may be in its trampoline.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub(super) struct Jump {
     pub(super) len: u16,
     /// Where each covered instruction is entered.
     pub(super) enters: Vec<(u8, u16)>,
+    /// Where who has trapped in the window's shadow goes on without us.
+    pub(super) shadow: Option<u16>,
     pub(super) landing: Option<Addr>,
     /// The LOCK prefixes in its trampoline, by offset.
     pub(super) locks: Vec<u16>,
@@ -80,6 +82,9 @@ pub(super) struct Jumps {
     by_window: BTreeMap<u64, usize>,
     by_code: BTreeMap<u64, usize>,
     by_landing: BTreeMap<u64, usize>,
+    /// Where no instruction begins: the instruction that a thread there was about to execute, and
+    /// by how much its stack pointer is too low. It may be there when the jump is gone.
+    by_shadow: BTreeMap<u64, (Addr, u8)>,
     pub(super) regions: Vec<Region>,
     /// Landing places, and the pages that are mapped for them.
     pub(super) landings: Landings,
@@ -155,6 +160,10 @@ impl Jumps {
         if let Some(landing) = jump.landing {
             self.by_landing.insert(landing.0, number);
         }
+        if let Some(shadow) = jump.window.shadow() {
+            let at = |offset: u8| jump.window.at.add(offset.into());
+            self.by_shadow.insert(at(shadow.offset).0, (at(shadow.of), shadow.pushed));
+        }
         self.all.push((jump, State::On));
     }
 
@@ -195,6 +204,15 @@ impl Jumps {
         let offset = u8::try_from(at.distance_from(jump.window.at)).ok().filter(|&o| o > 0)?;
         let &(_, enter) = jump.enters.iter().find(|(o, _)| *o == offset)?;
         Some(jump.to.add(enter.into()))
+    }
+
+    /// What a thread at `at` was about to execute, where it cannot be without a jump's last byte; and
+    /// by how many bytes its stack pointer is too low.
+    pub(super) fn shadow(&self, at: Addr) -> Option<(Addr, u8)> {
+        if !cfg!(feature = "jump") {
+            return None;
+        }
+        self.by_shadow.get(&at.0).copied()
     }
 
     /// What `pc` is in, of what jumps lead to.
@@ -255,6 +273,7 @@ impl Jumps {
     /// Forgets what stood in mappings that are gone. Threads may still be in the trampolines.
     pub(super) fn retain(&mut self, keep: impl Fn(Addr) -> bool) {
         self.refusals.clear();
+        self.by_shadow.retain(|&at, _| keep(Addr(at)));
         let all = &mut self.all;
         self.by_window.retain(|&at, &mut number| {
             let kept = keep(Addr(at));
@@ -338,7 +357,10 @@ fn passes(why: Why) -> bool {
 
 /// Whether the bytes of a jump trap wherever an instruction begins.
 pub(super) fn traps_inside(window: &Window, jumped: &[u8]) -> bool {
-    (1..window.len)
-        .filter(|n| window.traps >> n & 1 == 1)
-        .all(|n| jumped.get(usize::from(n)..).is_some_and(|bytes| bytes.starts_with(Native::TRAP)))
+    (1..window.len).filter(|n| window.traps >> n & 1 == 1).all(|n| {
+        let Some(bytes) = jumped.get(usize::from(n)..) else { return false };
+        bytes.starts_with(Native::TRAP)
+            || window.shadow().is_some_and(|shadow| shadow.of == n)
+                && window.last.bytes().has(bytes[0])
+    })
 }

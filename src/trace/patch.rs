@@ -133,6 +133,9 @@ impl Session<'_> {
         jumps: &[(usize, Rc<Jump>)],
         halted: &[Tid],
     ) -> io::Result<()> {
+        if jumps.iter().any(|(_, jump)| jump.window.shadow().is_some()) {
+            self.empty_shadows(space)?;
+        }
         for page in jumps.chunk_by(|(_, one), (_, next)| in_one_page(one, next)) {
             let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
             let found = take(memory, page)?;
@@ -148,6 +151,22 @@ impl Session<'_> {
         }
         for &tid in halted {
             match self.leave_taken(tid, space, jumps) {
+                Err(error) if !is_gone(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves who has come to a jump's last byte, and not trapped yet, to before the instruction there:
+    /// while the jump stands.
+    fn empty_shadows(&mut self, space: SpaceId) -> io::Result<()> {
+        let of_space = |t: &&xol_targets::ptrace::Thread| {
+            self.target.space_of(t.tid) == Some(space) && t.is_stopped()
+        };
+        let stopped: Vec<Tid> = self.target.threads().filter(of_space).map(|t| t.tid).collect();
+        for tid in stopped {
+            match self.target.pc(tid).and_then(|pc| self.out_of_shadow(tid, space, pc)) {
                 Err(error) if !is_gone(&error) => return Err(error),
                 _ => {}
             }

@@ -43,6 +43,7 @@ impl Session<'_> {
         }
         let pc = self.target.regs(tid)?.pc();
         if !self.target.space(space).is_some_and(|s| s.is_ours(pc)) {
+            self.out_of_shadow(tid, space, pc)?;
             let trap = info.signal() == libc_signal::TRAP;
             if again {
                 let entered = trap && self.target.enter_handler(tid, &info).unwrap_or(false);
@@ -98,6 +99,7 @@ impl Session<'_> {
         }
         let ours = site.is_some()
             || sites.jumps.enter(at).is_some()
+            || sites.jumps.shadow(at).is_some()
             || self.target.space(space).is_some_and(|s| s.is_ours(at));
         Ok(ours && self.target.was_forced(tid)?)
     }
@@ -244,6 +246,7 @@ impl Session<'_> {
         let regs = self.target.regs(tid)?;
         let pc = regs.pc();
         if !self.target.space(space).is_some_and(|s| s.is_ours(pc)) {
+            self.out_of_shadow(tid, space, pc)?;
             return Ok(true);
         }
         if let Some(spot) = self.sites_mut(space).jumps.spot(pc) {

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::rc::Rc;
-use xol_arch::jump::{NO_LOCK, Phase, Place, Record, Recorder, TrapBytes};
+use xol_arch::jump::{NO_LOCK, Phase, Place, Record, Recorder};
 use xol_arch::{Addr, Arch, Code, Reason, Strategy};
 use xol_targets::Native;
 use xol_targets::native::SLOT_REACH;
@@ -144,7 +144,8 @@ impl Session<'_> {
             self.build_group(space, tid, wants, &group, &mut built)?;
         }
         self.only_whole(space, wants, groups, &mut built);
-        let inner = built.iter().map(|jump: &Rc<Jump>| jump.enters.len() - 1).sum();
+        // One more for who comes to the last byte.
+        let inner = built.iter().map(|jump: &Rc<Jump>| jump.enters.len()).sum();
         if !self.target.has_room_for(space, inner)
             && let Err(error) = self.target.grow_table(tid, inner)
         {
@@ -161,12 +162,10 @@ impl Session<'_> {
                 if jump.counts(site) {
                     continue;
                 }
-                let mut original = [0; 4];
-                for (to, from) in original.iter_mut().zip(&jump.text[offset.into()..]) {
-                    *to = *from;
-                }
-                let to = Some(jump.to.add(enter.into()));
-                orphans.push(Orphan { site, to, original: word(original) });
+                orphans.push(orphan(jump, offset, enter));
+            }
+            if let (Some(shadow), Some(enter)) = (jump.window.shadow(), jump.shadow) {
+                orphans.push(orphan(jump, shadow.offset, enter));
             }
         }
         self.target.set_orphans(space, &orphans)?;
@@ -294,6 +293,7 @@ impl Session<'_> {
             to,
             len: 0,
             enters: Vec::new(),
+            shadow: None,
             landing,
             locks: Vec::new(),
             trapped,
@@ -317,6 +317,7 @@ impl Session<'_> {
             let enter = trampoline.enter(insn.offset).ok_or(Reason::WindowInstruction.id())?;
             jump.enters.push((insn.offset, enter));
         }
+        jump.shadow = trampoline.enter_shadow();
         jump.locks = trampoline.locks().collect();
         let mut code = trampoline.code.to_vec();
         if self.sites_mut(space).jumps.alone {
@@ -324,6 +325,8 @@ impl Session<'_> {
         }
         let mut bytes = Code::new();
         Native::jump(window.at, landing.unwrap_or(to), &mut bytes).map_err(id)?;
+        // Behind the jump itself.
+        while bytes.len() < len && bytes.extend_from_slice(TRAP).is_ok() {}
         if bytes.len() != len || !traps_inside(&window, &bytes) {
             return Err(Reason::OutOfReach.id());
         }
@@ -410,7 +413,7 @@ impl Session<'_> {
         region: &Region,
         group: &[Chosen],
     ) -> io::Result<Vec<Result<Option<Addr>, Why>>> {
-        let reaches: Vec<_> = group.iter().map(|c| c.window.reach(TrapBytes::INT3)).collect();
+        let reaches: Vec<_> = group.iter().map(|c| c.window.reach()).collect();
         let constrained: Vec<_> = reaches.iter().filter(|r| !r.is_free()).copied().collect();
         let places = if constrained.is_empty() {
             Vec::new()
@@ -469,4 +472,14 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+/// Where who traps at this offset of a jump goes on, should we die.
+fn orphan(jump: &Jump, offset: u8, enter: u16) -> Orphan {
+    let mut original = [0; 4];
+    for (to, from) in original.iter_mut().zip(&jump.text[offset.into()..]) {
+        *to = *from;
+    }
+    let to = Some(jump.to.add(enter.into()));
+    Orphan { site: jump.window.at.add(offset.into()), to, original: word(original) }
 }

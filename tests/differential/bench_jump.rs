@@ -6,7 +6,7 @@ use std::time::Instant;
 use xol::engine::Reader;
 use xol_arch::arm64::Arm64;
 use xol_arch::jump::{
-    Features, Filter, LongCode, Record, Recorder, Relation, Shape, Test, TrapBytes, Value, Values,
+    Features, Filter, LongCode, Record, Recorder, Relation, Shape, Side, Test, Value, Values,
 };
 use xol_arch::x86_64::X86_64;
 use xol_arch::{Addr, Arch, Text};
@@ -52,10 +52,8 @@ fn main() {
         ("the same, flags live", of(event(6, true), false, Filter::NONE)),
         ("the same, filtered out", of(event(6, true), true, filter)),
     ];
-    let armed: Vec<Armed> = rows
-        .iter()
-        .map(|(_, records)| arm(PLUS_ONE, records, TrapBytes::ALL, features()))
-        .collect();
+    let armed: Vec<Armed> =
+        rows.iter().map(|(_, records)| arm(PLUS_ONE, records, Side::Below, features())).collect();
     let mut reader = Reader::new(ring.words(), shape).expect("it fits");
     let mut times = vec![Vec::new(); rows.len()];
     let (mut twins, mut reads) = (Vec::new(), Vec::new());

@@ -10,8 +10,10 @@ use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::Hardware;
+use crate::cpu::Cpu;
 use libc::{c_int, c_void, siginfo_t, ucontext_t};
-use xol_arch::Addr;
+use xol_arch::{Addr, Arch};
 use xol_targets::shared::Shared;
 
 /// Maps a part of `file` to be read and executed, at `at` if nothing is there, or anywhere. The
@@ -33,6 +35,17 @@ pub fn executable(file: &Shared, part: Range<usize>, at: Option<Addr>) -> Option
     at.is_none_or(|at| at == got).then_some(got)
 }
 
+/// Makes these bytes a function.
+///
+/// # Panics
+/// There is no memory, or they are more than a page.
+#[must_use]
+pub fn code(bytes: &[u8]) -> Function {
+    let file = Shared::new(4096).expect("memory");
+    file.write(0, bytes).expect("within a page");
+    Function::at(executable(&file, 0..4096, None).expect("memory"))
+}
+
 /// A function of the C ABI.
 #[derive(Clone, Copy, Debug)]
 pub struct Function(extern "C" fn(u64, u64, u64, u64, u64, u64) -> u64);
@@ -47,6 +60,12 @@ impl Function {
                 at.0 as *const (),
             )
         })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn addr(self) -> Addr {
+        Addr(self.0 as usize as u64)
     }
 
     /// Calls it.
@@ -76,8 +95,7 @@ pub fn thread_pointer() -> u64 {
 
 /// From where a trap is moved, and to where.
 static MOVES: [[AtomicU64; 2]; 1024] = [const { [AtomicU64::new(0), AtomicU64::new(0)] }; 1024];
-static SIGTRAPS: AtomicU64 = AtomicU64::new(0);
-static SIGILLS: AtomicU64 = AtomicU64::new(0);
+static MOVED: AtomicU64 = AtomicU64::new(0);
 
 /// Has traps at `from` go on at `to`.
 ///
@@ -90,13 +108,20 @@ pub fn move_trap(from: Addr, to: Addr) {
     at.store(from.0, Ordering::Relaxed);
 }
 
-/// SIGTRAPs and SIGILLs that were moved since the last time.
-#[must_use]
-pub fn moved() -> (u64, u64) {
-    (SIGTRAPS.swap(0, Ordering::Relaxed), SIGILLS.swap(0, Ordering::Relaxed))
+/// Has no trap moved any more.
+pub fn forget_moves() {
+    for [from, _] in &MOVES {
+        from.store(0, Ordering::Relaxed);
+    }
 }
 
-/// Takes SIGTRAP and SIGILL over.
+/// Traps that were moved since the last time.
+#[must_use]
+pub fn moved() -> u64 {
+    MOVED.swap(0, Ordering::Relaxed)
+}
+
+/// Takes SIGTRAP over.
 ///
 /// # Panics
 /// The kernel does not let us.
@@ -105,28 +130,24 @@ pub fn handle_traps() {
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = trapped as *const () as usize;
     action.sa_flags = libc::SA_SIGINFO;
-    for signal in [libc::SIGTRAP, libc::SIGILL] {
-        // SAFETY: the handler keeps to what a handler may do.
-        let set = unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
-        assert_eq!(set, 0, "sigaction");
-    }
+    // SAFETY: the handler keeps to what a handler may do.
+    let set = unsafe { libc::sigaction(libc::SIGTRAP, &raw const action, std::ptr::null_mut()) };
+    assert_eq!(set, 0, "sigaction");
 }
 
-extern "C" fn trapped(number: c_int, _: *const siginfo_t, context: *mut ucontext_t) {
+extern "C" fn trapped(_: c_int, _: *const siginfo_t, context: *mut ucontext_t) {
     // SAFETY: the frame is ours until the handler returns.
     let context = unsafe { &mut *context };
     #[cfg(target_arch = "x86_64")]
     let pc = &mut context.uc_mcontext.gregs[libc::REG_RIP as usize];
     #[cfg(target_arch = "aarch64")]
     let pc = &mut context.uc_mcontext.pc;
-    let behind = cfg!(target_arch = "x86_64") && number == libc::SIGTRAP;
-    let at = (*pc as u64).wrapping_sub(u64::from(behind));
+    let at = (*pc as u64).wrapping_sub(<Hardware as Cpu>::Arch::TRAP_ADVANCE);
     let to = MOVES.iter().find(|[from, _]| from.load(Ordering::Relaxed) == at);
     let Some([_, to]) = to else {
         // SAFETY: ends the process, as the trap would have.
         unsafe { libc::_exit(133) }
     };
     *pc = to.load(Ordering::Relaxed) as _;
-    let counter = if number == libc::SIGTRAP { &SIGTRAPS } else { &SIGILLS };
-    counter.fetch_add(1, Ordering::Relaxed);
+    MOVED.fetch_add(1, Ordering::Relaxed);
 }

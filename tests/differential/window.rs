@@ -1,7 +1,7 @@
 //! Windows of several instructions: a trampoline for all of them, entered at each, against the
 //! same instructions in place.
 
-use xol_arch::jump::{Features, Filter, Order, Record, Recorder, Trampoline, Window, build};
+use xol_arch::jump::{Features, Filter, Order, Record, Recorder, Side, Trampoline, Window, build};
 use xol_arch::{Addr, Arch, Reason, Regs as _, Rules, Text};
 
 use crate::check::{Bench, Difference};
@@ -28,7 +28,8 @@ impl<C: Cpu> Bench<'_, C> {
         let target = site.add(1 + rng.below(4));
         let targets = [target];
         let targets = if rng.one_in(4) { &targets[..] } else { &[] };
-        let Ok(window) = C::Arch::window(&text, site, Rules::default(), targets) else {
+        let side = if rng.one_in(3) { Side::Above } else { Side::Below };
+        let Ok(window) = C::Arch::window(&text, site, Rules::default(), targets, side) else {
             return Ok(false);
         };
         // A call through memory leaves its target below the return address.
@@ -121,7 +122,8 @@ impl<C: Cpu> Bench<'_, C> {
             }
             let [wanted, got] = both;
             self.compare(Way::Window, wanted, got)?;
-            let counts: Vec<u8> = (0..5).filter(|&n| word(&now, 8 * u64::from(n)) != 0).collect();
+            let counts: Vec<u8> =
+                (0..window.len).filter(|&n| word(&now, 8 * u64::from(n)) != 0).collect();
             reached.sort_unstable();
             if counts != reached {
                 return Err(different(format!(

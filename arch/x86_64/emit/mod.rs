@@ -19,6 +19,7 @@ mod recorder;
 pub(super) use flags::live as flags_live;
 pub(super) use recorder::{record, restore, slot_of};
 
+use crate::jump::LongCode;
 use crate::{Addr, Code, Reason, Reject};
 
 /// Appends raw bytes.
@@ -36,6 +37,11 @@ pub(super) fn jump(from: Addr, to: Addr, out: &mut Code) -> Result<(), Reject> {
     let rel = rel32(from.add(5), to).ok_or(Reason::OutOfReach)?;
     bytes(out, &[0xe9])?;
     bytes(out, &rel)
+}
+
+/// Appends `lea rsp, [rsp+8]`, which leaves the flags alone: `48 8D 64 24 08`
+pub(super) fn take_push_back(out: &mut LongCode) -> Result<(), Reject> {
+    out.extend_from_slice(&[0x48, 0x8d, 0x64, 0x24, 8]).map_err(|_| Reason::NoRoomForSlots.into())
 }
 
 /// Appends a jump from `from` to anywhere: direct where that reaches, else through the eight

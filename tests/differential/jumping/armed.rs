@@ -4,8 +4,8 @@ use crate::Hardware;
 use crate::calls::{self, Function};
 use crate::cpu::Cpu;
 use xol::landing::Landings;
-use xol_arch::jump::{Features, Order, Record, Trampoline, TrapBytes, build};
-use xol_arch::{Addr, Arch, Code, Rules, Text};
+use xol_arch::jump::{Features, Order, Record, Side, Trampoline, build};
+use xol_arch::{Addr, Arch, Code, Reason, Rules, Text};
 use xol_targets::shared::Shared;
 
 /// The architecture at hand.
@@ -48,16 +48,15 @@ pub const PLUS_ONE: &[u8] = &[
 ];
 
 /// Makes `code` a function and puts a jump at its beginning. `records` are at offsets of the
-/// window. On x86-64 the jump's bytes that must trap are from `bytes`; what traps is moved.
+/// window. On x86-64 it lands on `side` if its last byte must trap; what traps is moved.
 ///
 /// # Panics
 /// There is no such jump.
 #[must_use]
-pub fn arm(code: &[u8], records: &[Record], bytes: TrapBytes, features: Features) -> Armed {
+pub fn arm(code: &[u8], records: &[Record], side: Side, features: Features) -> Armed {
     // A constrained jump needs what it can reach to be free: elsewhere, if it is not.
-    for round in 0..64_u64 {
-        let near = (round > 0).then(|| Addr(0x5100_0000_0000 + round * 0x1_2345_6000));
-        if let Some(armed) = arm_at(near, code, records, bytes, features) {
+    for round in 0..64 {
+        if let Some(armed) = arm_at(round * 0x1f0_6000, code, records, side, features) {
             return armed;
         }
     }
@@ -65,14 +64,16 @@ pub fn arm(code: &[u8], records: &[Record], bytes: TrapBytes, features: Features
 }
 
 fn arm_at(
-    near: Option<Addr>,
+    below: u64,
     code: &[u8],
     records: &[Record],
-    bytes: TrapBytes,
+    side: Side,
     features: Features,
 ) -> Option<Armed> {
     let file = Shared::new(2 * PAGE).expect("memory");
     let twin = calls::executable(&file, 0..PAGE, None)?;
+    // Not too far from what is counted.
+    let near = (below > 0).then(|| Addr(twin.0 - below));
     let at = calls::executable(&file, PAGE..2 * PAGE, near)?;
     let mut page = code.to_vec();
     page.extend(Native::NOP.repeat(16 / Native::NOP.len()));
@@ -81,11 +82,14 @@ fn arm_at(
     let mut targets = Vec::new();
     Native::targets(&text, &mut |target| targets.push(target));
     targets.sort();
-    let window = Native::window(&text, at, Rules::default(), &targets).expect("a window");
+    let window = Native::window(&text, at, Rules::default(), &targets, side).expect("a window");
     let order = Order { text: &text, window: &window, rules: Rules::default(), records, features };
     let to = at.add(TRAMPOLINE);
-    let trampoline = build::<Native>(&order, to).expect("a trampoline");
-    let reach = window.reach(bytes);
+    let trampoline = match build::<Native>(&order, to) {
+        Err(reject) if below > 0 && reject.reason == Reason::OutOfReach => return None,
+        made => made.expect("a trampoline"),
+    };
+    let reach = window.reach();
     let mut target = to;
     let landing = !reach.is_free();
     if landing {
@@ -100,13 +104,20 @@ fn arm_at(
     }
     let mut jump = Code::new();
     Native::jump(window.at, target, &mut jump).expect("in reach");
+    while jump.len() < window.len.into() {
+        jump.extend_from_slice(Native::TRAP).expect("room");
+    }
     let offset = window.at.distance_from(at) as usize;
-    for n in 1..5_u8 {
-        assert!(window.traps >> n & 1 == 0 || bytes.has(jump[usize::from(n)]), "{jump:02x?}");
-        if window.traps >> n & 1 != 0 {
-            let enter = trampoline.enter(n).expect("its boundaries are in it");
-            calls::move_trap(at.add(n.into()), to.add(enter.into()));
-        }
+    let shadow = window.shadow();
+    for n in (1..window.len).filter(|n| window.traps >> n & 1 != 0) {
+        let (byte, last) = (jump[usize::from(n)], shadow.is_some_and(|shadow| shadow.of == n));
+        assert!(if last { window.last.bytes().has(byte) } else { byte == 0xcc }, "{jump:02x?}");
+        let enter = trampoline.enter(n).expect("its boundaries are in it");
+        calls::move_trap(at.add(n.into()), to.add(enter.into()));
+    }
+    if let Some(shadow) = shadow {
+        let enter = trampoline.enter_shadow().expect("it leads somewhere");
+        calls::move_trap(at.add(shadow.offset.into()), to.add(enter.into()));
     }
     file.write(0, code).expect("within a page");
     file.write(PAGE as u64, &page).expect("within a page");

@@ -1,11 +1,12 @@
 //! Every way into a window. Where a jump is one instruction, there is one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
-use crate::calls::{Function, moved};
-use xol_arch::jump::{Features, Filter, Record, Recorder, TrapBytes};
-use xol_arch::{Addr, Arch as _, x86_64::X86_64};
+use crate::calls::{self, Function, moved};
+use crate::rng::Rng;
+use xol_arch::jump::{Features, Filter, Last, Record, Recorder, Side};
+use xol_arch::{Addr, Arch as _, Reason, Rules, Text, x86_64::X86_64};
 use xol_targets::shared::Shared;
 
 use super::armed::arm;
@@ -17,53 +18,108 @@ fn counted(offset: u8, counters: &Shared) -> Record {
 }
 
 fn counts(counters: &Shared) -> Vec<u64> {
-    counters.words()[..5].iter().map(|count| count.swap(0, Ordering::Relaxed)).collect()
+    counters.words()[..10].iter().map(|count| count.swap(0, Ordering::Relaxed)).collect()
 }
 
-/// Instructions of one to four bytes in front of `lea rax, [rdi+1]; ret`, in every order that
-/// makes a window: entered at each boundary, the result is right, and what was passed is
-/// counted, where a trap moved the thread as well.
+/// NOP of each length, so that wherever one begins the rest is the same; and `push rsi`, with a
+/// prefix too.
+const BLOCKS: [&[u8]; 6] = [
+    &[0x90],
+    &[0x66, 0x90],
+    &[0x0f, 0x1f, 0x00],
+    &[0x0f, 0x1f, 0x40, 0x00],
+    &[0x56],
+    &[0x40, 0x56],
+];
+
+/// `rax = rdi + the number of values on the stack that equal rsi`, which are taken off it.
+const COUNT: &[u8] = &[
+    0x48, 0x8d, 0x07, // lea rax, [rdi]
+    0x59, // again: pop rcx
+    0x48, 0x39, 0xf1, // cmp rcx, rsi
+    0x75, 0x05, // jne out
+    0x48, 0xff, 0xc0, // inc rax
+    0xeb, 0xf5, // jmp again
+    0x51, // out: push rcx
+    0xc3, // ret
+];
+
+/// What is no address of code.
+const MARK: u64 = 0x5bd1_e995_0bad_c0de;
+
+/// Blocks in front of [`COUNT`], in many orders: entered at each boundary, what was pushed is right,
+/// and what was passed is counted, where a trap moved the thread as well.
 pub(super) fn every_way_in() {
-    // NOP of each length, so that wherever one begins the rest is the same.
-    const NOPS: [&[u8]; 4] =
-        [&[0x90], &[0x66, 0x90], &[0x0f, 0x1f, 0x00], &[0x0f, 0x1f, 0x40, 0x00]];
-    let mut windows = BTreeSet::new();
-    for mix in 0..256_u32 {
-        let mut code = Vec::new();
-        for n in 0..4 {
-            if code.len() < 5 {
-                code.extend_from_slice(NOPS[(mix >> (2 * n) & 3) as usize]);
+    for side in [Side::Below, Side::Above] {
+        let mut rng = Rng::new(0xe9, 0xcc);
+        let (mut seen, mut lasts) = (BTreeSet::new(), BTreeMap::new());
+        while seen.len() < 600 {
+            let mut code = Vec::new();
+            while code.len() < 10 {
+                code.extend_from_slice(BLOCKS[rng.below(BLOCKS.len() as u64) as usize]);
+            }
+            code.extend_from_slice(COUNT);
+            if seen.insert(code.clone()) {
+                let last = ways_into(&code, side);
+                *lasts.entry(format!("{last:?}")).or_insert(0) += 1;
             }
         }
-        // The same beginning comes up more than once.
-        if !windows.insert(code.clone()) {
-            continue;
-        }
-        code.extend_from_slice(&[0x48, 0x8d, 0x47, 0x01, 0xc3]);
-        let counters = Shared::new(4096).expect("memory");
-        let boundaries = boundaries(&code);
-        let inside: Vec<u8> = boundaries.iter().copied().filter(|&b| b < 5).collect();
-        // Counters are near the code only if the kernel put them there.
-        let records: Vec<_> = inside.iter().map(|&offset| counted(offset, &counters)).collect();
-        let armed = arm(&code, &records, TrapBytes::ALL, Features::ALL);
-        assert_eq!(armed.landing, inside.len() > 1);
-        for &entry in &inside {
-            let function = Function::at(armed.at.add(entry.into()));
-            for x in 0..3 {
-                assert_eq!(function.call([x, 0, 0, 0, 0, 0]), x + 1, "{code:02x?} at {entry}");
-            }
-            let (traps, illegal) = moved();
-            assert_eq!(traps + illegal, if entry == 0 { 0 } else { 3 }, "{code:02x?} at {entry}");
-            let wanted: Vec<u64> =
-                (0..5).map(|n| if n >= entry && inside.contains(&n) { 3 } else { 0 }).collect();
-            assert_eq!(counts(&counters), wanted, "{code:02x?} at {entry}");
-        }
+        println!("jumps: {} windows entered everywhere, {side:?}: {lasts:?}", seen.len());
+        let kinds: &[Option<Last>] = match side {
+            Side::Below => &[Some(Last::Trap)],
+            Side::Above => &[
+                Some(Last::Trap),
+                Some(Last::Prefix),
+                Some(Last::Push8),
+                Some(Last::Push32),
+                // A NOP of one byte there, or pushes everywhere.
+                None,
+            ],
+        };
+        assert!(lasts.len() == kinds.len() && lasts.values().all(|&n| n > 5), "{lasts:?}");
+        assert!(kinds.iter().all(|kind| lasts.contains_key(&format!("{kind:?}"))));
     }
-    println!("jumps: {} windows entered everywhere", windows.len());
+}
+
+/// How the last byte of its jump traps, if there is one.
+fn ways_into(code: &[u8], side: Side) -> Option<Last> {
+    calls::forget_moves();
+    let boundaries = boundaries(code);
+    let text =
+        Text { function: Some((Addr(0), Addr(code.len() as u64))), ..Text::new(Addr(0), code) };
+    let window = match X86_64::window(&text, Addr(0), Rules::default(), &[], side) {
+        Ok(window) => window,
+        Err(reject) => {
+            assert_eq!((reject.reason, side), (Reason::NoLandingPlace, Side::Above));
+            let begins = |offset| boundaries.contains(&offset);
+            assert!(begins(4) && begins(5), "{code:02x?}");
+            assert!(code[4] == 0x90 || begins(6) && begins(9), "{code:02x?}");
+            return None;
+        }
+    };
+    let counters = Shared::new(4096).expect("memory");
+    let inside: Vec<u8> = boundaries.iter().copied().filter(|&b| b < window.len).collect();
+    // Counters are near the code only if the kernel put them there.
+    let records: Vec<_> = inside.iter().map(|&offset| counted(offset, &counters)).collect();
+    let armed = arm(code, &records, side, Features::ALL);
+    assert_eq!(armed.landing, boundaries.iter().any(|b| (1..5).contains(b)));
+    for &entry in &inside {
+        let probed = Function::at(armed.at.add(entry.into()));
+        let twin = Function::at(armed.twin.addr().add(entry.into()));
+        for x in 0..3 {
+            let call = |function: Function| function.call([x, MARK, 0, 0, 0, 0]);
+            assert_eq!(call(probed), call(twin), "{code:02x?} at {entry}");
+        }
+        assert_eq!(moved(), if entry == 0 { 0 } else { 3 }, "{code:02x?} at {entry}");
+        let wanted: Vec<u64> =
+            (0..10).map(|n| if n >= entry && inside.contains(&n) { 3 } else { 0 }).collect();
+        assert_eq!(counts(&counters), wanted, "{code:02x?} at {entry}");
+    }
+    Some(window.last)
 }
 
 fn boundaries(code: &[u8]) -> Vec<u8> {
-    let text = xol_arch::Text::new(Addr(0), code);
+    let text = Text::new(Addr(0), code);
     let mut all = vec![0];
     let mut at = 0;
     while let Ok(len) = X86_64::length(&text, Addr(at)) {
@@ -73,17 +129,17 @@ fn boundaries(code: &[u8]) -> Vec<u8> {
     all
 }
 
-/// Each byte that is said to trap does, on this processor.
-pub(super) fn every_trap_byte() {
-    for byte in [0xcc].into_iter().chain(TrapBytes::ILLEGAL) {
-        // nop; mov eax, edi; add eax, 1; ret
-        let code = [0x90, 0x89, 0xf8, 0x83, 0xc0, 0x01, 0xc3];
-        let armed = arm(&code, &[], TrapBytes::NONE.with(byte), Features::ALL);
-        let function = Function::at(armed.at.add(1));
+/// Each byte that is said to be ignored before INT3 is, on this processor.
+pub(super) fn every_prefix() {
+    calls::forget_moves();
+    let prefixes = (0..=255).filter(|&byte| Last::Prefix.bytes().has(byte));
+    let mut number = 0;
+    for byte in prefixes {
+        let function = calls::code(&[byte, 0xcc, 0xc3, 0x90, 0x8d, 0x47, 0x01, 0xc3]);
+        calls::move_trap(function.addr().add(1), function.addr().add(4));
         assert_eq!(function.call([41, 0, 0, 0, 0, 0]), 42, "{byte:02x}");
-        let wanted = if byte == 0xcc { (1, 0) } else { (0, 1) };
-        assert_eq!(moved(), wanted, "{byte:02x}");
-        assert_eq!(armed.probed.call([41, 0, 0, 0, 0, 0]), 42, "{byte:02x}");
-        assert_eq!(moved(), (0, 0));
+        assert_eq!(moved(), 1, "{byte:02x}");
+        number += 1;
     }
+    assert_eq!(number, 24);
 }

@@ -21,7 +21,7 @@ pub fn run() {
     #[cfg(target_arch = "x86_64")]
     {
         entries::every_way_in();
-        entries::every_trap_byte();
+        entries::every_prefix();
     }
     threads::nothing_is_lost();
     threads::everything_is_read();

@@ -7,7 +7,7 @@ use std::thread;
 use crate::calls::thread_pointer;
 use xol::engine::{Note, Reader};
 use xol_arch::Addr;
-use xol_arch::jump::{Features, Filter, Record, Recorder, Shape, TrapBytes, Value, Values};
+use xol_arch::jump::{Features, Filter, Record, Recorder, Shape, Side, Value, Values};
 use xol_targets::shared::Shared;
 
 use super::armed::{Armed, PLUS_ONE, arm, features};
@@ -20,7 +20,7 @@ fn recorded(ring: &Shared, shape: Shape, count: &Shared, features: Features) -> 
     let event = Recorder::Event { ring: at(ring), shape, probe: 77, values, time: true };
     let of = |recorder| Record { offset: 0, entry: true, filter: Filter::NONE, recorder };
     let records = [of(Recorder::Count { counter: at(count) }), of(event)];
-    arm(PLUS_ONE, &records, TrapBytes::ALL, features)
+    arm(PLUS_ONE, &records, Side::Below, features)
 }
 
 /// `calls` calls in each thread, numbered, while `read` runs; each thread's pointer.
