@@ -1,17 +1,18 @@
 //! Threads run through sites while these become jumps and traps a hundred thousand times: no call
 //! goes uncounted.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use xol_tests::killing::{Death, End, dies};
 use xol_tests::programs::{Build, program};
-use xol_tests::run::as_often;
+use xol_tests::run::{as_often, slowness};
 use xol_tests::target::Target;
 use xol_tests::xol::{Line, parse, scratch, xol};
 
 /// The functions of `programs/toggles.c`: five of each.
-const SHAPES: [&str; 14] = [
-    "whole", "longer", "frame", "pushes", "pad", "calls", "later", "leaf", "reads", "branch",
-    "flags", "across", "entered", "tail",
+const SHAPES: [&str; 15] = [
+    "whole", "longer", "frame", "pushes", "saves", "pad", "calls", "later", "leaf", "reads",
+    "branch", "flags", "across", "entered", "tail",
 ];
 
 /// What the program says it did.
@@ -21,8 +22,8 @@ struct Did {
 }
 
 /// Runs the program until so many jumps were taken back and written again; a line for each site.
-fn toggled(times: u32, every: &str, args: &[&str]) -> (Did, Vec<Line>) {
-    let path = program("toggles", Build::Pie);
+fn toggled(build: Build, times: u32, every: &str, args: &[&str]) -> (Did, Vec<Line>) {
+    let path = program("toggles", build);
     let name = path.file_name().expect("a name").to_string_lossy().into_owned();
     let report = scratch("toggles");
     let begun = Instant::now();
@@ -73,21 +74,39 @@ fn assert_exact(did: &Did, lines: &[Line]) {
 
 #[test]
 fn a_hundred_thousand_times() {
-    let (did, lines) = toggled(as_often(100_000, 2_000), "", &[]);
+    let (did, lines) = toggled(Build::Pie, as_often(100_000, 2_000), "", &[]);
     assert_exact(&did, &lines);
 }
 
 #[test]
 fn and_under_a_thousand_signals_a_second() {
-    let (did, lines) = toggled(as_often(100_000, 2_000), "", &["1000"]);
+    let (did, lines) = toggled(Build::Pie, as_often(100_000, 2_000), "", &["1000"]);
     assert_exact(&did, &lines);
     assert!(did.ticks > as_often(100, 10), "{} ticks", did.ticks);
+}
+
+/// Where a jump's last byte is no trap by itself.
+#[test]
+fn at_low_addresses() {
+    let (did, lines) = toggled(Build::NoPie, as_often(100_000, 2_000), "", &["1000"]);
+    assert_exact(&did, &lines);
+    assert!(did.ticks > as_often(100, 10), "{} ticks", did.ticks);
+}
+
+/// Threads come to the last byte of jumps, by traps that signals interrupt, while these are taken
+/// away: in the middle of what stands there for an instruction, none is seen.
+#[test]
+fn entered_at_the_last_byte() {
+    for build in [Build::Pie, Build::NoPie] {
+        let (did, lines) = toggled(build, as_often(20_000, 500), "", &["5000", "inside"]);
+        assert_exact(&did, &lines);
+    }
 }
 
 /// Windows that hold several sites, each counted.
 #[test]
 fn with_every_instruction_a_site() {
-    let (did, lines) = toggled(as_often(100_000, 2_000), "+*", &["1000"]);
+    let (did, lines) = toggled(Build::Pie, as_often(100_000, 2_000), "+*", &["1000"]);
     assert_exact(&did, &lines);
     // What is run on every path of its function.
     for shape in ["whole", "longer", "frame", "pushes", "pad", "calls", "later", "reads", "across"]
@@ -98,6 +117,35 @@ fn with_every_instruction_a_site() {
             let armed: Vec<_> = sites.filter(|l| l.reason.is_none()).collect();
             assert!(armed.len() > 1, "{function}");
             assert!(armed.iter().all(|l| l.hits + l.missed == did.calls), "{function}: {armed:?}");
+        }
+    }
+}
+
+/// What xol does with the same program before it leaves, or dies.
+fn visit(target: &Target, seconds: &str) -> Vec<String> {
+    let words = ["count", "--strategy", "jump", "-o", "/dev/null", "--duration", seconds];
+    let own = [format!("-p{}", target.pid()), format!("{}:*_?", target.name())];
+    words.into_iter().map(str::to_owned).chain(own).collect()
+}
+
+#[test]
+fn left_at_the_last_byte() {
+    for build in [Build::Pie, Build::NoPie] {
+        let start = |how| Target::start_with(program("toggles", build), &["5000", how]);
+        let target = start("inside");
+        for n in 0..as_often(100, 10) {
+            let end = dies(&visit(&target, "0.01"), Death::After(Duration::from_secs(20)));
+            assert_eq!(end, End::Ended(0), "visit {n}");
+        }
+        let finished = target.end();
+        assert!(finished.code() == 5, "{finished}");
+        for n in 0..as_often(60_u64, 10) {
+            let target = start("blind");
+            let after = Duration::from_micros(5_000 + 700 * n) * slowness();
+            let end = dies(&visit(&target, "10"), Death::After(after));
+            std::thread::sleep(Duration::from_millis(5));
+            let finished = target.end();
+            assert!(finished.code() == 5, "after {after:?} ({end:?}):\n{finished}");
         }
     }
 }

@@ -9,7 +9,7 @@ use super::signals::{Action, TRAP_BIT};
 use super::sys::{self, SigInfo, Tid};
 use super::thread::Dirty;
 use super::{Ptrace, gone, procfs};
-use crate::native::{self, HandlerEntry};
+use crate::native::{self, HandlerEntry, head};
 use std::io;
 use xol_arch::{Addr, Memory as _, Regs as _};
 
@@ -21,6 +21,31 @@ const SS_ONSTACK: u64 = 1;
 const SS_DISABLE: u64 = 2;
 
 impl Ptrace {
+    /// Before a signal is delivered to a thread that stopped for a SIGTRAP: should we die while it has
+    /// the siginfo of the one and the number of the other, our handler makes one of it. Where that is
+    /// said, if it could be.
+    ///
+    /// # Errors
+    /// ESRCH when the thread is gone.
+    pub(super) fn announce(&mut self, tid: Tid, signal: i32) -> io::Result<Option<Addr>> {
+        if !self.known(tid)?.by_trap || signal == libc::SIGTRAP {
+            return Ok(None);
+        }
+        let word = self.pc(tid)?.0 | (signal as u64) << 56;
+        let Some(space) = self.space_of(tid).and_then(|id| self.spaces.get(&id)) else {
+            return Ok(None);
+        };
+        let at = space.head.map(|head| head.start.add(head::DELIVERING));
+        Ok(at.filter(|&at| space.write(at, &word.to_ne_bytes()).is_ok()))
+    }
+
+    /// It was delivered, and may have ended the program.
+    pub(super) fn announced(&mut self, tid: Tid, at: Addr) {
+        if let Some(space) = self.space_of(tid).and_then(|id| self.spaces.get(&id)) {
+            _ = space.write(at, &[0; 8]);
+        }
+    }
+
     /// Has a thread that stopped for a SIGTRAP of the program's own begin the program's handler.
     /// `false` where only the kernel can do that: there is no handler, or a call is interrupted.
     ///

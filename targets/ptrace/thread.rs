@@ -50,6 +50,8 @@ pub struct Thread {
     pub(super) call: Option<Regs>,
     /// Whether an INTERRUPT is on its way to it: its call ends with EINTR if we go before it stops.
     pub(super) asked: bool,
+    /// Whether it is in a signal-delivery stop of SIGTRAP.
+    pub(super) by_trap: bool,
     /// Whether it must go back into the group stop it was taken out of.
     pub(super) rejoin: bool,
     /// Its signal mask as the program has it, when that was last known for certain.
@@ -105,6 +107,7 @@ impl Thread {
             call: None,
             entered: None,
             asked: false,
+            by_trap: false,
             rejoin: false,
             mask: None,
             of_handler: false,

@@ -178,6 +178,7 @@ impl Ptrace {
         let info = sys::get_siginfo(tid)?;
         let thread = self.known(tid)?;
         (thread.state, thread.entered) = (State::Delivering, None);
+        thread.by_trap = signal == libc::SIGTRAP;
         if signal == libc::SIGTRAP {
             if native::is_trap(info.code()) {
                 self.affinity.trapped(tid);
@@ -359,7 +360,12 @@ impl Ptrace {
             self.put_block_back(tid)?;
         }
         let leaving = self.leaving;
+        let instead = match how {
+            Go::Deliver(info) | Go::DeliverStep(info) => self.announce(tid, info.signal())?,
+            _ => None,
+        };
         let thread = self.known(tid)?;
+        thread.by_trap = false;
         let signal = match how {
             Go::Deliver(info) | Go::DeliverStep(info) => {
                 thread.watch.disturbed();
@@ -387,6 +393,9 @@ impl Ptrace {
             Go::Step | Go::DeliverStep(_) => sys::step(tid, signal)?,
             _ if watched => sys::cont_to_syscall(tid, signal)?,
             _ => sys::cont(tid, signal)?,
+        }
+        if let Some(instead) = instead {
+            self.announced(tid, instead);
         }
         if rejoin {
             sys::interrupt(tid)?;

@@ -1,6 +1,8 @@
 // Threads that call functions of every shape in a tight loop until stdin ends, and count each call:
 // how often each function ran is known to the last call. With an argument, each thread has a timer
-// of so many signals a second, whose handler calls such a function too.
+// of so many signals a second, whose handler calls such a function too. With a second one, some are
+// entered at their fifth byte as well, which the program does not call a function's beginning; if it
+// is "blind", nobody looks where signals come: who traces it will die.
 #define _GNU_SOURCE
 #include <link.h>
 #include <pthread.h>
@@ -21,6 +23,7 @@
 enum { THREADS = 8 };
 
 static atomic_int over;
+static int inside, blind;
 static atomic_long rounds, ticks, wrong;
 
 long same(long n);
@@ -50,6 +53,9 @@ FUNCTION(frame, "push %rbp\n mov %rsp, %rbp\n push %rbx\n push %r12\n mov %rdi, 
 		"lea 3(%rbx), %rax\n pop %r12\n pop %rbx\n pop %rbp\n ret\n")
 FUNCTION(pushes, "push %rbx\n push %rbp\n push %rcx\n push %rdx\n push %rsi\n lea 3(%rdi), %rax\n"
 		"pop %rsi\n pop %rdx\n pop %rcx\n pop %rbp\n pop %rbx\n ret\n")
+// What compilers begin long functions with.
+FUNCTION(saves, "push %r13\n push %r12\n push %rbp\n push %rbx\n sub $8, %rsp\n lea 3(%rdi), %rax\n"
+		"add $8, %rsp\n pop %rbx\n pop %rbp\n pop %r12\n pop %r13\n ret\n")
 // Begins with a landing pad.
 FUNCTION(pad, "endbr64\n push %rbx\n lea 3(%rdi), %rax\n pop %rbx\n ret\n")
 // A call in what is displaced, at once and behind another instruction.
@@ -70,12 +76,35 @@ PLACED(across, ".balign 4096\n.skip 4094\n", "push %rbx\n push %rbx\n lea 3(%rdi
 FUNCTION(entered, "xor %eax, %eax\n1: inc %eax\n cmp $3, %eax\n jne 1b\n add %rdi, %rax\n ret\n")
 // Nothing but a jump.
 FUNCTION(tail, "jmp leaf_0\n")
+
+// INTO(NAME, BEFORE): functions that do what the first four bytes of the others do, and go on behind
+// them by way of a pointer.
+#define INTO_AT(name, n, before)                                                                   \
+	long in_##name##_##n(long);                                                                \
+	__asm__(".text\n.type in_" #name "_" #n ", %function\nin_" #name "_" #n ":\n" before         \
+		"jmp *0f(%rip)\n.size in_" #name "_" #n ", .-in_" #name "_" #n "\n"                  \
+		".pushsection .data.rel.ro, \"aw\"\n.balign 8\n0: .quad " #name "_" #n " + 4\n"        \
+		".popsection\n");
+#define INTO(name, before)                                                                         \
+	INTO_AT(name, 0, before) INTO_AT(name, 1, before) INTO_AT(name, 2, before)                 \
+	INTO_AT(name, 3, before) INTO_AT(name, 4, before)                                          \
+	static long (*const in_##name[])(long) = { in_##name##_0, in_##name##_1, in_##name##_2,    \
+						   in_##name##_3, in_##name##_4 };
+INTO(frame, "push %rbp\n mov %rsp, %rbp\n")
+INTO(pushes, "push %rbx\n push %rbp\n push %rcx\n push %rdx\n")
+INTO(saves, "push %r13\n push %r12\n")
+INTO(pad, "")
+// Where instructions begin in the first ten bytes of those.
+static const struct { long (*const *of)(long); unsigned begins; } heads[] = {
+	{ frame, 0x0b3 }, { pushes, 0x23f }, { saves, 0x075 }, { pad, 0x231 },
+};
 #else
 __asm__(".text\n.globl same\n.type same, %function\nsame: hint #34\n ret\n.size same, .-same\n");
 FUNCTION(whole, "add x0, x0, #3\n ret\n")
 FUNCTION(longer, "mov x1, #3\n add x0, x0, x1\n ret\n")
 FUNCTION(frame, "stp x29, x30, [sp, #-16]!\n mov x29, sp\n add x0, x0, #3\n ldp x29, x30, [sp], #16\n ret\n")
 FUNCTION(pushes, "str x0, [sp, #-16]!\n ldr x1, [sp], #16\n add x0, x1, #3\n ret\n")
+FUNCTION(saves, "sub sp, sp, #16\n add x0, x0, #3\n add sp, sp, #16\n ret\n")
 FUNCTION(pad, "hint #34\n add x0, x0, #3\n ret\n")
 FUNCTION(calls, "mov x9, x30\n bl same\n add x0, x0, #3\n ret x9\n")
 FUNCTION(later, "str x30, [sp, #-16]!\n bl same\n add x0, x0, #3\n ldr x30, [sp], #16\n ret\n")
@@ -100,7 +129,12 @@ static void *thread(void *arg)
 	for (long n = (long)arg; !over; n++, mine++) {
 		CHECK(whole) CHECK(longer) CHECK(frame) CHECK(pushes) CHECK(pad) CHECK(calls)
 		CHECK(later) CHECK(leaf) CHECK(reads) CHECK(branch) CHECK(flags) CHECK(across) CHECK(entered)
-		CHECK(tail)
+		CHECK(tail) CHECK(saves)
+#ifdef __x86_64__
+		if (inside) {
+			CHECK(in_frame) CHECK(in_pushes) CHECK(in_saves) CHECK(in_pad)
+		}
+#endif
 	}
 	rounds += mine;
 	return arg;
@@ -149,8 +183,18 @@ __attribute__((noinline, noclone, used)) void on_tick(int signal, siginfo_t *inf
 #endif
 
 	(void)info;
-	if (!is_code(at) && wrong++ < 5)
+	if (blind)
+		at = 0;
+	else if (!is_code(at) && wrong++ < 5)
 		fprintf(stderr, "a signal at %lx\n", at);
+#ifdef __x86_64__
+	for (int i = 0; i < 4; i++)
+		for (int j = 0; j < 5; j++) {
+			unsigned long by = at - (unsigned long)heads[i].of[j];
+			if (by < 10 && !(heads[i].begins >> by & 1) && wrong++ < 5)
+				fprintf(stderr, "a signal in the middle of an instruction: %lx\n", at);
+		}
+#endif
 	if (on_tick_calls(signal) != signal + 1)
 		wrong++;
 	ticks++;
@@ -177,6 +221,8 @@ int main(int count, char **args)
 	pthread_t threads[THREADS];
 	char byte;
 
+	inside = count > 2;
+	blind = inside && !strcmp(args[2], "blind");
 	dl_iterate_phdr(add_code, NULL);
 	sigaction(SIGUSR1, &tick, NULL);
 	for (long i = 0; i < THREADS; i++)

@@ -24,6 +24,8 @@ xol_head_start:
     // 16: the size of a page.
 xol_page:
     .quad 4096
+    // 24: written by the tracer.
+xol_delivering:
     .quad 0
     // 32: written by the tracer.
 xol_table:
@@ -116,7 +118,13 @@ xol_ranges:
     mov x8, #226
     svc #0
     ret
-80: cmp w14, #1
+80: // A step that the tracer, which died, asked for: TRAP_TRACE. No program can ask for one.
+    cmp w14, #2
+    b.eq 90f
+    // A trap in whose place the tracer was about to deliver another signal: for the kernel ours is
+    // sent by our parent, where the other's siginfo says another number.
+    cbz w14, 85f
+    cmp w14, #1
     b.ne 82f
     // The tracer died when it had moved the thread and not yet taken the trap's signal: to the
     // call stub, where the frame leads back without the call, ...
@@ -134,6 +142,15 @@ xol_ranges:
     mov w5, #0xd4200000
     cmp w4, w5
     b.ne 90f
+    b 82f
+85: adr x9, xol_delivering
+    ldr x9, [x9]
+    ubfx x10, x9, #0, #56
+    cmp x10, x3
+    b.ne 82f
+    lsr x10, x9, #56
+    sub sp, sp, #32
+    b 86f
 82: // Not ours: what the program would have got without a handler. What it did itself is
     // forced on it even if it ignores the signal.
     cmp w14, #0
@@ -149,14 +166,15 @@ xol_ranges:
     mov x3, #8
     mov x8, #134
     svc #0
-    mov x8, #172
+    mov x10, #5
+86: mov x8, #172
     svc #0
     mov x9, x0
     mov x8, #178
     svc #0
     mov x1, x0
     mov x0, x9
-    mov x2, #5
+    mov x2, x10
     mov x8, #131
     svc #0
     add sp, sp, #32
@@ -185,6 +203,9 @@ pub fn head() -> &'static [u8] {
 pub const HANDLER: u64 = 176;
 /// Offset of sa_restorer: none, the kernel's own returns (the vDSO).
 pub const RESTORER: u64 = 0;
+/// Offset of the word that says which signal is about to be delivered in the place of a trap: its
+/// number above 56 bits of the thread's PC.
+pub const DELIVERING: u64 = 24;
 /// Offset of the pointer to the table.
 pub const TABLE: u64 = 32;
 /// Offset of the word that says the program itself ignores SIGTRAP.

@@ -10,7 +10,7 @@ use core::arch::global_asm;
 
 // Layout shared with targets/ptrace/head.rs:
 //   handler(edi = signal, rsi = siginfo_t, rdx = ucontext_t); uc_mcontext.gregs[REG_RIP] is at
-//   168, si_code at 8, si_addr at 16.
+//   168, gregs[REG_EFL] at 176, si_code at 8, si_addr at 16.
 // The table: a mask, then entries (site, destination or 0, original bytes) of 24 bytes, found by
 // ((site * K) >> 32) & mask and probed upwards.
 global_asm!(
@@ -27,7 +27,10 @@ xol_head_start:
     // 16: sa_restorer.
     mov eax, 15
     syscall
-    .balign 16
+    .balign 8
+    // 24: written by the tracer.
+xol_delivering:
+    .quad 0
     // 32: written by the tracer.
 xol_table:
     .quad 0
@@ -123,7 +126,7 @@ xol_ranges:
 xol_mem:
     .asciz "/proc/self/mem"
 80: cmp r11d, 0x80
-    jne 82f
+    jne 84f
     // The tracer died when it had moved the thread and not yet taken the trap's signal: to the
     // call stub, where the frame leads back without the call, ...
     lea rcx, [rip + xol_head_start]
@@ -139,6 +142,32 @@ xol_mem:
     je 82f
     cmp al, 3
     jne 90f
+84: // A step that the tracer, which died, asked for: TRAP_TRACE, or TRAP_BRKPT behind a system call.
+    // The kernel has ended it. Of the program's own TF is in the flags.
+    test dword ptr [rdx + 176], 0x100
+    jnz 82f
+    cmp r11d, 2
+    je 90f
+    // A trap in whose place the tracer was about to deliver another signal: for the kernel ours is
+    // sent by our parent, where the other's siginfo says another number.
+    test r11d, r11d
+    jz 85f
+    cmp r11d, 1
+    jne 82f
+    cmp byte ptr [r8 - 1], 0x05
+    jne 82f
+    cmp byte ptr [r8 - 2], 0x0f
+    je 90f
+    jmp 82f
+85: mov rax, [rip + xol_delivering]
+    mov r9, rax
+    shr r9, 56
+    shl rax, 8
+    shr rax, 8
+    cmp rax, r8
+    jne 82f
+    sub rsp, 40
+    jmp 86f
 82: // Not ours: what the program would have got without a handler. What it did itself is
     // forced on it even if it ignores the signal.
     test r11d, r11d
@@ -158,14 +187,15 @@ xol_mem:
     mov r10d, 8
     mov eax, 13
     syscall
-    mov eax, 39
+    mov r9d, 5
+86: mov eax, 39
     syscall
     mov r8d, eax
     mov eax, 186
     syscall
     mov edi, r8d
     mov esi, eax
-    mov edx, 5
+    mov edx, r9d
     mov eax, 234
     syscall
     add rsp, 40
@@ -194,6 +224,9 @@ pub fn head() -> &'static [u8] {
 pub const HANDLER: u64 = 176;
 /// Offset of sa_restorer.
 pub const RESTORER: u64 = 16;
+/// Offset of the word that says which signal is about to be delivered in the place of a trap: its
+/// number above 56 bits of the thread's PC.
+pub const DELIVERING: u64 = 24;
 /// Offset of the pointer to the table.
 pub const TABLE: u64 = 32;
 /// Offset of the word that says the program itself ignores SIGTRAP.
