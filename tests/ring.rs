@@ -7,7 +7,7 @@ use std::time::Duration;
 use xol_tests::events::{Event, Traced, by_thread, missed, parse, trace};
 use xol_tests::killing::{Death, dies, syscalls};
 use xol_tests::programs::{Build, program};
-use xol_tests::run::{Run, as_often, run};
+use xol_tests::run::{Run, as_often, run, slowness};
 use xol_tests::target::Target;
 use xol_tests::xol::{command, count};
 
@@ -126,6 +126,17 @@ fn every_call_is_told_or_missed() {
 }
 
 /// Every other strategy tells the same of this program.
+/// From the first record on, not from the next time that something else wakes xol: the ring is full
+/// before that.
+#[test]
+fn the_first_words_are_heard() {
+    let traced = traced("jump", &[TELL], &stream("plain", 1, 60_000, 1000 * u64::from(slowness())));
+    let told = traced.events.len();
+    println!("{told} told, {} missed", traced.missed);
+    assert_eq!(told as u64 + traced.missed, 60_000);
+    assert!(told > 40_000, "{told}");
+}
+
 #[test]
 fn threads_are_named() {
     for (how, threads, all, named) in

@@ -370,6 +370,7 @@ impl Session<'_> {
         if self.rings.is_empty() {
             return Ok(());
         }
+        self.target.go_elsewhere();
         let before = self.rings.period;
         let slower = if before.is_zero() { BUSY } else { (before * 2).min(IDLE) };
         let period = if count > 0 { BUSY } else { slower };

@@ -101,6 +101,8 @@ impl Session<'_> {
                 if first {
                     self.name_all(space);
                 }
+                // From the first record on: nothing else may wake us.
+                self.pace(1).ok()?;
                 if !xol_targets::ptrace::ticks_are_steady() {
                     self.note(format!(
                         "times of events are from the {}, which this processor does not keep \

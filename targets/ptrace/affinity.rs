@@ -19,6 +19,8 @@ pub(super) struct Affinity {
     traps: u32,
     checked_ns: u64,
     last: Option<Tid>,
+    /// Traps when there was last something else to do.
+    before: u32,
 }
 
 impl Affinity {
@@ -30,13 +32,26 @@ impl Affinity {
                 self.seen[i] = Some(tid);
             }
         }
-        self.traps += 1;
+        self.traps = self.traps.wrapping_add(1);
         if self.traps & 31 == 1 {
             let now = own::now_ns();
             if now - self.checked_ns > CHECK_EVERY_NS {
                 self.checked_ns = now;
                 self.follow();
             }
+        }
+    }
+
+    /// Lets the scheduler choose if no thread has trapped since the last time: what threads write
+    /// without a stop must be read, and on the CPU of one that does not stop we would come too late.
+    pub(super) fn elsewhere(&mut self) {
+        let quiet = std::mem::replace(&mut self.before, self.traps) == self.traps;
+        if quiet
+            && self.pinned.is_some()
+            && let Some(home) = self.home
+            && own::set_affinity(&home).is_ok()
+        {
+            self.pinned = None;
         }
     }
 

@@ -96,6 +96,12 @@ impl Ptrace {
         }
     }
 
+    /// Leaves the CPU of the thread that trapped last, if it has not trapped since this was called
+    /// before: for who reads what threads write while they run.
+    pub fn go_elsewhere(&mut self) {
+        self.affinity.elsewhere();
+    }
+
     /// Whether a thread has not stopped for anything that waits to be taken.
     #[must_use]
     pub fn poll_is_quiet(&self, tid: Tid) -> bool {
