@@ -144,8 +144,8 @@ impl Session<'_> {
             self.build_group(space, tid, wants, &group, &mut built)?;
         }
         self.only_whole(space, wants, groups, &mut built);
-        // One more for who comes to the last byte.
-        let inner = built.iter().map(|jump: &Rc<Jump>| jump.enters.len()).sum();
+        let traps = |jump: &Rc<Jump>| jump.enters.len() - 1 + usize::from(jump.shadow.is_some());
+        let inner = built.iter().map(traps).sum();
         if !self.target.has_room_for(space, inner)
             && let Err(error) = self.target.grow_table(tid, inner)
         {
