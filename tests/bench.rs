@@ -20,7 +20,7 @@ pub fn median(values: &[f64]) -> f64 {
     sorted[sorted.len() / 2]
 }
 
-/// A `xol count` that goes on until it is told to end.
+/// A `xol` that goes on until it is told to end.
 #[derive(Debug)]
 pub struct Running(Started);
 
@@ -29,6 +29,12 @@ impl Running {
     #[must_use]
     pub fn attach(words: &[&str]) -> Running {
         Running(command(["count"]).args(words.iter().copied()).start())
+    }
+
+    /// Starts `xol trace WORDS`.
+    #[must_use]
+    pub fn trace(words: &[&str]) -> Running {
+        Running(command(["trace"]).args(words.iter().copied()).start())
     }
 
     /// Its process id.

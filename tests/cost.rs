@@ -6,6 +6,7 @@ use std::fmt;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::Signal;
@@ -15,10 +16,11 @@ use nix::unistd::Pid;
 use crate::bench::{Running, median};
 use crate::elf::Object;
 use crate::programs::{Build, program};
+use crate::run::slowness;
 use crate::target::Target;
 
 /// Strategies, and the entries they are measured at.
-const KINDS: [(&str, &str); 7] = [
+const KINDS: [(&str, &str); 8] = [
     ("boost", "push"),
     ("boost", "mov"),
     ("simulate", "jmp"),
@@ -26,11 +28,16 @@ const KINDS: [(&str, &str); 7] = [
     ("step", "push"),
     ("jump", "nop"),
     ("jump", "push"),
+    ("record", "push"),
 ];
 /// The kernel steps one and simulates the other.
 const UPROBES: [&str; 2] = ["push", "jmp"];
 /// As many calls as one hit that stops takes the time of.
 const JUMPS: u64 = 100;
+/// As many records as a ring has at most.
+const LAP: u64 = 1 << 14;
+/// What a record holds, besides the time.
+const SIX: &str = "(a: i64, b: i64, c: i64, d: i64, e: i64, f: i64)";
 
 /// Nanoseconds of one hit each, one for each round.
 #[derive(Debug)]
@@ -48,7 +55,7 @@ pub struct Costs {
 /// One way to be hit.
 #[derive(Debug)]
 pub struct Row {
-    /// A strategy, or `uprobe`.
+    /// A strategy, `record` for a jump that writes to the ring, or `uprobe`.
     pub how: &'static str,
     /// Which instruction: a store to the stack, a move, a jump.
     pub entry: &'static str,
@@ -81,7 +88,7 @@ impl fmt::Display for Costs {
                 "| `{}` at `{}` | {goal} | {:.*} | {ratio:.2} [{best:.2}–{worst:.2}] |",
                 row.how,
                 row.entry,
-                usize::from(row.how == "jump"),
+                usize::from(matches!(row.how, "jump" | "record")),
                 median(&row.cost)
             )?;
         }
@@ -120,6 +127,23 @@ pub fn measure(rounds: usize, hits: u64) -> Costs {
                 continue;
             }
             let probe = format!("{name}:{probed}");
+            if row.how == "record" {
+                let probe = probe + SIX;
+                let xol = Running::trace(&["--strategy", "jump", "-o", "-", "-p", &pid, &probe]);
+                xol.jumps(&target, at);
+                // Once around the ring, whose pages are new; then all of them have room in it.
+                for _ in 0..4 {
+                    _ = timed(&mut target, &probed, LAP / 4);
+                    std::thread::sleep(Duration::from_millis(40) * slowness());
+                }
+                let hits = hits.min(2000);
+                let twin = timed(&mut target, &format!("{}_twin", row.entry), hits);
+                row.cost.push(timed(&mut target, &probed, hits) - twin);
+                let told = xol.interrupt();
+                let told = told.matches("push_probed(a: ").count() as u64;
+                assert_eq!(told, LAP + hits, "records");
+                continue;
+            }
             let xol = Running::attach(&["--strategy", row.how, "-p", &pid, &probe]);
             let hits = if row.how == "jump" {
                 xol.jumps(&target, at);
