@@ -86,7 +86,7 @@ fn libsqlite3() {
 
 #[test]
 fn python3() {
-    entries("/usr/bin/python3", &[commands::python_alone()], 970);
+    entries("/usr/bin/python3", &[commands::python_alone()], 980);
 }
 
 #[test]

@@ -10,9 +10,9 @@ use xol_tests::target::Target;
 use xol_tests::xol::{Line, parse, scratch, xol};
 
 /// The functions of `programs/toggles.c`: five of each.
-const SHAPES: [&str; 15] = [
-    "whole", "longer", "frame", "pushes", "saves", "pad", "calls", "later", "leaf", "reads",
-    "branch", "flags", "across", "entered", "tail",
+const SHAPES: [&str; 16] = [
+    "whole", "longer", "frame", "pushes", "saves", "keeps", "pad", "calls", "later", "leaf",
+    "reads", "branch", "flags", "across", "entered", "tail",
 ];
 
 /// What the program says it did.

@@ -45,7 +45,7 @@ pub use trampoline::{
     Kept, LOCK, LongCode, NO_LOCK, Noted, Order, Phase, Piece, Place, Recorded, Saved, Trampoline,
     build,
 };
-pub use window::{Covered, Last, MAX_COVERED, Shadow, Side, Window};
+pub use window::{Covered, LEAD, Last, MAX_COVERED, Shadow, Side, Window};
 
 /// Spreads thread pointers over shards: 2^32 divided by the golden ratio, odd.
 pub(crate) const SPREAD: u32 = 0x9e37_79b1;

@@ -78,8 +78,8 @@ impl Reach {
         // counts from its beginning, in words.
         let variable = window.len >= 5;
         Reach {
-            from: window.at.add(if variable { 5 } else { 0 }),
-            constrained: if variable { (window.traps >> 1 & 0xf) as u8 } else { 0 },
+            from: window.at.add(if variable { 5 + u64::from(window.lead) } else { 0 }),
+            constrained: if variable { (window.traps >> (1 + window.lead) & 0xf) as u8 } else { 0 },
             last: window.last.bytes(),
             distance: if variable { 1 << 31 } else { 1 << 27 },
             align: if variable { 1 } else { 4 },
@@ -208,6 +208,18 @@ mod tests {
         assert_eq!(first(Last::Prefix), Some(Addr(0x2640_0005)));
         assert_eq!(first(Last::Push8), Some(Addr(0x6a40_0005)));
         assert_eq!(first(Last::Push32), Some(Addr(0x6840_0005)));
+    }
+
+    #[test]
+    fn a_lead_moves_what_is_constrained() {
+        let mut window = Window::new(Addr(0x40_0000), 6);
+        window.lead = 1;
+        for offset in [0, 2, 4] {
+            window.add(Covered { offset, len: 2 });
+        }
+        assert_eq!(window.reach().constraints(), 0b101);
+        let found = window.reach().next(Addr(0x50_0000), Addr(u64::MAX)).unwrap();
+        assert_eq!(found, Addr(0x40_0006 + 0xcc_00cc));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::{Addr, Arch, Code, Fault, Memory, Reason, Regs, Reject, Rules, Text};
 pub type LongCode = heapless::Vec<u8, 1024>;
 
 /// Recorders of one trampoline.
-const MAX_RECORDS: usize = 8;
+const MAX_RECORDS: usize = super::MAX_COVERED;
 
 /// x86-64: the LOCK prefix.
 pub const LOCK: u8 = 0xf0;

@@ -1,7 +1,10 @@
 //! The instructions that a jump replaces.
 
 use super::{Reach, TrapBytes};
-use crate::Addr;
+use crate::{Addr, Arch, Code, Reason, Reject};
+
+/// x86-64: a CS prefix, which a direct jump ignores (AMD64 APM 3, 1.2.4).
+pub const LEAD: u8 = 0x2e;
 
 /// Instructions that begin in one window, at most.
 pub const MAX_COVERED: usize = 10;
@@ -35,6 +38,8 @@ impl Side {
 /// Push8     E9  dd dd dd  6A  CC  CC                     push imm8; int3
 /// Push32    E9  dd dd dd  68  CC  CC  CC  CC  CC         push imm32; int3
 /// ```
+///
+/// With a prefix before it that JMP ignores too ([`LEAD`]) all of that is one byte further on.
 ///
 /// A push takes the place of a push: what it writes would be overwritten by the other, at the same
 /// address, or fault in the same way. Whoever has trapped behind it has pushed 8 bytes too many.
@@ -117,6 +122,8 @@ pub struct Window {
     pub entered: u16,
     /// Whether a call is among the instructions: it pushes to no shadow stack from a trampoline.
     pub calls: bool,
+    /// Bytes before the jump itself: [`LEAD`], or none.
+    pub lead: u8,
     /// How the jump's last byte traps, if an instruction begins at it.
     pub last: Last,
     covered: [Covered; MAX_COVERED],
@@ -142,6 +149,7 @@ impl Window {
             traps: 0,
             entered: 0,
             calls: false,
+            lead: 0,
             last: Last::Trap,
             covered: [Covered { offset: 0, len: 0 }; MAX_COVERED],
             count: 0,
@@ -192,7 +200,23 @@ impl Window {
             return None;
         }
         let pushed = if self.last.pushes() { 8 } else { 0 };
-        Some(Shadow { offset: self.last.span() - 1, of: 4, pushed })
+        Some(Shadow { offset: self.lead + self.last.span() - 1, of: self.lead + 4, pushed })
+    }
+
+    /// Appends what stands in the text instead of the window: a jump to `to`, which must be in
+    /// reach, and what traps behind it.
+    ///
+    /// # Errors
+    /// [`Reason::OutOfReach`].
+    pub fn write<A: Arch>(&self, to: Addr, out: &mut Code) -> Result<(), Reject> {
+        let end = out.len() + usize::from(self.len);
+        let room = |_| Reason::NoRoomForSlots;
+        out.resize(out.len() + usize::from(self.lead), LEAD).map_err(room)?;
+        A::jump(self.at.add(self.lead.into()), to, out)?;
+        while out.len() < end {
+            out.extend_from_slice(A::TRAP).map_err(room)?;
+        }
+        Ok(())
     }
 
     /// Where the jump may go.

@@ -50,43 +50,51 @@ pub(super) fn window(
         return Err(Reason::UnknownFunction.into());
     }
     let room = u8::try_from(end.distance_from(at)).unwrap_or(u8::MAX);
-    let covering = |last| covering(text, at, rules, targets, room, last);
-    let window = covering(Last::Trap)?;
-    if side == Side::Below || !window.has(LEN - 1) {
+    let covering = |lead, last| covering(text, at, rules, targets, room, lead, last);
+    let window = covering(0, Last::Trap)?;
+    if side == Side::Below || traps_at_last(text, &window) {
         return Ok(window);
     }
-    let traps = |window: &Window| traps_at_last(text, window);
-    [Last::Prefix, Last::Push8, Last::Push32]
-        .into_iter()
-        .find_map(|last| covering(last).ok().filter(traps))
+    const WAYS: [Last; 3] = [Last::Prefix, Last::Push8, Last::Push32];
+    [0, 1]
+        .iter()
+        .flat_map(|&lead| WAYS.map(|last| (lead, last)))
+        .find_map(|(lead, last)| {
+            covering(lead, last).ok().filter(|window| traps_at_last(text, window))
+        })
         .ok_or(Reason::NoLandingPlace.into())
 }
 
-/// Whether the bytes that `window.last` names trap as the instruction there would have had it.
+/// Whether, above, an instruction traps as it must that begins at the jump's last byte; and none begins
+/// at its first one but for the lead.
 fn traps_at_last(text: &Text<'_>, window: &Window) -> bool {
-    let at = window.at.add((LEN - 1).into());
+    let last = window.lead + LEN - 1;
+    let traps = match (window.last, window.shadow()) {
+        (Last::Trap, _) => !window.has(last),
+        (_, shadow) => shadow.is_some_and(|shadow| !window.has(shadow.offset)),
+    };
     // 0101 0rrr  push r64
-    let push = matches!(text.from(at), [0x50..=0x57, ..]);
-    window.shadow().is_none_or(|shadow| !window.has(shadow.offset))
-        && (push || !window.last.pushes())
+    let push = matches!(text.from(window.at.add(last.into())), [0x50..=0x57, ..]);
+    traps && (push || !window.last.pushes()) && (window.lead == 0 || !window.has(window.lead))
 }
 
-/// What is replaced where the jump's last byte traps as `last` says. `room` is how far the function
-/// goes.
+/// What is replaced where the jump's last byte traps as `last` says, so many bytes behind the first.
+/// `room` is how far the function goes.
 fn covering(
     text: &Text<'_>,
     at: Addr,
     rules: Rules,
     targets: &[Addr],
     room: u8,
+    lead: u8,
     last: Last,
 ) -> Result<Window, Reject> {
-    let mut window = Window::new(at, last.span());
-    window.last = last;
+    let mut window = Window::new(at, lead + last.span());
+    (window.lead, window.last) = (lead, last);
     walk(text, &mut window, 0, room, rules)?;
     let inside = targets.iter().filter_map(|target| {
         let offset = target.distance_from(at);
-        (1..i64::from(last.span())).contains(&offset).then_some(offset as u8)
+        (1..i64::from(lead + last.span())).contains(&offset).then_some(offset as u8)
     });
     for offset in inside {
         if offset >= room {
@@ -204,30 +212,43 @@ mod tests {
             let window = on(Side::Above, code, len, targets)?;
             let below = of(code, len, targets)?;
             assert_eq!((below.last, below.len), (Last::Trap, 5));
-            assert_eq!(window.len, window.last.span());
-            Ok((window.last, window.shadow().map(|s| (s.offset, s.of, s.pushed))))
+            assert_eq!(window.len, window.lead + window.last.span());
+            let shadow = window.shadow().map(|s| (s.offset, s.of, s.pushed));
+            Ok((window.lead, window.last, shadow))
         };
         // push rbp; mov rbp, rsp; sub rsp, 0x18
-        assert_eq!(last(ENTRY, 9, &[]), Ok((Last::Prefix, Some((5, 4, 0)))));
-        // sub rsp, 0x18; ret: none begins at byte 4 when there is a push before.
-        assert_eq!(
-            last(&[0x48, 0x8d, 0x47, 1, 0x48, 0x83, 0xec, 8, 0xc3], 9, &[5]),
-            Err(Reason::NoLandingPlace)
-        );
-        assert_eq!(last(&[0x41, 0x57, 0x48, 0x89, 0xfd, 0xc3], 6, &[]), Ok((Last::Trap, None)));
+        assert_eq!(last(ENTRY, 9, &[]), Ok((0, Last::Prefix, Some((5, 4, 0)))));
+        // lea rax, [rdi+1]; sub rsp, 8; a branch goes to its second byte: one byte later.
+        let branched = [0x48, 0x8d, 0x47, 1, 0x48, 0x83, 0xec, 8, 0xc3];
+        assert_eq!(last(&branched, 9, &[5]), Ok((1, Last::Prefix, Some((6, 5, 0)))));
+        assert_eq!(last(&branched, 9, &[1, 5]), Err(Reason::NoLandingPlace));
+        assert_eq!(last(&[0x41, 0x57, 0x48, 0x89, 0xfd, 0xc3], 6, &[]), Ok((0, Last::Trap, None)));
         // push rbp; mov rbp, rdi; push rbx; sub rsp, 8; ret
         let push = [0x55, 0x48, 0x89, 0xfd, 0x53, 0x48, 0x83, 0xec, 8, 0xc3];
-        assert_eq!(last(&push, 10, &[]), Ok((Last::Push8, Some((6, 4, 8)))));
+        assert_eq!(last(&push, 10, &[]), Ok((0, Last::Push8, Some((6, 4, 8)))));
         // The same; a branch goes to byte 6 (which is and ebx, esp), so does the INT3 there.
         assert_eq!(last(&push, 10, &[6]), Err(Reason::NoLandingPlace));
         // push r13; push r12; push rbp; push rbx; sub rsp, 8; ret
         let pushes = [0x41, 0x55, 0x41, 0x54, 0x55, 0x53, 0x48, 0x83, 0xec, 8, 0xc3];
-        assert_eq!(last(&pushes, 11, &[]), Ok((Last::Push32, Some((9, 4, 8)))));
+        assert_eq!(last(&pushes, 11, &[]), Ok((0, Last::Push32, Some((9, 4, 8)))));
         let window = on(Side::Above, &pushes, 11, &[]).unwrap();
         assert_eq!(offsets(&window), [(0, 2), (2, 2), (4, 1), (5, 1), (6, 4)]);
         assert_eq!((window.traps, window.span), (0b111_0100, 10));
         assert!(window.overwrites(AT.add(9)) && !window.overwrites(AT.add(10)));
-        // The same, and pop rbx; pop rbp; pop r12: one begins at byte 9 too.
+        // With mov rbx, rdi instead one begins at byte 9 too, but none at byte 7.
+        let later =
+            [0x41, 0x55, 0x41, 0x54, 0x55, 0x53, 0x48, 0x89, 0xfb, 0x48, 0x83, 0xec, 8, 0xc3];
+        assert_eq!(last(&later, 14, &[]), Ok((1, Last::Push8, Some((7, 5, 8)))));
+        let window = on(Side::Above, &later, 14, &[]).unwrap();
+        assert_eq!(
+            (window.traps, window.len, window.reach().constraints()),
+            (0b111_0100, 8, 0b1101)
+        );
+        let mut code = Code::new();
+        let to = window.reach().next(AT, AT.add(1 << 31)).unwrap();
+        window.write::<X86_64>(to, &mut code).unwrap();
+        assert_eq!(code[..], [0x2e, 0xe9, 0xcc, code[3], 0xcc, 0x6a, 0xcc, 0xcc]);
+        // pop rbx; pop rbp; nop: they begin everywhere.
         let all = [0x41, 0x55, 0x41, 0x54, 0x55, 0x53, 0x5b, 0x5d, 0x90, 0x5d, 0xc3];
         assert_eq!(last(&all, 11, &[]), Err(Reason::NoLandingPlace));
         // pop rbx is no push.
@@ -235,8 +256,8 @@ mod tests {
         assert_eq!(last(&pop, 10, &[]), Err(Reason::NoLandingPlace));
         // mov rax, [rdi+0x10]; ret; nop: nothing falls into the padding.
         let getter = [0x48, 0x8b, 0x47, 0x10, 0xc3, 0x90, 0x90];
-        assert_eq!(last(&getter, 5, &[]), Ok((Last::Prefix, Some((5, 4, 0)))));
-        assert_eq!(last(&getter[..6], 5, &[]), Ok((Last::Prefix, Some((5, 4, 0)))));
+        assert_eq!(last(&getter, 5, &[]), Ok((0, Last::Prefix, Some((5, 4, 0)))));
+        assert_eq!(last(&getter[..6], 5, &[]), Ok((0, Last::Prefix, Some((5, 4, 0)))));
         assert_eq!(last(&getter[..5], 5, &[]), Err(Reason::NoLandingPlace));
         // A push at the end of what may be replaced.
         assert_eq!(

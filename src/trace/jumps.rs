@@ -19,7 +19,7 @@ use xol_targets::shared::Shared;
 /// Bytes of a landing place.
 pub(super) const LANDING: u64 = 5;
 /// Bytes of the text that a jump changes, at most.
-pub(super) const LEN: usize = 10;
+pub(super) const LEN: usize = 11;
 
 /// One jump: kept as long as a thread may be in its trampoline.
 #[derive(Debug)]

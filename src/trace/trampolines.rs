@@ -324,9 +324,7 @@ impl Session<'_> {
             jump.locks.iter().for_each(|&at| code[usize::from(at)] = NO_LOCK);
         }
         let mut bytes = Code::new();
-        Native::jump(window.at, landing.unwrap_or(to), &mut bytes).map_err(id)?;
-        // Behind the jump itself.
-        while bytes.len() < len && bytes.extend_from_slice(TRAP).is_ok() {}
+        window.write::<Native>(landing.unwrap_or(to), &mut bytes).map_err(id)?;
         if bytes.len() != len || !traps_inside(&window, &bytes) {
             return Err(Reason::OutOfReach.id());
         }

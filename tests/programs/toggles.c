@@ -1,7 +1,7 @@
 // Threads that call functions of every shape in a tight loop until stdin ends, and count each call:
 // how often each function ran is known to the last call. With an argument, each thread has a timer
 // of so many signals a second, whose handler calls such a function too. With a second one, some are
-// entered at their fifth byte as well, which the program does not call a function's beginning; if it
+// entered in their middle as well, which the program does not call a function's beginning; if it
 // is "blind", nobody looks where signals come: who traces it will die.
 #define _GNU_SOURCE
 #include <link.h>
@@ -56,6 +56,8 @@ FUNCTION(pushes, "push %rbx\n push %rbp\n push %rcx\n push %rdx\n push %rsi\n le
 // What compilers begin long functions with.
 FUNCTION(saves, "push %r13\n push %r12\n push %rbp\n push %rbx\n sub $8, %rsp\n lea 3(%rdi), %rax\n"
 		"add $8, %rsp\n pop %rbx\n pop %rbp\n pop %r12\n pop %r13\n ret\n")
+FUNCTION(keeps, "push %r13\n push %r12\n push %rbp\n push %rbx\n mov %rdi, %rbx\n lea 3(%rbx), %rax\n"
+		"pop %rbx\n pop %rbp\n pop %r12\n pop %r13\n ret\n")
 // Begins with a landing pad.
 FUNCTION(pad, "endbr64\n push %rbx\n lea 3(%rdi), %rax\n pop %rbx\n ret\n")
 // A call in what is displaced, at once and behind another instruction.
@@ -77,26 +79,27 @@ FUNCTION(entered, "xor %eax, %eax\n1: inc %eax\n cmp $3, %eax\n jne 1b\n add %rd
 // Nothing but a jump.
 FUNCTION(tail, "jmp leaf_0\n")
 
-// INTO(NAME, BEFORE): functions that do what the first four bytes of the others do, and go on behind
-// them by way of a pointer.
-#define INTO_AT(name, n, before)                                                                   \
+// INTO(NAME, BYTES, BEFORE): functions that do what the first so many bytes of the others do, and go on
+// behind them by way of a pointer.
+#define INTO_AT(name, n, bytes, before)                                                                   \
 	long in_##name##_##n(long);                                                                \
 	__asm__(".text\n.type in_" #name "_" #n ", %function\nin_" #name "_" #n ":\n" before         \
 		"jmp *0f(%rip)\n.size in_" #name "_" #n ", .-in_" #name "_" #n "\n"                  \
-		".pushsection .data.rel.ro, \"aw\"\n.balign 8\n0: .quad " #name "_" #n " + 4\n"        \
+		".pushsection .data.rel.ro, \"aw\"\n.balign 8\n0: .quad " #name "_" #n " + " #bytes "\n"        \
 		".popsection\n");
-#define INTO(name, before)                                                                         \
-	INTO_AT(name, 0, before) INTO_AT(name, 1, before) INTO_AT(name, 2, before)                 \
-	INTO_AT(name, 3, before) INTO_AT(name, 4, before)                                          \
+#define INTO(name, bytes, before)                                                                         \
+	INTO_AT(name, 0, bytes, before) INTO_AT(name, 1, bytes, before) INTO_AT(name, 2, bytes, before)                 \
+	INTO_AT(name, 3, bytes, before) INTO_AT(name, 4, bytes, before)                                          \
 	static long (*const in_##name[])(long) = { in_##name##_0, in_##name##_1, in_##name##_2,    \
 						   in_##name##_3, in_##name##_4 };
-INTO(frame, "push %rbp\n mov %rsp, %rbp\n")
-INTO(pushes, "push %rbx\n push %rbp\n push %rcx\n push %rdx\n")
-INTO(saves, "push %r13\n push %r12\n")
-INTO(pad, "")
+INTO(frame, 4, "push %rbp\n mov %rsp, %rbp\n")
+INTO(pushes, 4, "push %rbx\n push %rbp\n push %rcx\n push %rdx\n")
+INTO(saves, 4, "push %r13\n push %r12\n")
+INTO(keeps, 5, "push %r13\n push %r12\n push %rbp\n")
+INTO(pad, 4, "")
 // Where instructions begin in the first ten bytes of those.
 static const struct { long (*const *of)(long); unsigned begins; } heads[] = {
-	{ frame, 0x0b3 }, { pushes, 0x23f }, { saves, 0x075 }, { pad, 0x231 },
+	{ frame, 0x0b3 }, { pushes, 0x23f }, { saves, 0x075 }, { keeps, 0x275 }, { pad, 0x231 },
 };
 #else
 __asm__(".text\n.globl same\n.type same, %function\nsame: hint #34\n ret\n.size same, .-same\n");
@@ -105,6 +108,7 @@ FUNCTION(longer, "mov x1, #3\n add x0, x0, x1\n ret\n")
 FUNCTION(frame, "stp x29, x30, [sp, #-16]!\n mov x29, sp\n add x0, x0, #3\n ldp x29, x30, [sp], #16\n ret\n")
 FUNCTION(pushes, "str x0, [sp, #-16]!\n ldr x1, [sp], #16\n add x0, x1, #3\n ret\n")
 FUNCTION(saves, "sub sp, sp, #16\n add x0, x0, #3\n add sp, sp, #16\n ret\n")
+FUNCTION(keeps, "sub sp, sp, #32\n add x0, x0, #3\n add sp, sp, #32\n ret\n")
 FUNCTION(pad, "hint #34\n add x0, x0, #3\n ret\n")
 FUNCTION(calls, "mov x9, x30\n bl same\n add x0, x0, #3\n ret x9\n")
 FUNCTION(later, "str x30, [sp, #-16]!\n bl same\n add x0, x0, #3\n ldr x30, [sp], #16\n ret\n")
@@ -129,10 +133,11 @@ static void *thread(void *arg)
 	for (long n = (long)arg; !over; n++, mine++) {
 		CHECK(whole) CHECK(longer) CHECK(frame) CHECK(pushes) CHECK(pad) CHECK(calls)
 		CHECK(later) CHECK(leaf) CHECK(reads) CHECK(branch) CHECK(flags) CHECK(across) CHECK(entered)
-		CHECK(tail) CHECK(saves)
+		CHECK(tail) CHECK(saves) CHECK(keeps)
 #ifdef __x86_64__
 		if (inside) {
-			CHECK(in_frame) CHECK(in_pushes) CHECK(in_saves) CHECK(in_pad)
+			CHECK(in_frame) CHECK(in_pushes) CHECK(in_saves) CHECK(in_keeps)
+			CHECK(in_pad)
 		}
 #endif
 	}
@@ -188,7 +193,7 @@ __attribute__((noinline, noclone, used)) void on_tick(int signal, siginfo_t *inf
 	else if (!is_code(at) && wrong++ < 5)
 		fprintf(stderr, "a signal at %lx\n", at);
 #ifdef __x86_64__
-	for (int i = 0; i < 4; i++)
+	for (unsigned i = 0; i < sizeof heads / sizeof *heads; i++)
 		for (int j = 0; j < 5; j++) {
 			unsigned long by = at - (unsigned long)heads[i].of[j];
 			if (by < 10 && !(heads[i].begins >> by & 1) && wrong++ < 5)

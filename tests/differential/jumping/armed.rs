@@ -4,7 +4,7 @@ use crate::Hardware;
 use crate::calls::{self, Function};
 use crate::cpu::Cpu;
 use xol::landing::Landings;
-use xol_arch::jump::{Features, Order, Record, Side, Trampoline, build};
+use xol_arch::jump::{Features, Order, Record, Side, Trampoline, Window, build};
 use xol_arch::{Addr, Arch, Code, Reason, Rules, Text};
 use xol_targets::shared::Shared;
 
@@ -26,6 +26,8 @@ pub struct Armed {
     pub at: Addr,
     /// Where the jump leads to in the end.
     pub trampoline: Trampoline,
+    /// What it replaces.
+    pub window: Window,
     /// Whether it goes there by a landing place.
     pub landing: bool,
 }
@@ -103,10 +105,7 @@ fn arm_at(
         target = place.at;
     }
     let mut jump = Code::new();
-    Native::jump(window.at, target, &mut jump).expect("in reach");
-    while jump.len() < window.len.into() {
-        jump.extend_from_slice(Native::TRAP).expect("room");
-    }
+    window.write::<Native>(target, &mut jump).expect("in reach");
     let offset = window.at.distance_from(at) as usize;
     let shadow = window.shadow();
     for n in (1..window.len).filter(|n| window.traps >> n & 1 != 0) {
@@ -123,7 +122,14 @@ fn arm_at(
     file.write(PAGE as u64, &page).expect("within a page");
     file.write((PAGE + offset) as u64, &jump).expect("within a page");
     file.write(PAGE as u64 + TRAMPOLINE, &trampoline.code).expect("within a page");
-    Some(Armed { twin: Function::at(twin), probed: Function::at(at), at, trampoline, landing })
+    Some(Armed {
+        twin: Function::at(twin),
+        probed: Function::at(at),
+        at,
+        trampoline,
+        window,
+        landing,
+    })
 }
 
 /// What this processor lets programs do.

@@ -18,16 +18,18 @@ fn counted(offset: u8, counters: &Shared) -> Record {
 }
 
 fn counts(counters: &Shared) -> Vec<u64> {
-    counters.words()[..10].iter().map(|count| count.swap(0, Ordering::Relaxed)).collect()
+    counters.words()[..11].iter().map(|count| count.swap(0, Ordering::Relaxed)).collect()
 }
 
-/// NOP of each length, so that wherever one begins the rest is the same; and `push rsi`, with a
-/// prefix too.
-const BLOCKS: [&[u8]; 6] = [
+/// NOP of each length, so that wherever one begins the rest is the same; and `push rsi`, more often,
+/// with a prefix too.
+const BLOCKS: [&[u8]; 8] = [
     &[0x90],
     &[0x66, 0x90],
     &[0x0f, 0x1f, 0x00],
     &[0x0f, 0x1f, 0x40, 0x00],
+    &[0x56],
+    &[0x56],
     &[0x56],
     &[0x40, 0x56],
 ];
@@ -53,9 +55,9 @@ pub(super) fn every_way_in() {
     for side in [Side::Below, Side::Above] {
         let mut rng = Rng::new(0xe9, 0xcc);
         let (mut seen, mut lasts) = (BTreeSet::new(), BTreeMap::new());
-        while seen.len() < 600 {
+        while seen.len() < 900 {
             let mut code = Vec::new();
-            while code.len() < 10 {
+            while code.len() < 11 {
                 code.extend_from_slice(BLOCKS[rng.below(BLOCKS.len() as u64) as usize]);
             }
             code.extend_from_slice(COUNT);
@@ -65,13 +67,16 @@ pub(super) fn every_way_in() {
             }
         }
         println!("jumps: {} windows entered everywhere, {side:?}: {lasts:?}", seen.len());
-        let kinds: &[Option<Last>] = match side {
-            Side::Below => &[Some(Last::Trap)],
+        let kinds: &[Option<(u8, Last)>] = match side {
+            Side::Below => &[Some((0, Last::Trap))],
             Side::Above => &[
-                Some(Last::Trap),
-                Some(Last::Prefix),
-                Some(Last::Push8),
-                Some(Last::Push32),
+                Some((0, Last::Trap)),
+                Some((0, Last::Prefix)),
+                Some((0, Last::Push8)),
+                Some((0, Last::Push32)),
+                Some((1, Last::Prefix)),
+                Some((1, Last::Push8)),
+                Some((1, Last::Push32)),
                 // A NOP of one byte there, or pushes everywhere.
                 None,
             ],
@@ -81,8 +86,8 @@ pub(super) fn every_way_in() {
     }
 }
 
-/// How the last byte of its jump traps, if there is one.
-fn ways_into(code: &[u8], side: Side) -> Option<Last> {
+/// How far the jump is behind a lead, and how its last byte traps; if there is one.
+fn ways_into(code: &[u8], side: Side) -> Option<(u8, Last)> {
     calls::forget_moves();
     let boundaries = boundaries(code);
     let text =
@@ -92,8 +97,12 @@ fn ways_into(code: &[u8], side: Side) -> Option<Last> {
         Err(reject) => {
             assert_eq!((reject.reason, side), (Reason::NoLandingPlace, Side::Above));
             let begins = |offset| boundaries.contains(&offset);
-            assert!(begins(4) && begins(5), "{code:02x?}");
-            assert!(code[4] == 0x90 || begins(6) && begins(9), "{code:02x?}");
+            // Neither the fifth byte nor, behind a long instruction, the sixth.
+            let stuck = |at: u8| {
+                let nop = code[usize::from(at)] == 0x90;
+                begins(at) && begins(at + 1) && (nop || begins(at + 2) && begins(at + 5))
+            };
+            assert!(stuck(4) && (begins(1) || stuck(5)), "{code:02x?}");
             return None;
         }
     };
@@ -112,10 +121,10 @@ fn ways_into(code: &[u8], side: Side) -> Option<Last> {
         }
         assert_eq!(moved(), if entry == 0 { 0 } else { 3 }, "{code:02x?} at {entry}");
         let wanted: Vec<u64> =
-            (0..10).map(|n| if n >= entry && inside.contains(&n) { 3 } else { 0 }).collect();
+            (0..11).map(|n| if n >= entry && inside.contains(&n) { 3 } else { 0 }).collect();
         assert_eq!(counts(&counters), wanted, "{code:02x?} at {entry}");
     }
-    Some(window.last)
+    Some((window.lead, window.last))
 }
 
 fn boundaries(code: &[u8]) -> Vec<u8> {
