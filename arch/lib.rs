@@ -123,6 +123,13 @@ pub trait Arch: Copy + fmt::Debug + Eq + 'static {
         true
     }
 
+    /// Whether an indirect branch may land on the instruction that `code` begins with and on no jump in
+    /// its place (arm64 BTI, PACIASP, PACIBSP).
+    fn is_landing_pad(code: &[u8]) -> bool {
+        let _ = code;
+        false
+    }
+
     /// The length in bytes of the instruction at `at`.
     ///
     /// # Errors
@@ -218,7 +225,8 @@ pub trait Arch: Copy + fmt::Debug + Eq + 'static {
     /// `found` with each, in no order. Those outside the function are not reported.
     fn targets(text: &Text<'_>, found: &mut dyn FnMut(Addr));
 
-    /// Decides what a jump instead of the instruction at `at` replaces. `text` must know the
+    /// Decides what a jump for a probe on the instruction at `at` replaces: that, or what is behind the
+    /// landing pads there. `text` must know the
     /// function, and go on behind it for as long as a jump and a NOP; `targets` are those of the
     /// function ([`Arch::targets`]) and whatever else is known to be entered, sorted; `side` is where
     /// it lands if it must trap at its last byte (x86-64).

@@ -213,3 +213,62 @@ fn a_process_of_32_bits_is_named() {
     );
     assert_eq!(target.finish().status.code(), None);
 }
+
+/// Where distributions protect branches, every function begins with a landing pad: a jump is behind it,
+/// counts what comes through it, and tells what a trap on the pad tells.
+#[test]
+fn jumps_are_behind_landing_pads() {
+    let path = program("ticks", Build::Protected);
+    let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+    let object = xol_tests::elf::Object::open(&path);
+    let functions = ["deep", "flat", "on_tick"];
+    let word = |addr: u64| {
+        let at = object.offset(addr).expect("in the text") as usize;
+        let bytes = std::fs::read(&path).expect("it was built");
+        u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+    };
+    for function in functions {
+        let at = object.functions().iter().find(|f| f.name == function).expect(function).addr;
+        // BTI C, or PACIASP
+        assert!([0xd503_245f, 0xd503_233f].contains(&word(at)), "{function}: {:x}", word(at));
+    }
+    for (strategy, every) in [("jump", ""), ("auto", ""), ("jump", "+*"), ("boost", "")] {
+        let probes = functions.map(|function| format!("{name}:{function}{every}"));
+        let calls = xol_tests::run::as_often("50000", "2000");
+        let counted = count(&["--strategy", strategy], &probes, &run(&path).arg(calls));
+        let out = counted.finished.out();
+        let number = |name: &str| -> u64 {
+            let rest = out.split(name).nth(1).unwrap_or_else(|| panic!("{}", counted.finished));
+            rest.split([',', '\n']).next().and_then(|n| n.parse().ok()).expect("a number")
+        };
+        assert_eq!(number("wrong: "), 0, "{}", counted.finished);
+        for function in functions {
+            let lines = counted.lines.iter().filter(|line| line.symbol == function);
+            let entry = lines.min_by_key(|line| line.addr).expect(function);
+            let wanted = number(if function == "on_tick" { "ticks: " } else { "calls: " });
+            assert_eq!(entry.hits, wanted, "{strategy} {every}: {entry:?}");
+            let at = object.functions().iter().find(|f| f.name == function).expect(function).addr;
+            assert_eq!(entry.addr, at, "{entry:?}");
+            // A timer may not tick often enough to be worth a jump.
+            // Who asks for each instruction asks for the pad itself.
+            let how = if strategy == "boost" || !every.is_empty() { "boost" } else { "jump" };
+            let rare = strategy == "auto" && wanted < 200;
+            assert!(entry.strategy == how || rare, "{strategy} {every}: {entry:?}");
+        }
+    }
+    let [jumps, traps] = ["jump", "boost"].map(|strategy| {
+        let probe = [format!("{name}:flat(n: i64)")];
+        let probe = probe.each_ref().map(String::as_str);
+        let traced =
+            xol_tests::events::trace(&["--strategy", strategy], &probe, &run(&path).arg("50"));
+        assert_eq!(traced.missed, 0, "{strategy}");
+        traced.events.iter().map(|event| event.number("n")).collect::<Vec<u64>>()
+    });
+    // Eight threads of fifty calls.
+    let sorted = |mut all: Vec<u64>| {
+        all.sort_unstable();
+        all
+    };
+    assert_eq!(jumps.len(), 400);
+    assert_eq!(sorted(jumps), sorted(traps));
+}

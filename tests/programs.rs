@@ -30,6 +30,8 @@ pub enum Build {
     Arm64,
     /// On arm64, with guarded pages (BTI).
     Guarded,
+    /// On arm64, with a landing pad at each function's entry, and signed return addresses.
+    Protected,
 }
 
 impl Build {
@@ -47,6 +49,7 @@ impl Build {
             Build::Bits32 => {
                 (gcc, &["-m32", "-nostdlib", "-ffreestanding", "-static", "-fno-pie", "-no-pie"])
             }
+            Build::Protected => (gcc, &["-fPIE", "-pie", "-mbranch-protection=standard"]),
             Build::Guarded => (
                 gcc,
                 &["-nostartfiles", "-DGUARDED", "-mbranch-protection=standard", "-Wl,-z,force-bti"],

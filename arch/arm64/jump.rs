@@ -74,7 +74,7 @@ fn relocatable(text: &Text<'_>, at: Addr, plan: &Plan<Arm64>) -> Result<(), Reje
 /// PACIASP, PACIBSP    1101 0101  0000 0011  0010 0011  0k11 1111
 /// ```
 /// BRK and HLT are landing pads too, and never displaced.
-const fn is_landing_pad(word: u32) -> bool {
+pub(super) const fn is_landing_pad(word: u32) -> bool {
     word & 0xffff_ff3f == 0xd503_241f || word & 0xffff_ffbf == 0xd503_233f
 }
 

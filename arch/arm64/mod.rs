@@ -140,6 +140,10 @@ impl Arch for Arm64 {
         jump::targets(text, found);
     }
 
+    fn is_landing_pad(code: &[u8]) -> bool {
+        code.first_chunk().is_some_and(|&word| jump::is_landing_pad(u32::from_le_bytes(word)))
+    }
+
     fn window(
         text: &Text<'_>,
         at: Addr,

@@ -51,8 +51,9 @@ impl Function {
         }
     }
 
-    /// What a jump instead of the instruction at `at` replaces, if one is right there as far as
-    /// `object` says, which is loaded at `bias`.
+    /// What a jump for a probe on the instruction at `at` replaces, if one is right there as far as
+    /// `object` says, which is loaded at `bias`: where landing pads are, the instruction behind them,
+    /// which is come to through them alone.
     ///
     /// # Errors
     /// Why there can be no jump.
@@ -68,15 +69,12 @@ impl Function {
         let side = if object.is_fixed() || bias != 0 { Side::of(at) } else { Side::Below };
         let window =
             A::window(&text, at, rules, &self.targets, side).map_err(|reject| reject.reason)?;
-        if window.at != at {
-            return Err(Reason::BehindLandingPad);
-        }
         if window.entered != 0 {
             return Err(Reason::Entered);
         }
         let vaddr = |at: Addr| at.0.wrapping_sub(bias);
         for insn in window.covered() {
-            let at = at.add(insn.offset.into());
+            let at = window.at.add(insn.offset.into());
             if A::is_syscall(text.from(at)) {
                 return Err(Reason::SystemCall);
             }
@@ -88,7 +86,7 @@ impl Function {
         }
         // Another symbol's entry is come to from anywhere.
         let symbols = object.symbols().map_err(|_| Reason::NotCode)?;
-        if symbols.next_start(vaddr(at)) < vaddr(at.add(window.len.into())) {
+        if symbols.next_start(vaddr(at)) < vaddr(window.at.add(window.len.into())) {
             return Err(Reason::Entered);
         }
         Ok(window)

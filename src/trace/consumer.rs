@@ -78,6 +78,8 @@ pub struct Row {
     pub(super) condition: Option<Rc<Condition>>,
     /// Its counter.
     pub(super) consumer: u32,
+    /// How far its sites are behind its address, in bytes: behind landing pads.
+    pub(super) behind: u64,
 }
 
 /// What became of a row.

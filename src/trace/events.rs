@@ -100,6 +100,7 @@ impl Session<'_> {
             return;
         }
         let row = &self.rows[row as usize];
+        let addr = Addr(addr.0 - row.behind);
         let (ret, duration_ns) = returned.unzip();
         self.sink.hit(&HitEvent {
             ts_ns,

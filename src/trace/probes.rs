@@ -5,16 +5,17 @@ use super::consumer::{Consumer, Resolver, Row, RowState};
 use super::objects::{FileId, Loaded};
 use super::session::Session;
 use super::{TraceError, watch};
-use crate::engine::Counter;
+use crate::engine::{Counter, Wish};
 use crate::spec::{
-    Candidate, ObjectName, Place, PlaceKind, ResolveError, Signature, Spec, prototype, resolve,
-    unknown,
+    Candidate, Location, ObjectName, Offset, Place, PlaceKind, ResolveError, Signature, Spec,
+    prototype, resolve, unknown,
 };
 use crate::symbols::{ElfError, Object};
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
-use xol_arch::{Addr, Reason, Reject};
+use xol_arch::{Addr, Arch, Reason, Reject, Strategy};
+use xol_targets::Native;
 use xol_targets::ptrace::{Pid, SpaceId, Tid, procfs};
 
 /// Objects that were read already: a shell's children all map the same ones.
@@ -240,8 +241,40 @@ impl Session<'_> {
         }
         for row in rows.into_iter().flatten() {
             let consumer = self.rows[row as usize].consumer;
-            wants.push(Want { consumer, ..template.clone() });
+            let want = Want { consumer, ..template.clone() };
+            wants.push(self.behind_pads(want, object, bias));
         }
+    }
+
+    /// A function's want where its jump can be: behind the landing pads that it begins with, if whoever
+    /// comes there comes through them. Its trap is there, too. To the program it is the same place, but
+    /// that the return address may be signed, so returns are asked for at the pad; and who lands on the
+    /// wrong kind of pad, and faults, does not come there.
+    fn behind_pads(&mut self, want: Want, object: &Object, bias: u64) -> Want {
+        let Some(&Consumer::Row(row)) = self.consumers.get(want.consumer as usize) else {
+            return want;
+        };
+        let returns = self.rows[row as usize].is_return || self.probe_of(row).when.ret();
+        let jumps = match self.options.wish {
+            Wish::Auto => !self.options.events,
+            wish => wish == Wish::Only(Strategy::Jump),
+        };
+        let location = &self.options.probes[self.rows[row as usize].probe].location;
+        let entry = matches!(location, Location::Symbol { offset: Offset::At(0), .. });
+        let pad = Native::is_landing_pad(&want.file);
+        if !pad || !jumps || !entry || returns || !cfg!(feature = "jump") {
+            return want;
+        }
+        let vaddr = Addr(want.addr.0.wrapping_sub(bias));
+        let Ok(Some(function)) = object.function::<Native>(vaddr.0) else { return want };
+        let window = function.window::<Native>(vaddr, self.options.rules, object, 0);
+        let Some(behind) = window.ok().map(|window| window.at.0 - vaddr.0).filter(|&by| by > 0)
+        else {
+            return want;
+        };
+        let Some(there) = watch::want_at(object, bias, vaddr.0 + behind) else { return want };
+        self.rows[row as usize].behind = behind;
+        Want { consumer: want.consumer, ..there }
     }
 
     /// The row for a probe at a place, made when first asked for.
@@ -286,6 +319,7 @@ impl Session<'_> {
             signature,
             condition,
             consumer,
+            behind: 0,
         });
         self.row_index.insert(key, number);
         number
@@ -311,7 +345,7 @@ impl Session<'_> {
             let object = self.open(pid, &loaded)?;
             let bias = loaded.bias(&object)?;
             let want = watch::want_at(&object, bias, at.0.wrapping_sub(bias))?;
-            return Some(Want { consumer, ..want });
+            return Some(self.behind_pads(Want { consumer, ..want }, &object, bias));
         }
         // No file: generated code. Only the instruction itself is looked at.
         let extent = at.0..at.0 + 16;

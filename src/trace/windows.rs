@@ -198,6 +198,10 @@ impl Session<'_> {
         let window = function
             .window::<Native>(want.addr, self.options.rules, object, bias)
             .map_err(Reason::id)?;
+        if window.at != want.addr {
+            // A trap that stands on a landing pad.
+            return Err(Reason::BehindLandingPad.id());
+        }
         if window.calls && shadow_stack {
             return Err(Reason::ShadowStack.id());
         }
