@@ -223,6 +223,20 @@ mod tests {
     }
 
     #[test]
+    fn bytes_are_those_that_were_given() {
+        let few = TrapBytes::NONE.with(0).with(63).with(64).with(0xcc).with(255);
+        let all: Vec<u8> = (0..=255).filter(|&byte| few.has(byte)).collect();
+        assert_eq!(all, [0, 63, 64, 0xcc, 255]);
+        let mut prefixes: Vec<u8> = [0x26, 0x2e, 0x36, 0x3e].into();
+        prefixes.extend((0x40..=0x4f).chain(0x64..=0x67));
+        let all: Vec<u8> = (0..=255).filter(|&byte| TrapBytes::PREFIXES.has(byte)).collect();
+        assert_eq!(all, prefixes);
+        for byte in 0..=255_u8 {
+            assert_eq!(few.next(byte), (byte..=255).find(|&b| few.has(b)), "{byte}");
+        }
+    }
+
+    #[test]
     fn a_side_has_room() {
         for at in [0x3410_0000, 0x5555_5555_4000] {
             assert_eq!(Side::of(Addr(at)), Side::Below);

@@ -69,6 +69,7 @@ fn x86_64_threads_stand_where_they_are() {
         (8, recording(0, Phase::Before)),
         (120, recording(0, Phase::Before)),
         (126, recording(0, Phase::Claimed)),
+        (132, recording(0, Phase::Taken)),
         (224, recording(0, Phase::Taken)),
         (231, recording(0, Phase::After)),
         (236, recording(0, Phase::Before)),
@@ -142,6 +143,7 @@ fn arm64_threads_stand_where_they_are() {
         (4, recording(0, Phase::Before)),
         (104, recording(0, Phase::Before)),
         (108, recording(0, Phase::Claimed)),
+        (112, recording(0, Phase::Taken)),
         (156, recording(0, Phase::Taken)),
         (160, recording(0, Phase::After)),
         (164, recording(0, Phase::Before)),
@@ -150,6 +152,9 @@ fn arm64_threads_stand_where_they_are() {
         (188, recording(0, Phase::After)),
         (196, recording(0, Phase::After)),
         (200, at(1)),
+        (220, recording(1, Phase::Before)),
+        (224, recording(1, Phase::Claimed)),
+        (228, recording(1, Phase::After)),
         (236, at(2)),
         (240, Some(Place::Behind { offset: 4 })),
         (244, None),
@@ -186,4 +191,24 @@ fn arm64_threads_get_back_what_was_theirs() {
         assert_eq!(regs.x[12..18], wanted, "{pc}");
         assert_eq!(regs.sp(), SP, "{pc}");
     }
+}
+
+/// Who takes a slot of the ring has its address in a register: the one that the turn is stored by, at
+/// the end.
+#[test]
+fn a_taken_slot_is_where_its_turn_is_stored() {
+    let made = trampoline::<X86_64>(&[0x01, 0xc0, 0x90, 0x90, 0x90], true, 2);
+    let insn = iced_x86::Decoder::with_ip(64, &made.code[224..], 0, 0).decode();
+    assert_eq!(insn.memory_base(), iced_x86::Register::R10);
+    let regs = xol_arch::x86_64::Registers { r10: 0x1000, ..Default::default() };
+    let slot = X86_64::slot_of(&regs);
+    assert_eq!(slot.0 + xol_arch::jump::TURN, 0x1000 + insn.memory_displacement64());
+
+    let made = trampoline::<Arm64>(&[0x00, 0x04, 0x00, 0x91], true, 4);
+    let word = u32::from_le_bytes(made.code[156..160].try_into().unwrap());
+    // STLR: 1x00 1000 1001 1111 1111 11nn nnnt tttt
+    assert_eq!(word & 0xbfff_fc00, 0x889f_fc00);
+    let mut regs = xol_arch::arm64::Registers::default();
+    regs.x[(word >> 5 & 31) as usize] = 0x1000;
+    assert_eq!(Arm64::slot_of(&regs).0 + xol_arch::jump::TURN, 0x1000);
 }

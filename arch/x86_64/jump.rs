@@ -376,6 +376,51 @@ mod tests {
         assert_eq!(made.place(last as u16), None);
     }
 
+    /// Who has trapped in the shadow goes on at the instruction, what was pushed taken back.
+    #[test]
+    fn a_shadow_leads_to_its_instruction() {
+        let made = |code: &[u8]| {
+            let function = Some((AT, AT.add(code.len() as u64)));
+            let text = Text { function, ..Text::new(AT, code) };
+            let window = X86_64::window(&text, AT, Rules::default(), &[], Side::Above).unwrap();
+            let counter = AT.add(0x1000);
+            let recorder = Recorder::Count { counter };
+            let order = Order {
+                text: &text,
+                window: &window,
+                rules: Rules::default(),
+                records: &[Record { offset: 4, entry: false, filter: Filter::NONE, recorder }],
+                features: Features::ALL,
+            };
+            build::<X86_64>(&order, AT.add(0x10000)).unwrap()
+        };
+        // push rbp; mov rbp, rsp; sub rsp, 0x18: nothing was pushed.
+        let prefix = made(ENTRY);
+        assert_eq!((prefix.enter_shadow(), prefix.enter(4)), (Some(4), Some(4)));
+        assert_eq!(prefix.place(4), Some(Place::At { offset: 4, recorded: 0 }));
+
+        // push rbp; mov rbp, rdi; push rbx; sub rsp, 8; ret
+        let push = made(&[0x55, 0x48, 0x89, 0xfd, 0x53, 0x48, 0x83, 0xec, 8, 0xc3]);
+        let shadow = push.enter_shadow().unwrap();
+        // Before it: push; mov; [count] push; sub; jmp back
+        assert_eq!((push.enter(4), shadow), (Some(4), 4 + 8 + 1 + 4 + 5));
+        // lea rsp, [rsp+8]; jmp to the count
+        let code = &push.code[usize::from(shadow)..];
+        assert_eq!(code[..6], [0x48, 0x8d, 0x64, 0x24, 8, 0xe9]);
+        let back = i32::from_le_bytes(code[6..].try_into().unwrap());
+        assert_eq!(i32::from(shadow) + 10 + back, 4);
+        for (by, place) in [
+            (0, Some(Place::Inside { offset: 4, by: 0 })),
+            (5, Some(Place::At { offset: 4, recorded: 0 })),
+            (10, None),
+        ] {
+            assert_eq!(push.place(shadow + by), place, "{by}");
+        }
+        assert_eq!(push.place(shadow - 5), Some(Place::Behind { offset: 9 }));
+        // None is left where the last byte traps by itself.
+        assert_eq!(made(&[0x41, 0x57, 0x48, 0x89, 0xfd, 0xc3]).enter_shadow(), None);
+    }
+
     #[test]
     fn branches_of_the_function_are_found() {
         // 0: jne 4; 2: jmp 0; 4: call 0x104; 9: ret
@@ -408,6 +453,9 @@ mod tests {
         assert!(!live(&[0xe8, 0, 0, 0, 0, 0x39, 0xc8], true));
         // imul leaves SF, ZF, AF and PF undefined: a processor may keep them.
         assert!(live(&[0x0f, 0xaf, 0xc1], false));
+        // neg cl is no shift; clc and stc write what inc leaves.
+        assert!(!live(&[0xf6, 0xd9], false));
+        assert!(!live(&[0xff, 0xc0, 0xf8], false) && !live(&[0xff, 0xc0, 0xf9], false));
         // repe cmpsb of nothing; pushf
         assert!(live(&[0xf3, 0xa6], false) && live(&[0x9c], true));
     }
