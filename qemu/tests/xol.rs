@@ -13,7 +13,7 @@ use xol_qemu::{Guest, Stream, Vm};
 const TARGETS: &str = include_str!("../../tests/targets.txt");
 
 /// What the tests compile, compare with and probe.
-const PACKAGES: [&str; 18] = [
+const PACKAGES: [&str; 19] = [
     "bash",
     "binutils",
     "busybox",
@@ -26,6 +26,7 @@ const PACKAGES: [&str; 18] = [
     "libc6-dev",
     "mawk",
     "musl-tools",
+    "openssl",
     "perl",
     "procps",
     "python3",
