@@ -1,6 +1,6 @@
 //! What may differ without being wrong. Each with its reason; nothing else is looked away from.
 
-use iced_x86::{Mnemonic, OpKind};
+use iced_x86::{Mnemonic, OpKind, Register};
 use xol_arch::Addr;
 
 use super::{Hardware, LAYOUTS, instructions};
@@ -27,12 +27,15 @@ pub(super) fn excuse(
             }
             simulated(case, wanted, got);
         }
-        // The relocated CALL r/m holds the target below the return address for a moment; a fault
-        // there, or of a target that is not canonical, comes after the push.
+        // The relocated CALL through memory, or of RSP, holds the target below the return address for a moment; a
+        // fault there, or of a target that is not canonical, comes after the push.
         Way::Orphan | Way::Near(Strategy::Jump) if indirect_call => {
             let below = Addr(before.rsp.wrapping_sub(16));
-            forget(case, below, 8, wanted);
-            forget(case, below, 8, got);
+            let kept = insn.op0_kind() == OpKind::Memory || insn.op0_register() == Register::RSP;
+            if kept {
+                forget(case, below, 8, wanted);
+                forget(case, below, 8, got);
+            }
             let End::Signal { number, .. } = got.end else { return };
             let same = matches!(wanted.end, End::Signal { number: n, .. } if n == number);
             let room = case.layout.windows.iter().any(|start| {
