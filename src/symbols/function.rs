@@ -73,6 +73,10 @@ impl Function {
             return Err(Reason::Entered);
         }
         let vaddr = |at: Addr| at.0.wrapping_sub(bias);
+        // From a part of the function that is elsewhere, perhaps.
+        if window.at != at && object.is_branched_to::<A>(vaddr(window.at)).unwrap_or(true) {
+            return Err(Reason::PadOnly);
+        }
         for insn in window.covered() {
             let at = window.at.add(insn.offset.into());
             if A::is_syscall(text.from(at)) {
@@ -94,6 +98,28 @@ impl Function {
 }
 
 impl Object {
+    /// Whether a direct branch anywhere in a stretch of code goes to `vaddr` in it: found out for all of
+    /// them on the first call.
+    ///
+    /// # Errors
+    /// Damaged symbol tables, an unreadable file.
+    pub fn is_branched_to<A: Arch>(&self, vaddr: u64) -> Result<bool, ElfError> {
+        if self.branched.get().is_none() {
+            let mut all = Vec::new();
+            for code in self.code_ranges()? {
+                let mut bytes = vec![0; (code.end - code.start) as usize];
+                self.read_code(code.start, &mut bytes)?;
+                let whole = Some((Addr(code.start), Addr(code.end)));
+                let text = Text { function: whole, ..Text::new(Addr(code.start), &bytes) };
+                A::targets(&text, &mut |target| all.push(target.0));
+            }
+            all.sort_unstable();
+            all.dedup();
+            _ = self.branched.set(all);
+        }
+        Ok(self.branched.get().is_some_and(|all| all.binary_search(&vaddr).is_ok()))
+    }
+
     /// The function around `vaddr` as the file has it; `None` where nothing says where it begins
     /// and ends, or it is too long for jumps.
     ///

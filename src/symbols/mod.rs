@@ -65,6 +65,7 @@ pub struct Object {
     notes: Notes,
     symbols: OnceCell<Symbols>,
     fixed: OnceCell<Vec<Fixed>>,
+    branched: OnceCell<Vec<u64>>,
 }
 
 impl Object {
@@ -97,8 +98,8 @@ impl Object {
         let dynamic = Dynamic::read(&source, &layout)?;
         let soname = dynamic.as_ref().and_then(|d| d.soname(&source, &layout));
         let notes = Notes::read(&source, &layout);
-        let (symbols, fixed) = (OnceCell::new(), OnceCell::new());
-        Ok(Object { source, layout, dynamic, soname, notes, symbols, fixed })
+        let (symbols, fixed, branched) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Ok(Object { source, layout, dynamic, soname, notes, symbols, fixed, branched })
     }
 
     /// The architecture its code is for.

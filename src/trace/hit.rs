@@ -14,7 +14,9 @@ impl Session<'_> {
         let Some(space) = self.target.space_of(tid) else { return Ok(()) };
         let pc = self.target.pc(tid)?;
         let at = Addr(pc.0.wrapping_sub(Native::TRAP_ADVANCE));
+        let trapped = at;
         let at = self.out_of_shadow(tid, space, at)?;
+        self.shadowed = (trapped != at).then_some((at, trapped));
         if let Some(site) = self.sites_mut(space).find(at) {
             return self.on_site(tid, space, site, at);
         }
@@ -309,6 +311,8 @@ impl Session<'_> {
     /// handler in the target reads should we die before the thread goes on.
     pub(super) fn mark_done(&mut self, tid: Tid, at: Addr) -> io::Result<()> {
         if self.target.is_delivering(tid) {
+            // Where the kernel has the thread until it goes on.
+            let at = self.shadowed.filter(|(of, _)| *of == at).map_or(at, |(_, trapped)| trapped);
             sys::set_siginfo(tid, &SigInfo::new(libc_signal::TRAP, SI_DONE, at))?;
         }
         Ok(())

@@ -169,7 +169,8 @@ impl Session<'_> {
     }
 }
 
-fn trap_on_its_way(tid: Tid) -> bool {
+/// Whether a thread has trapped and not stopped for it yet.
+pub(super) fn trap_on_its_way(tid: Tid) -> bool {
     const TRAP: u64 = 1 << (super::hit::libc_signal::TRAP - 1);
     let status = xol_targets::ptrace::procfs::status(tid);
     status.is_ok_and(|s| s.pending & !s.blocked & TRAP != 0)

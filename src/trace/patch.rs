@@ -1,6 +1,7 @@
 //! Jumps written and taken back: no thread runs meanwhile.
 
 use super::jumps::{Jump, LEN, State};
+use super::leave::trap_on_its_way;
 use super::session::{PATIENCE, Session};
 use crate::engine::Wish;
 use std::io;
@@ -16,8 +17,9 @@ const TRAP: usize = Native::TRAP.len();
 impl Session<'_> {
     /// Stops every thread of the space that runs: once for any number of jumps. Those that are
     /// blocked in calls are left alone: when they come back, each place where they may find the
-    /// text changed traps. `None`, and all of them run on, if one does not stop.
-    fn halt(&mut self, space: SpaceId, limit: Duration) -> io::Result<Option<Vec<Tid>>> {
+    /// text changed traps. If one does not stop, it runs nothing now, and comes out of the kernel where
+    /// it went in: the others are stopped all the same, or, if `all` must be, run on (`None`).
+    fn halt(&mut self, space: SpaceId, limit: Duration, all: bool) -> io::Result<Option<Vec<Tid>>> {
         let running: Vec<Tid> = self
             .target
             .threads()
@@ -45,6 +47,7 @@ impl Session<'_> {
                 // It has stopped for something that is looked at later.
                 Ok(false) => {}
                 Err(error) if is_gone(&error) => {}
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && !all => {}
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     self.note_no_jumps(&format_args!("thread {tid} does not stop"));
                     self.resume(halted)?;
@@ -73,7 +76,7 @@ impl Session<'_> {
         if !std::mem::take(&mut jumps.alone) {
             return Ok(());
         }
-        let halted = self.halt(space, PATIENCE)?.unwrap_or_default();
+        let halted = self.halt(space, PATIENCE, false)?.unwrap_or_default();
         for region in self.sites_mut(space).jumps.regions.clone() {
             let mut code = vec![0; region.used as usize];
             let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
@@ -102,7 +105,7 @@ impl Session<'_> {
     ) -> io::Result<Option<Vec<bool>>> {
         // Who has not asked for jumps does not wait for one.
         let limit = if self.options.wish == Wish::Auto { PATIENCE / 20 } else { PATIENCE };
-        let Some(halted) = self.halt(space, limit)? else { return Ok(None) };
+        let Some(halted) = self.halt(space, limit, true)? else { return Ok(None) };
         let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
         let mut written = Vec::with_capacity(jumps.len());
         for page in jumps.chunk_by(|one, next| in_one_page(one, next)) {
@@ -121,8 +124,7 @@ impl Session<'_> {
         if jumps.is_empty() {
             return Ok(());
         }
-        // One that does not stop runs nothing now.
-        let halted = self.halt(space, PATIENCE)?.unwrap_or_default();
+        let halted = self.halt(space, PATIENCE, false)?.unwrap_or_default();
         let taken = self.take_halted(space, jumps, &halted);
         self.resume(halted).and(taken)
     }
@@ -159,19 +161,32 @@ impl Session<'_> {
     }
 
     /// Moves who has come to a jump's last byte, and not trapped yet, to before the instruction there:
-    /// while the jump stands.
+    /// while the jump stands, and in the kernel too, should we die. Who has a trap on its way stands
+    /// behind an INT3, one of which may be right before the shadow.
     fn empty_shadows(&mut self, space: SpaceId) -> io::Result<()> {
         let of_space = |t: &&xol_targets::ptrace::Thread| {
             self.target.space_of(t.tid) == Some(space) && t.is_stopped()
         };
         let stopped: Vec<Tid> = self.target.threads().filter(of_space).map(|t| t.tid).collect();
         for tid in stopped {
-            match self.target.pc(tid).and_then(|pc| self.out_of_shadow(tid, space, pc)) {
+            match self.empty_shadow(space, tid) {
                 Err(error) if !is_gone(&error) => return Err(error),
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    fn empty_shadow(&mut self, space: SpaceId, tid: Tid) -> io::Result<()> {
+        let pc = self.target.pc(tid)?;
+        if self.sites_mut(space).jumps.shadow(pc).is_none()
+            || self.target.is_trapping(tid)
+            || trap_on_its_way(tid)
+        {
+            return Ok(());
+        }
+        self.out_of_shadow(tid, space, pc)?;
+        self.target.flush_regs(tid)
     }
 
     /// All jumps of a space become traps.

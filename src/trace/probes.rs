@@ -262,6 +262,7 @@ impl Session<'_> {
         let location = &self.options.probes[self.rows[row as usize].probe].location;
         let entry = matches!(location, Location::Symbol { offset: Offset::At(0), .. });
         let pad = Native::is_landing_pad(&want.file);
+        self.rows[row as usize].behind = 0;
         if !pad || !jumps || !entry || returns || !cfg!(feature = "jump") {
             return want;
         }

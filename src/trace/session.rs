@@ -62,6 +62,8 @@ pub(super) struct Session<'a> {
     pub(super) row_index: HashMap<super::consumer::RowKey, u32>,
     pub(super) frames: Frames,
     pub(super) visits: FxHashMap<Tid, Visit>,
+    /// Of the trap that is dealt with: the instruction, and where the thread has trapped in its place.
+    pub(super) shadowed: Option<(Addr, Addr)>,
     /// Forked children that are cleaned before they run: what their text had.
     pub(super) to_clean: BTreeMap<Pid, Vec<Addr>>,
     /// Notes for the user, each said once.
@@ -113,6 +115,7 @@ impl<'a> Session<'a> {
             row_index: HashMap::new(),
             frames: Frames::default(),
             visits: FxHashMap::default(),
+            shadowed: None,
             to_clean: BTreeMap::new(),
             notes: HashSet::new(),
             resolved: super::probes::Cache::default(),

@@ -91,9 +91,10 @@ impl Session<'_> {
         let at = Addr(pc.0.wrapping_sub(Native::TRAP_ADVANCE));
         let sites = self.sites_mut(space);
         let site = sites.find(at).and_then(|n| sites.sites.get(n as usize));
-        // Nothing else leads into the middle of an instruction.
+        // Nothing else leads into the middle of an instruction, but for a jump's last byte.
         if site.is_some_and(|site| u64::from(site.plan.len) > Native::TRAP_ADVANCE)
             && Native::TRAP_ADVANCE > 0
+            && sites.jumps.shadow(pc).is_none()
         {
             return Ok(true);
         }

@@ -94,7 +94,10 @@ impl Ptrace {
     }
 
     /// Writes changed registers to the thread now.
-    pub(super) fn flush_regs(&mut self, tid: Tid) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// ESRCH when it is gone.
+    pub fn flush_regs(&mut self, tid: Tid) -> io::Result<()> {
         let thread = self.known(tid)?;
         match (thread.dirty, &thread.regs, thread.pc) {
             (Dirty::No, ..) | (_, None, None) => {}

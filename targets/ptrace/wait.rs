@@ -96,6 +96,12 @@ impl Ptrace {
         }
     }
 
+    /// Whether a thread is in the stop of a SIGTRAP.
+    #[must_use]
+    pub fn is_trapping(&self, tid: Tid) -> bool {
+        self.threads.get(&tid).is_some_and(|thread| thread.by_trap)
+    }
+
     /// Leaves the CPU of the thread that trapped last, if it has not trapped since this was called
     /// before: for who reads what threads write while they run.
     pub fn go_elsewhere(&mut self) {

@@ -79,24 +79,25 @@ FUNCTION(entered, "xor %eax, %eax\n1: inc %eax\n cmp $3, %eax\n jne 1b\n add %rd
 // Nothing but a jump.
 FUNCTION(tail, "jmp leaf_0\n")
 
-// INTO(NAME, BYTES, BEFORE): functions that do what the first so many bytes of the others do, and go on
-// behind them by way of a pointer.
-#define INTO_AT(name, n, bytes, before)                                                                   \
-	long in_##name##_##n(long);                                                                \
-	__asm__(".text\n.type in_" #name "_" #n ", %function\nin_" #name "_" #n ":\n" before         \
-		"jmp *0f(%rip)\n.size in_" #name "_" #n ", .-in_" #name "_" #n "\n"                  \
-		".pushsection .data.rel.ro, \"aw\"\n.balign 8\n0: .quad " #name "_" #n " + " #bytes "\n"        \
-		".popsection\n");
-#define INTO(name, bytes, before)                                                                         \
-	INTO_AT(name, 0, bytes, before) INTO_AT(name, 1, bytes, before) INTO_AT(name, 2, bytes, before)                 \
-	INTO_AT(name, 3, bytes, before) INTO_AT(name, 4, bytes, before)                                          \
-	static long (*const in_##name[])(long) = { in_##name##_0, in_##name##_1, in_##name##_2,    \
-						   in_##name##_3, in_##name##_4 };
-INTO(frame, 4, "push %rbp\n mov %rsp, %rbp\n")
-INTO(pushes, 4, "push %rbx\n push %rbp\n push %rcx\n push %rdx\n")
-INTO(saves, 4, "push %r13\n push %r12\n")
-INTO(keeps, 5, "push %r13\n push %r12\n push %rbp\n")
-INTO(pad, 4, "")
+// INTO(INTO, NAME, BYTES, BEFORE): functions that do what the first so many bytes of the others do, and
+// go on behind them by way of a pointer.
+#define INTO_AT(into, name, n, bytes, before)                                                      \
+	long into##_##n(long);                                                                     \
+	__asm__(".text\n.type " #into "_" #n ", %function\n" #into "_" #n ":\n" before              \
+		"jmp *0f(%rip)\n.size " #into "_" #n ", .-" #into "_" #n "\n"                        \
+		".pushsection .data.rel.ro, \"aw\"\n.balign 8\n0: .quad " #name "_" #n " + " #bytes   \
+		"\n.popsection\n");
+#define INTO(into, name, bytes, before)                                                            \
+	INTO_AT(into, name, 0, bytes, before) INTO_AT(into, name, 1, bytes, before)                \
+	INTO_AT(into, name, 2, bytes, before) INTO_AT(into, name, 3, bytes, before)                \
+	INTO_AT(into, name, 4, bytes, before)                                                      \
+	static long (*const into[])(long) = { into##_0, into##_1, into##_2, into##_3, into##_4 };
+INTO(in_frame, frame, 4, "push %rbp\n mov %rsp, %rbp\n")
+INTO(in_pushes, pushes, 4, "push %rbx\n push %rbp\n push %rcx\n push %rdx\n")
+INTO(in_last, pushes, 5, "push %rbx\n push %rbp\n push %rcx\n push %rdx\n push %rsi\n")
+INTO(in_saves, saves, 4, "push %r13\n push %r12\n")
+INTO(in_keeps, keeps, 5, "push %r13\n push %r12\n push %rbp\n")
+INTO(in_pad, pad, 4, "")
 // Where instructions begin in the first ten bytes of those.
 static const struct { long (*const *of)(long); unsigned begins; } heads[] = {
 	{ frame, 0x0b3 }, { pushes, 0x23f }, { saves, 0x075 }, { keeps, 0x275 }, { pad, 0x231 },
@@ -136,8 +137,8 @@ static void *thread(void *arg)
 		CHECK(tail) CHECK(saves) CHECK(keeps)
 #ifdef __x86_64__
 		if (inside) {
-			CHECK(in_frame) CHECK(in_pushes) CHECK(in_saves) CHECK(in_keeps)
-			CHECK(in_pad)
+			CHECK(in_frame) CHECK(in_pushes) CHECK(in_last) CHECK(in_saves)
+			CHECK(in_keeps) CHECK(in_pad)
 		}
 #endif
 	}

@@ -147,10 +147,13 @@ xol_ranges:
     ldr x9, [x9]
     ubfx x10, x9, #0, #56
     cmp x10, x3
-    b.ne 82f
+    b.ne 87f
     lsr x10, x9, #56
     sub sp, sp, #32
     b 86f
+87: // A step that ended at a system call's exit: SI_USER, from nobody.
+    ldr w9, [x1, #16]
+    cbz w9, 90f
 82: // Not ours: what the program would have got without a handler. What it did itself is
     // forced on it even if it ignores the signal.
     cmp w14, #0
