@@ -120,13 +120,12 @@ impl Assembler<'_> {
         self.code.extend_from_slice(&words).map_err(|_| Reason::NoRoomForSlots.into())
     }
 
-    /// `x[d] = address`: by ADR within 1 MiB.
+    /// `x[d] = address`: by ADR, whose two low bits are left alone, within 1 MiB.
     pub(super) fn address(&mut self, d: X, address: Addr) -> Result<(), Reject> {
         let distance = address.distance_from(self.here());
-        if (-(1 << 20)..1 << 20).contains(&distance) {
-            let distance = distance as u32;
-            let (low, high) = (distance & 3, distance >> 2 & 0x7_ffff);
-            return self.word(opcode::ADR | low << 29 | high << 5 | u32::from(d));
+        if (-(1 << 20)..1 << 20).contains(&distance) && distance & 3 == 0 {
+            let words = (distance >> 2) as u32 & 0x7_ffff;
+            return self.word(opcode::ADR | words << 5 | u32::from(d));
         }
         self.constant(d, address.0)
     }
@@ -186,5 +185,33 @@ impl Assembler<'_> {
         };
         *place = (word | field).to_le_bytes();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TO: Addr = Addr(0x10_0000);
+
+    fn words(address: Addr) -> std::vec::Vec<u32> {
+        let mut code = LongCode::new();
+        let mut asm = Assembler { code: &mut code, to: TO };
+        asm.address(1, address).unwrap();
+        let (words, _) = code.as_chunks();
+        words.iter().map(|&word| u32::from_le_bytes(word)).collect()
+    }
+
+    /// ADR  0ii1 0000  jjjj jjjj  jjjj jjjj  jjjd dddd, the distance being jjj…ii
+    #[test]
+    fn addresses_near_are_relative() {
+        assert_eq!(words(TO.add(0x1000)), [0x1000_8001]); // adr x1, #0x1000
+        assert_eq!(words(TO.offset(-4)), [0x10ff_ffe1]); // adr x1, #-4
+        assert_eq!(words(TO.add(0xf_fffc)), [0x107f_ffe1]); // adr x1, #0xffffc
+        assert_eq!(words(Addr(0)), [0x1080_0001]); // adr x1, #-0x100000
+        // Further away, and between words: mov x1, #0; movk x1, #0x20, lsl #16, and so on
+        assert_eq!(words(TO.add(0x10_0000)).len(), 1); // mov x1, #0x200000
+        assert_eq!(words(TO.add(2)), [0xd280_0041, 0xf2a0_0201]);
+        assert_eq!(words(TO.add(1)), [0xd280_0021, 0xf2a0_0201]);
     }
 }

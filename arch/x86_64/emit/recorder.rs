@@ -141,6 +141,9 @@ pub(in crate::x86_64) fn slot_of(regs: &Registers) -> Addr {
     Addr(regs.r10.wrapping_add(SLOTS))
 }
 
+/// Where a slot's turn is, from what `r10` holds.
+const TURN_OF: i32 = (SLOTS + TURN) as i32;
+
 struct Body<'a> {
     asm: Assembler<'a>,
     /// Bytes from our stack pointer to the program's.
@@ -351,7 +354,7 @@ impl Body<'_> {
         asm.registers(true, &[0x29], R10, RDX)?; // SUB rdx, r10
         asm.bytes(&[0x49, 0xc1, 0xe2, SLOT.trailing_zeros() as u8])?; // SHL r10, imm8
         asm.registers(true, &[0x01], R11, R10)?;
-        asm.memory(true, &[0x2b], RDX, Mem(R10, (SLOTS + TURN) as i32))?; // SUB rdx, [mem]
+        asm.memory(true, &[0x2b], RDX, Mem(R10, TURN_OF))?; // SUB rdx, [mem]
         let differs = asm.jump_if(condition::NE)?;
         asm.lea(RDX, Mem(RAX, 1))?;
         asm.bytes(&[0xf0])?;
@@ -396,7 +399,7 @@ impl Body<'_> {
 
     /// Hands the slot over; the other way out.
     fn commit(&mut self, differs: Forward, again: u16, done: &mut Recorded) -> Result<(), Reject> {
-        self.asm.store(Mem(R10, (SLOTS + TURN) as i32), R11)?;
+        self.asm.store(Mem(R10, TURN_OF), R11)?;
         done.noted.committed = self.asm.offset();
         let over = self.asm.jump()?;
         self.asm.land(differs)?;
