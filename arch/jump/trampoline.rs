@@ -234,7 +234,10 @@ pub fn build<A: Arch>(order: &Order<'_>, to: Addr) -> Result<Trampoline, Reject>
             break;
         }
     }
-    if let Some(shadow) = order.window.shadow() {
+    // Where a jump is one instruction there is none.
+    if A::INSN_ALIGN == 1
+        && let Some(shadow) = order.window.shadow()
+    {
         trampoline.add_shadow::<A>(shadow, to)?;
     }
     Ok(trampoline)

@@ -20,6 +20,8 @@ use xol_targets::shared::Shared;
 pub(super) const LANDING: u64 = 5;
 /// Bytes of the text that a jump changes, at most.
 pub(super) const LEN: usize = 11;
+/// Whether a jump can have a shadow: where it is more than one instruction.
+pub(super) const SHADOWS: bool = Native::INSN_ALIGN == 1 && cfg!(feature = "jump");
 
 /// One jump: kept as long as a thread may be in its trampoline.
 #[derive(Debug)]
@@ -160,7 +162,7 @@ impl Jumps {
         if let Some(landing) = jump.landing {
             self.by_landing.insert(landing.0, number);
         }
-        if let Some(shadow) = jump.window.shadow() {
+        if SHADOWS && let Some(shadow) = jump.window.shadow() {
             let at = |offset: u8| jump.window.at.add(offset.into());
             self.by_shadow.insert(at(shadow.offset).0, (at(shadow.of), shadow.pushed));
         }
@@ -209,7 +211,7 @@ impl Jumps {
     /// What a thread at `at` was about to execute, where it cannot be without a jump's last byte; and
     /// by how many bytes its stack pointer is too low.
     pub(super) fn shadow(&self, at: Addr) -> Option<(Addr, u8)> {
-        if !cfg!(feature = "jump") {
+        if !SHADOWS {
             return None;
         }
         self.by_shadow.get(&at.0).copied()
@@ -273,7 +275,9 @@ impl Jumps {
     /// Forgets what stood in mappings that are gone. Threads may still be in the trampolines.
     pub(super) fn retain(&mut self, keep: impl Fn(Addr) -> bool) {
         self.refusals.clear();
-        self.by_shadow.retain(|&at, _| keep(Addr(at)));
+        if SHADOWS {
+            self.by_shadow.retain(|&at, _| keep(Addr(at)));
+        }
         let all = &mut self.all;
         self.by_window.retain(|&at, &mut number| {
             let kept = keep(Addr(at));
@@ -360,7 +364,8 @@ pub(super) fn traps_inside(window: &Window, jumped: &[u8]) -> bool {
     (1..window.len).filter(|n| window.traps >> n & 1 == 1).all(|n| {
         let Some(bytes) = jumped.get(usize::from(n)..) else { return false };
         bytes.starts_with(Native::TRAP)
-            || window.shadow().is_some_and(|shadow| shadow.of == n)
-                && window.last.bytes().has(bytes[0])
+            || SHADOWS
+                && window.shadow().is_some_and(|shadow| shadow.of == n)
+                && bytes.first().is_some_and(|&byte| window.last.bytes().has(byte))
     })
 }

@@ -1,6 +1,6 @@
 //! Jumps written and taken back: no thread runs meanwhile.
 
-use super::jumps::{Jump, LEN, State};
+use super::jumps::{Jump, LEN, SHADOWS, State};
 use super::leave::trap_on_its_way;
 use super::session::{PATIENCE, Session};
 use crate::engine::Wish;
@@ -135,7 +135,7 @@ impl Session<'_> {
         jumps: &[(usize, Rc<Jump>)],
         halted: &[Tid],
     ) -> io::Result<()> {
-        if jumps.iter().any(|(_, jump)| jump.window.shadow().is_some()) {
+        if SHADOWS && jumps.iter().any(|(_, jump)| jump.window.shadow().is_some()) {
             self.empty_shadows(space)?;
         }
         for page in jumps.chunk_by(|(_, one), (_, next)| in_one_page(one, next)) {

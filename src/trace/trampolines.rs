@@ -2,7 +2,7 @@
 
 use super::arm::{Want, word};
 use super::consumer::Consumer;
-use super::jumps::{Jump, LANDING, LEN, Region, Tally, traps_inside};
+use super::jumps::{Jump, LANDING, LEN, Region, SHADOWS, Tally, traps_inside};
 use super::notes::Served;
 use super::ring::shape;
 use super::session::Session;
@@ -144,7 +144,8 @@ impl Session<'_> {
             self.build_group(space, tid, wants, &group, &mut built)?;
         }
         self.only_whole(space, wants, groups, &mut built);
-        let traps = |jump: &Rc<Jump>| jump.enters.len() - 1 + usize::from(jump.shadow.is_some());
+        let traps =
+            |jump: &Rc<Jump>| jump.enters.len() - 1 + usize::from(SHADOWS && jump.shadow.is_some());
         let inner = built.iter().map(traps).sum();
         if !self.target.has_room_for(space, inner)
             && let Err(error) = self.target.grow_table(tid, inner)
@@ -164,7 +165,7 @@ impl Session<'_> {
                 }
                 orphans.push(orphan(jump, offset, enter));
             }
-            if let (Some(shadow), Some(enter)) = (jump.window.shadow(), jump.shadow) {
+            if SHADOWS && let (Some(shadow), Some(enter)) = (jump.window.shadow(), jump.shadow) {
                 orphans.push(orphan(jump, shadow.offset, enter));
             }
         }
