@@ -245,6 +245,11 @@ impl Session<'_> {
         site: &crate::engine::Site<Native>,
         before: &<Native as Arch>::Regs,
     ) -> io::Result<()> {
+        // Behind an instruction as long as the trap it would be taken for who has just trapped, should
+        // we die before it goes on.
+        if self.target.is_trapping(tid) && u64::from(site.plan.span()) == Native::TRAP_ADVANCE {
+            sys::set_siginfo(tid, &SigInfo::new(libc_signal::TRAP, SI_DONE, Addr(0)))?;
+        }
         let mut machine = self.target.stopped(tid)?;
         let plain = site.fixup == Default::default();
         if plain || Native::fixup(site.fixup, site.addr, &site.plan, before, &mut machine).is_err()
