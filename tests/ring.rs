@@ -38,7 +38,7 @@ fn check(events: &[Event]) -> BTreeSet<u64> {
         let n = event.number("n");
         assert_eq!((event.number("tid"), event.number("pid")), (event.tid, event.pid), "{event:?}");
         assert_eq!(event.args["letter"], char::from(b'a' + (n % 26) as u8).to_string());
-        assert_eq!(event.args["down"], -i64::from(n as i16), "{event:?}");
+        assert_eq!(event.args["down"], i64::from((n as i16).wrapping_neg()), "{event:?}");
         assert_eq!(event.args["odd"], n % 2 == 1, "{event:?}");
         if let Some(&(before, time)) = last.get(&event.tid) {
             assert!(n > before || n == 0, "{before}, then {event:?}");
