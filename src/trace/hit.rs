@@ -21,7 +21,9 @@ impl Session<'_> {
             return self.on_site(tid, space, site, at);
         }
         if let Some(to) = self.sites_mut(space).jumps.enter(at) {
-            // An instruction in a jump's displacement: its copy is in the trampoline.
+            // An instruction in a jump's displacement: its copy is in the trampoline, perhaps behind one
+            // that ends as a trap does.
+            self.mark_done(tid, at)?;
             self.target.stopped(tid)?.set_pc(to);
             return self.target.go(tid, Go::FromTrap);
         }
@@ -245,9 +247,9 @@ impl Session<'_> {
         site: &crate::engine::Site<Native>,
         before: &<Native as Arch>::Regs,
     ) -> io::Result<()> {
-        // Behind an instruction as long as the trap it would be taken for who has just trapped, should
-        // we die before it goes on.
-        if self.target.is_trapping(tid) && u64::from(site.plan.span()) == Native::TRAP_ADVANCE {
+        // Should we die before it goes on: behind an instruction of one byte, or one that ends as a
+        // trap does, it would be taken for who has just trapped there.
+        if self.target.is_trapping(tid) {
             sys::set_siginfo(tid, &SigInfo::new(libc_signal::TRAP, SI_DONE, Addr(0)))?;
         }
         let mut machine = self.target.stopped(tid)?;

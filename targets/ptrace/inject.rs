@@ -129,7 +129,7 @@ impl Ptrace {
             back_to_signals(tid)?;
         }
         let thread = self.known(tid)?;
-        thread.asked = false;
+        (thread.asked, thread.by_trap) = (false, false);
         thread.state = State::Stopped;
         thread.regs = Some(regs);
         thread.dirty = Dirty::No;

@@ -142,6 +142,12 @@ xol_mem:
     je 82f
     cmp al, 3
     jne 90f
+    lea ecx, [r8 - 1]
+    test ecx, 0xfff
+    jz 82f
+    cmp byte ptr [r8 - 2], 0xcd
+    jne 90f
+    jmp 82f
 84: // A step that the tracer, which died, asked for: TRAP_TRACE, or TRAP_BRKPT behind a system call.
     // The kernel has ended it. Of the program's own TF is in the flags.
     test dword ptr [rdx + 176], 0x100
