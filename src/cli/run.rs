@@ -3,6 +3,7 @@
 use super::args::{Run, Subject};
 use super::failure::Failure;
 use super::output::{Format, Output, Progress};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr};
 use std::io;
@@ -15,8 +16,9 @@ use xol::trace::{self, HitEvent, Options, Outcome, RowState, Sink, Stage, TraceE
 use xol_arch::Strategy;
 use xol_targets::Native;
 use xol_targets::ptrace::own;
+use xol_targets::ptrace::pair::{self, End, Front, Side};
 use xol_targets::ptrace::sys::Status;
-use xol_targets::ptrace::{Launch, LaunchError, Pid, foreign_machine};
+use xol_targets::ptrace::{Begun, Launch, LaunchError, Pid, foreign_machine};
 
 /// Runs to the end of the program, or until asked to end.
 pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
@@ -25,8 +27,22 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
         Subject::Launch(command) => command[0].to_string_lossy().into_owned(),
         Subject::Attach(_) => String::new(),
     };
+    let subject = subject(&run.subject)?;
+    // Two processes from here on; where there can be only one, it does all by itself.
+    let program = match &subject {
+        trace::Subject::Begun(begun) => begun.borrow().as_ref().map(Begun::pid),
+        _ => None,
+    };
+    let front = match pair::split(program) {
+        Ok(Side::Front(front)) => {
+            drop(subject);
+            return in_front(front);
+        }
+        Ok(Side::Tracer(link)) => Some(link),
+        Err(_) => None,
+    };
     let options = Options {
-        subject: subject(&run.subject)?,
+        subject,
         follow: run.follow,
         wish: run.wish,
         rules: run.rules,
@@ -52,7 +68,7 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
         progress: None,
         events,
     };
-    let outcome = trace::run(&options, &mut reporter);
+    let outcome = trace::run_behind(&options, &mut reporter, front);
     drop(reporter.progress.take());
     let outcome = match outcome {
         Ok(outcome) => outcome,
@@ -73,6 +89,17 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
     ended(&outcome)
 }
 
+/// Waits in front of the tracer, whose status is ours.
+fn in_front(front: Front) -> Result<ExitCode, Failure> {
+    match front.wait() {
+        End::Exited(status) => Ok(ExitCode::from(status)),
+        End::Killed(signal, traps) => Err(Failure::new(format!(
+            "the process that traces was killed by signal {signal}; {traps} traps were taken away, \
+             and the program goes on"
+        ))),
+    }
+}
+
 fn subject(subject: &Subject) -> Result<trace::Subject, Failure> {
     match subject {
         Subject::Attach(pids) => Ok(trace::Subject::Attach(pids.iter().map(|&p| Pid(p)).collect())),
@@ -91,7 +118,10 @@ fn subject(subject: &Subject) -> Result<trace::Subject, Failure> {
                     ),
                 ));
             }
-            Ok(trace::Subject::Launch(Launch { program: args[0].clone(), args }))
+            let begun = Launch { program: args[0].clone(), args }.begin();
+            let begun =
+                begun.map_err(|error| Failure::new(TraceError::Launch(error).to_string()))?;
+            Ok(trace::Subject::Begun(RefCell::new(Some(begun))))
         }
     }
 }

@@ -54,6 +54,7 @@ pub use options::{Options, Subject};
 pub use session::Stage;
 
 use std::{fmt, io};
+use xol_targets::ptrace::pair::Link;
 use xol_targets::ptrace::sys::Status;
 use xol_targets::ptrace::{AttachError, LaunchError, Pid};
 
@@ -156,5 +157,18 @@ impl std::error::Error for TraceError {}
 /// # Errors
 /// See [`TraceError`].
 pub fn run(options: &Options, sink: &mut dyn Sink) -> Result<Outcome, TraceError> {
-    session::Session::new(options, sink).run()
+    run_behind(options, sink, None)
+}
+
+/// The same in a process that stands behind another, which puts the text back should this one be
+/// killed.
+///
+/// # Errors
+/// See [`TraceError`].
+pub fn run_behind(
+    options: &Options,
+    sink: &mut dyn Sink,
+    front: Option<Link>,
+) -> Result<Outcome, TraceError> {
+    session::Session::new(options, sink, front).run()
 }

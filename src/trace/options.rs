@@ -2,15 +2,18 @@
 
 use crate::engine::Wish;
 use crate::spec::{Spec, Where};
+use std::cell::RefCell;
 use std::time::Duration;
 use xol_arch::Rules;
-use xol_targets::ptrace::{Launch, Pid};
+use xol_targets::ptrace::{Begun, Launch, Pid};
 
 /// What is probed.
 #[derive(Debug)]
 pub enum Subject {
     /// A command that xol starts.
     Launch(Launch),
+    /// A command that was started, and waits; taken when the run begins.
+    Begun(RefCell<Option<Begun>>),
     /// Running processes.
     Attach(Vec<Pid>),
 }

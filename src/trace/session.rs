@@ -14,8 +14,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 use xol_arch::Addr;
 use xol_targets::native::Regs;
+use xol_targets::ptrace::pair::Link;
 use xol_targets::ptrace::sys::Status;
-use xol_targets::ptrace::{Event, Go, Pid, Ptrace, SigInfo, SpaceId, Tid, is_gone};
+use xol_targets::ptrace::{Begun, Event, Go, Pid, Ptrace, SigInfo, SpaceId, Tid, is_gone};
 
 /// How long a thread may take to answer an interrupt.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
@@ -103,9 +104,13 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(options: &'a Options, sink: &'a mut dyn Sink) -> Session<'a> {
+    pub(super) fn new(
+        options: &'a Options,
+        sink: &'a mut dyn Sink,
+        front: Option<Link>,
+    ) -> Session<'a> {
         Session {
-            target: Ptrace::new(),
+            target: Ptrace::behind(front),
             options,
             sink,
             spaces: FxHashMap::default(),
@@ -162,6 +167,7 @@ impl<'a> Session<'a> {
         let left = left.and_then(|()| self.finish_all_rings());
         let mut outcome = result?;
         left.map_err(TraceError::Io)?;
+        self.target.say_done();
         outcome.report.unread = self.rings.missed();
         Ok(outcome)
     }
@@ -169,10 +175,10 @@ impl<'a> Session<'a> {
     fn begin(&mut self) -> Result<(), TraceError> {
         match &self.options.subject {
             Subject::Launch(launch) => {
-                let pid = self.target.launch(launch).map_err(TraceError::Launch)?;
-                self.root = Some(pid);
-                Ok(())
+                let begun = launch.begin().map_err(TraceError::Launch)?;
+                self.launch(begun)
             }
+            Subject::Begun(begun) => begun.take().map_or(Ok(()), |begun| self.launch(begun)),
             Subject::Attach(pids) => {
                 for &pid in pids {
                     self.target.attach(pid).map_err(TraceError::Attach)?;
@@ -185,6 +191,11 @@ impl<'a> Session<'a> {
                 self.fatal.take().map_or(Ok(()), Err)
             }
         }
+    }
+
+    fn launch(&mut self, begun: Begun) -> Result<(), TraceError> {
+        self.root = Some(self.target.launch(begun).map_err(TraceError::Launch)?);
+        Ok(())
     }
 
     fn main_loop(&mut self) -> Result<Outcome, TraceError> {

@@ -170,6 +170,10 @@ impl Session<'_> {
             }
         }
         self.target.set_orphans(space, &orphans)?;
+        let inside = built
+            .iter()
+            .flat_map(|jump| (0..jump.window.len).map(|offset| jump.window.at.add(offset.into())));
+        self.target.set_in_jump(space, inside)?;
         Ok(built)
     }
 

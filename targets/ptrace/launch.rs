@@ -1,4 +1,4 @@
-//! How a command becomes a target.
+//! How a command becomes a target: it is started and waits, is traced, and then becomes the program.
 #![allow(unsafe_code)]
 
 use super::Ptrace;
@@ -7,8 +7,11 @@ use super::space::Space;
 use super::sys::{self, Pid, Status, Tid, Whom};
 use super::thread::{State, Thread};
 use std::ffi::CString;
-use std::io::{self, Read, Write};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsRawFd;
+
+/// prctl(2): names who may trace this process where Yama restricts that.
+const PR_SET_PTRACER: i32 = 0x5961_6d61;
 
 /// A command to be started.
 #[derive(Debug)]
@@ -28,16 +31,24 @@ pub enum LaunchError {
     Io(io::Error),
 }
 
-impl Ptrace {
-    /// Starts a command; returns when it has been told to exec, so that [`Ptrace::wait`] will
-    /// report [`super::Event::Exec`] or its end.
+/// A command that was started and waits until it is let go.
+#[derive(Debug)]
+pub struct Begun {
+    pid: Pid,
+    go: PipeWriter,
+    /// Says that it waits, and later why it could not be started.
+    said: PipeReader,
+}
+
+impl Launch {
+    /// Starts the command, as a child of this process. It waits for a tracer.
     ///
     /// # Errors
-    /// See [`LaunchError`].
-    pub fn launch(&mut self, launch: &Launch) -> Result<Pid, LaunchError> {
-        let (mut ready, mut go) = io::pipe().map_err(LaunchError::Io)?;
-        let (mut failed, fail) = io::pipe().map_err(LaunchError::Io)?;
-        let mut argv: Vec<*const libc::c_char> = launch.args.iter().map(|a| a.as_ptr()).collect();
+    /// [`LaunchError::Io`].
+    pub fn begin(&self) -> Result<Begun, LaunchError> {
+        let (ready, go) = io::pipe().map_err(LaunchError::Io)?;
+        let (said, say) = io::pipe().map_err(LaunchError::Io)?;
+        let mut argv: Vec<*const libc::c_char> = self.args.iter().map(|a| a.as_ptr()).collect();
         argv.push(std::ptr::null());
         // SAFETY: xol has one thread; what the child does before exec is async-signal-safe.
         let pid = unsafe { libc::fork() };
@@ -45,21 +56,40 @@ impl Ptrace {
             return Err(LaunchError::Io(io::Error::last_os_error()));
         }
         if pid == 0 {
-            child(&launch.program, &argv, ready.as_raw_fd(), go.as_raw_fd(), fail.as_raw_fd());
+            child(&self.program, &argv, ready.as_raw_fd(), go.as_raw_fd(), say.as_raw_fd());
         }
-        drop(fail);
-        let tid = Tid(pid);
+        Ok(Begun { pid: Pid(pid), go, said })
+    }
+}
+
+impl Begun {
+    /// The command's process.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+}
+
+impl Ptrace {
+    /// Traces a command that waits, and lets it go; returns when it has been told to exec, so that
+    /// [`Ptrace::wait`] will report [`super::Event::Exec`] or its end.
+    ///
+    /// # Errors
+    /// See [`LaunchError`].
+    pub fn launch(&mut self, mut begun: Begun) -> Result<Pid, LaunchError> {
+        let tid = Tid(begun.pid.0);
+        // Where Yama is, only a parent or whom the child names may trace it.
+        let us = std::process::id().to_ne_bytes();
+        begun.go.write_all(&us).map_err(LaunchError::Io)?;
+        begun.said.read_exact(&mut [0]).map_err(LaunchError::Io)?;
         sys::seize(tid, OPTIONS).map_err(LaunchError::Io)?;
-        self.threads.insert(tid, Thread::new(tid, Pid(pid), State::Running));
-        let space = Space::open(Pid(pid)).map_err(LaunchError::Io)?;
+        self.threads.insert(tid, Thread::new(tid, begun.pid, State::Running));
+        let space = Space::open(begun.pid).map_err(LaunchError::Io)?;
         let space = self.add_space(space);
-        self.add_process(Pid(pid), space, true);
-        go.write_all(&[1]).map_err(LaunchError::Io)?;
-        drop(go);
-        let _ = &mut ready;
-        drop(ready);
-        self.await_exec(tid, &mut failed)?;
-        Ok(Pid(pid))
+        self.add_process(begun.pid, space, true);
+        begun.go.write_all(&[1]).map_err(LaunchError::Io)?;
+        self.await_exec(tid, &mut begun.said)?;
+        Ok(begun.pid)
     }
 
     /// Waits until exec has succeeded (its stop stays to be reported) or failed.
@@ -96,20 +126,28 @@ impl Ptrace {
 }
 
 /// The child: waits until it is traced, then becomes the program.
-fn child(program: &CString, argv: &[*const libc::c_char], ready: i32, go: i32, fail: i32) -> ! {
+fn child(program: &CString, argv: &[*const libc::c_char], ready: i32, go: i32, say: i32) -> ! {
     // SAFETY: a descriptor number.
     unsafe { libc::close(go) };
     // Rust's runtime ignores SIGPIPE in xol; the program gets the default.
     // SAFETY: SIG_DFL is a valid handler.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    let mut tracer = [0u8; 4];
+    // SAFETY: reads four bytes into an array of four.
+    while unsafe { libc::read(ready, tracer.as_mut_ptr().cast(), 4) } == -1 {}
+    // Fails where Yama is not, and nobody needs it.
+    // SAFETY: numbers only.
+    unsafe { libc::prctl(PR_SET_PTRACER, u64::from(u32::from_ne_bytes(tracer)), 0, 0, 0) };
     let mut byte = 0u8;
+    // SAFETY: writes one byte from a byte.
+    unsafe { libc::write(say, (&raw const byte).cast(), 1) };
     // SAFETY: reads one byte into a byte.
     while unsafe { libc::read(ready, (&raw mut byte).cast(), 1) } == -1 {}
     // SAFETY: `program` and `argv` are NUL- and null-terminated.
     unsafe { libc::execvp(program.as_ptr(), argv.as_ptr()) };
     let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0).to_ne_bytes();
     // SAFETY: writes four bytes from an array of four.
-    unsafe { libc::write(fail, errno.as_ptr().cast(), 4) };
+    unsafe { libc::write(say, errno.as_ptr().cast(), 4) };
     // SAFETY: ends the process.
     unsafe { libc::_exit(127) }
 }

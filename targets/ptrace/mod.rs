@@ -8,7 +8,8 @@
 //! | `space` | an address space: its memory and what xol mapped into it |
 //! | `thread` | threads and processes as they are known here |
 //! | `wait` | stops, and going on |
-//! | `attach`, `launch`, `leave` | how a target begins and ends being one |
+//! | `attach`, `launch` | how a target begins and ends being one |
+//! | `pair`, `keeper` | the command in front, the tracer behind it, and what one does when the other dies |
 //! | `inject` | calls made in the target that right themselves |
 //! | `jumps` | memory for jumps: code at given addresses, and shared |
 //! | `orphan` | what keeps the target running when its tracer dies |
@@ -23,11 +24,13 @@ mod deliver;
 mod head;
 mod inject;
 mod jumps;
+mod keeper;
 mod launch;
 mod machine;
 mod mask;
 mod orphan;
 pub mod own;
+pub mod pair;
 pub mod procfs;
 mod restart;
 mod rseq;
@@ -40,7 +43,7 @@ mod wait;
 pub use attach::{AttachError, check_program, foreign_machine};
 pub use inject::InjectError;
 pub use jumps::{features, max_mappings, ticks_are_steady};
-pub use launch::{Launch, LaunchError};
+pub use launch::{Begun, Launch, LaunchError};
 pub use machine::Stopped;
 pub use orphan::Orphan;
 pub use signals::Action;
@@ -73,6 +76,8 @@ pub struct Ptrace {
     affinity: affinity::Affinity,
     /// Nothing is lifted or watched any more.
     leaving: bool,
+    /// The process in front, if this one stands behind another.
+    front: Option<pair::Link>,
 }
 
 impl Ptrace {
@@ -80,6 +85,30 @@ impl Ptrace {
     #[must_use]
     pub fn new() -> Ptrace {
         Ptrace::default()
+    }
+
+    /// With nothing traced yet, behind another process that looks after the text should this one be
+    /// killed.
+    #[must_use]
+    pub fn behind(front: Option<pair::Link>) -> Ptrace {
+        Ptrace { front, ..Ptrace::default() }
+    }
+
+    /// Tells the process in front whether a space has a head, and where.
+    fn tell_front(&self, id: SpaceId) {
+        let Some(front) = &self.front else { return };
+        let space = self.spaces.get(&id).and_then(|space| Some((space.pid, space.head?)));
+        front.send(match space {
+            Some((pid, head)) => pair::Message::Began(id, pid, head.start),
+            None => pair::Message::Ended(id),
+        });
+    }
+
+    /// Tells the process in front that nothing is traced any more and nothing of ours is left.
+    pub fn say_done(&self) {
+        if let Some(front) = &self.front {
+            front.done();
+        }
     }
 
     /// A traced thread.
@@ -145,14 +174,21 @@ impl Ptrace {
     fn add_space(&mut self, space: Space) -> SpaceId {
         let id = SpaceId(self.next_space);
         self.next_space += 1;
+        let has_head = space.has_head();
         self.spaces.insert(id, space);
+        if has_head {
+            self.tell_front(id);
+        }
         id
     }
 
     /// Forgets a space that no process has any more.
     fn drop_unused_space(&mut self, id: SpaceId) {
         if !self.processes.values().any(|p| p.space == id) {
-            self.spaces.remove(&id);
+            let had_head = self.spaces.remove(&id).is_some_and(|space| space.has_head());
+            if had_head {
+                self.tell_front(id);
+            }
         }
     }
 

@@ -20,7 +20,19 @@ pub struct Orphan {
     pub original: u64,
 }
 
+impl Orphan {
+    fn from_words([site, to, original]: [u64; 3]) -> Orphan {
+        Orphan { site: Addr(site), to: (to != 0).then_some(Addr(to)), original }
+    }
+}
+
+/// In [`Orphan::original`], above the bytes: the site is in a jump, or was. A byte there that traps may
+/// be the jump's own.
+pub(super) const IN_JUMP: u64 = 1 << 63;
+
 const ENTRY: u64 = 24;
+/// Entries of a table at most: more is not a table of ours.
+const MOST: u64 = 1 << 24;
 const K: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Our image of the table.
@@ -60,11 +72,8 @@ impl Table {
 
     /// The used entries.
     pub(super) fn iter(&self) -> impl Iterator<Item = Orphan> {
-        self.entries.iter().filter(|e| e.0 != 0).map(|&(site, to, original)| Orphan {
-            site: Addr(site),
-            to: (to != 0).then_some(Addr(to)),
-            original,
-        })
+        let used = self.entries.iter().filter(|e| e.0 != 0);
+        used.map(|&(site, to, original)| Orphan::from_words([site, to, original]))
     }
 
     /// Where the entry of `site` is, or the free one it would get.
@@ -90,6 +99,54 @@ impl Table {
 
     fn at(&self, index: usize) -> Addr {
         self.area.start.add(8 + ENTRY * index as u64)
+    }
+
+    /// Says of sites in the table that a jump is over them, in the target too.
+    ///
+    /// # Errors
+    /// Those of [`Space::write`].
+    pub(super) fn set_in_jump(
+        &mut self,
+        sites: impl Iterator<Item = Addr>,
+        write: &dyn Fn(Addr, &[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        for site in sites {
+            let i = self.index(site);
+            let entry = &mut self.entries[i];
+            if entry.0 == site.0 && entry.2 & IN_JUMP == 0 {
+                entry.2 |= IN_JUMP;
+                write(self.at(i), &self.bytes(i, i + 1))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries of the table that the pointer at `pointer` in a space leads to.
+    ///
+    /// # Errors
+    /// Those of [`Space::read`]; InvalidData for what is no table.
+    pub(super) fn read(space: &Space, pointer: Addr) -> io::Result<Vec<Orphan>> {
+        let word = |at: Addr| {
+            let mut word = [0; 8];
+            space.read(at, &mut word).map(|()| u64::from_ne_bytes(word))
+        };
+        let table = Addr(word(pointer)?);
+        let mask = word(table)?;
+        if mask >= MOST || !(mask + 1).is_power_of_two() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let mut bytes = vec![0; ((mask + 1) * ENTRY) as usize];
+        space.read(table.add(8), &mut bytes)?;
+        let entries = bytes.chunks_exact(ENTRY as usize).map(|entry| {
+            let mut words = [0; 3];
+            for (word, from) in words.iter_mut().zip(entry.chunks_exact(8)) {
+                let mut eight = [0; 8];
+                eight.copy_from_slice(from);
+                *word = u64::from_ne_bytes(eight);
+            }
+            words
+        });
+        Ok(entries.filter(|&[site, ..]| site != 0).map(Orphan::from_words).collect())
     }
 
     /// Adds or changes entries, in the target too.

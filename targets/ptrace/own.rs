@@ -5,6 +5,7 @@
 //! size the call reads or writes, visible in the same function.
 #![allow(unsafe_code)]
 
+use super::pair::FROM_TERMINAL;
 use super::sys::{SI_KERNEL, check};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
@@ -74,7 +75,9 @@ extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c
     }
     // SAFETY: SA_SIGINFO: the kernel passes a valid siginfo_t.
     let code = unsafe { (*info).si_code };
-    if code == SI_KERNEL {
+    // SAFETY: as above: behind si_signo, si_errno, si_code, si_pid and si_uid stands si_value.
+    let value = unsafe { *info.cast::<[usize; 4]>() }[3];
+    if code == SI_KERNEL || code == libc::SI_QUEUE && value == FROM_TERMINAL {
         CAUGHT_FROM_TERMINAL.fetch_add(1, Ordering::Relaxed);
     }
     CAUGHT.store(signal, Ordering::Relaxed);
@@ -86,25 +89,48 @@ extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c
 /// # Errors
 /// None in practice.
 pub fn catch_signals() -> io::Result<()> {
-    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGALRM] {
-        let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = on_signal;
-        // SAFETY: all-zero is a valid sigaction: no flags, an empty mask.
-        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-        action.sa_sigaction = handler as usize;
-        action.sa_flags = libc::SA_SIGINFO;
-        // SAFETY: all-zero is a valid sigaction.
-        let mut old: libc::sigaction = unsafe { std::mem::zeroed() };
-        // SAFETY: a null pointer asks; the kernel's answer goes into `old`.
-        let result = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut old) };
-        check(result.into())?;
-        if old.sa_sigaction == libc::SIG_IGN && signal != libc::SIGALRM {
-            continue;
-        }
-        // SAFETY: the handler only stores to atomics.
-        let result = unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
-        check(result.into())?;
+    let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = on_signal;
+    for signal in ENDING.into_iter().chain([libc::SIGALRM]) {
+        handle(signal, handler as usize, libc::SA_SIGINFO)?;
     }
     tick_after(None)
+}
+
+/// The signals that ask xol to end.
+pub(super) const ENDING: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
+
+/// What the kernel sends the tracer when the process in front of it dies. Nobody ignores it.
+pub(super) const FRONT_IS_GONE: i32 = libc::SIGUSR2;
+
+/// Catches [`FRONT_IS_GONE`], which then ends the run as the others do.
+///
+/// # Errors
+/// None in practice.
+pub(super) fn catch_end_of_front() -> io::Result<()> {
+    let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = on_signal;
+    handle(FRONT_IS_GONE, handler as usize, libc::SA_SIGINFO)
+}
+
+/// Installs a handler, which must be one that `flags` say. An ending signal that is ignored stays so.
+///
+/// # Errors
+/// None in practice.
+pub(super) fn handle(signal: i32, handler: usize, flags: i32) -> io::Result<()> {
+    // SAFETY: all-zero is a valid sigaction: no flags, an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler;
+    action.sa_flags = flags;
+    // SAFETY: all-zero is a valid sigaction.
+    let mut old: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: a null pointer asks; the kernel's answer goes into `old`.
+    let result = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut old) };
+    check(result.into())?;
+    if old.sa_sigaction == libc::SIG_IGN && ENDING.contains(&signal) {
+        return Ok(());
+    }
+    // SAFETY: the handlers of this crate only store to atomics and send signals.
+    let result = unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+    check(result.into()).map(drop)
 }
 
 /// Lets a timer end a wait after `first` and then every 100 ms: a signal that comes just before the
