@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use xol_tests::killing::{Death, dies, syscalls};
+use xol_tests::killing::{Death, Victim, dies, syscalls};
 use xol_tests::run::{as_often, slowness};
 use xol_tests::target::Target;
 
@@ -21,17 +21,19 @@ fn words(strategy: &str, target: &Target) -> Vec<String> {
     words
 }
 
+const VICTIMS: [Victim; 3] = [Victim::Both, Victim::Tracer, Victim::Front];
+
 /// Kills xol once, and lets the target come to its end.
-fn survives(strategy: &str, death: Death) {
+fn survives(strategy: &str, death: Death, victim: Victim) {
     let target = Target::start("loops");
-    let end = dies(&words(strategy, &target), death);
+    let end = dies(&words(strategy, &target), death, victim);
     // Long enough that every site is reached by somebody.
     std::thread::sleep(Duration::from_millis(3));
     let finished = target.end();
     let out = finished.out();
     assert!(
         finished.code() == 5 && out == "ready\nran: 1, ticked: 1, wrong: 0\n",
-        "{strategy}, {death:?}, xol ended with {end:?}:\n{finished}"
+        "{strategy}, {death:?} of {victim:?}, xol ended with {end:?}:\n{finished}"
     );
 }
 
@@ -52,7 +54,11 @@ fn at_every_call(strategy: &str) {
     let begun = Instant::now();
     let mut n = from;
     while n <= to {
-        survives(strategy, Death::AtCall(n));
+        // Where each call is tried, with each of them.
+        match step {
+            1 => VICTIMS.iter().for_each(|&who| survives(strategy, Death::AtCall(n), who)),
+            _ => survives(strategy, Death::AtCall(n), VICTIMS[(n / step) as usize % 3]),
+        }
         n += step;
     }
     println!("{strategy}: killed from {from} to {to} in {:?}", begun.elapsed());
@@ -87,6 +93,7 @@ fn at_random_moments() {
         state ^= state >> 7;
         state ^= state << 17;
         let strategy = ["boost", "simulate", "xol", "jump"][n % 4];
-        survives(strategy, Death::After(Duration::from_micros(state % 45_000) * slowness()));
+        let after = Duration::from_micros(state % 45_000) * slowness();
+        survives(strategy, Death::After(after), VICTIMS[n / 4 % 3]);
     }
 }

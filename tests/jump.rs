@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use xol_tests::commands::{self, words};
 use xol_tests::elf::Object;
-use xol_tests::killing::{Death, dies, syscalls};
+use xol_tests::killing::{Death, Victim, dies, syscalls};
 use xol_tests::programs::{Build, program};
 use xol_tests::run::{Run, as_often, run, slowness};
 use xol_tests::target::Target;
@@ -361,7 +361,7 @@ fn visit(target: &Target, strategy: &str) -> Vec<String> {
 
 fn survives(strategy: &str, death: Death) {
     let target = Target::start("loops");
-    let end = dies(&visit(&target, strategy), death);
+    let end = dies(&visit(&target, strategy), death, Victim::Both);
     std::thread::sleep(Duration::from_millis(3));
     let finished = target.end();
     let out = finished.out();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use xol_tests::elf::Object;
-use xol_tests::killing::{Death, dies, syscalls};
+use xol_tests::killing::{Death, Victim, dies, strike, syscalls};
 use xol_tests::programs::{Build, program};
 use xol_tests::run::Started;
 use xol_tests::target::Target;
@@ -108,7 +108,7 @@ fn threads_that_come_inside() {
     assert_eq!(strategy_and_hits(&visit.end(), "several"), ("jump".to_owned(), 1000));
     let mut visit = Visit::until(&target, &["several*"], address(&object, "several"), JUMP);
     assert_eq!(target.ask("i"), "inside, wrong: 0\n");
-    kill(Pid::from_raw(visit.xol.pid().cast_signed()), Signal::SIGKILL).expect("it runs");
+    strike(visit.xol.pid(), Victim::Both);
     while !visit.xol.ended() {
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -292,7 +292,7 @@ fn death_while_jumps_come_and_go() {
     let moments = (0..40).map(|n| Death::After(Duration::from_micros(1_100 * n + 137)));
     for death in calls.chain(moments) {
         let target = Target::start("loops");
-        let end = dies(&toggles(&target), death);
+        let end = dies(&toggles(&target), death, Victim::Both);
         std::thread::sleep(Duration::from_millis(3));
         let finished = target.end();
         let out = finished.out();

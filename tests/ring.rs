@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use xol_tests::events::{Event, Traced, by_thread, missed, parse, trace};
-use xol_tests::killing::{Death, dies, syscalls};
+use xol_tests::killing::{Death, Victim, dies, syscalls};
 use xol_tests::programs::{Build, program};
 use xol_tests::run::{Run, as_often, run, slowness};
 use xol_tests::target::Target;
@@ -305,7 +305,7 @@ fn the_target_outlives_its_tracer() {
     let deaths: Vec<Death> = deaths.map(Death::AtCall).chain(times.map(Death::After)).collect();
     for death in deaths {
         let target = Target::start("loops");
-        let end = dies(&visit(&target, "0.02"), death);
+        let end = dies(&visit(&target, "0.02"), death, Victim::Both);
         std::thread::sleep(Duration::from_millis(3));
         let finished = target.end();
         assert!(

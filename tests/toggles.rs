@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use xol_tests::killing::{Death, End, dies};
+use xol_tests::killing::{Death, End, Victim, dies};
 use xol_tests::programs::{Build, program};
 use xol_tests::run::{as_often, slowness};
 use xol_tests::target::Target;
@@ -134,7 +134,8 @@ fn left_at_the_last_byte() {
         let start = |how| Target::start_with(program("toggles", build), &["5000", how]);
         let target = start("inside");
         for n in 0..as_often(100, 10) {
-            let end = dies(&visit(&target, "0.01"), Death::After(Duration::from_secs(20)));
+            let end =
+                dies(&visit(&target, "0.01"), Death::After(Duration::from_secs(20)), Victim::Both);
             assert_eq!(end, End::Ended(0), "visit {n}");
         }
         let finished = target.end();
@@ -142,7 +143,7 @@ fn left_at_the_last_byte() {
         for n in 0..as_often(60_u64, 10) {
             let target = start("blind");
             let after = Duration::from_micros(5_000 + 700 * n) * slowness();
-            let end = dies(&visit(&target, "10"), Death::After(after));
+            let end = dies(&visit(&target, "10"), Death::After(after), Victim::Both);
             std::thread::sleep(Duration::from_millis(5));
             let finished = target.end();
             assert!(finished.code() == 5, "after {after:?} ({end:?}):\n{finished}");

@@ -102,13 +102,31 @@ pub(super) const ENDING: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, 
 /// What the kernel sends the tracer when the process in front of it dies. Nobody ignores it.
 pub(super) const FRONT_IS_GONE: i32 = libc::SIGUSR2;
 
-/// Catches [`FRONT_IS_GONE`], which then ends the run as the others do.
+/// Catches the signals that ask xol to end, among them [`FRONT_IS_GONE`]: they are remembered until
+/// somebody asks.
 ///
 /// # Errors
 /// None in practice.
-pub(super) fn catch_end_of_front() -> io::Result<()> {
+pub(super) fn catch_ending() -> io::Result<()> {
     let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = on_signal;
-    handle(FRONT_IS_GONE, handler as usize, libc::SA_SIGINFO)
+    let mut all = ENDING.into_iter().chain([FRONT_IS_GONE]);
+    all.try_for_each(|signal| handle(signal, handler as usize, libc::SA_SIGINFO))
+}
+
+/// Has the signals that ask xol to end wait, or come.
+///
+/// # Errors
+/// None in practice.
+pub(super) fn block_ending(block: bool) -> io::Result<()> {
+    // SAFETY: all-zero is a valid set of signals.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    for signal in ENDING {
+        // SAFETY: a set of ours, and the number of a signal.
+        unsafe { libc::sigaddset(&raw mut set, signal) };
+    }
+    let how = if block { libc::SIG_BLOCK } else { libc::SIG_UNBLOCK };
+    // SAFETY: the kernel reads one set; the other pointer may be null.
+    check(unsafe { libc::sigprocmask(how, &raw const set, std::ptr::null_mut()) }.into()).map(drop)
 }
 
 /// Installs a handler, which must be one that `flags` say. An ending signal that is ignored stays so.

@@ -127,26 +127,30 @@ pub fn split(program: Option<Pid>) -> io::Result<Side> {
     let (front, behind) = UnixStream::pair()?;
     behind.set_nonblocking(true)?;
     let parent = std::process::id();
+    // None is lost that comes before both know what to do with it.
+    own::block_ending(true)?;
     // SAFETY: xol has one thread, so the child may do whatever it likes.
     let pid = unsafe { libc::fork() };
-    check(pid.into())?;
+    let forked = check(pid.into());
     if pid == 0 {
         drop(front);
         step_behind(parent)?;
+        own::block_ending(false)?;
         return Ok(Side::Tracer(Link(behind)));
     }
+    let forwarded = forked.and_then(|_| forward_signals(pid));
+    own::block_ending(false)?;
+    forwarded?;
     drop(behind);
-    forward_signals(pid)?;
     Ok(Side::Front(Front { tracer: Pid(pid), program, link: front }))
 }
 
 /// What the tracer does before anything else.
 fn step_behind(parent: u32) -> io::Result<()> {
-    own::catch_end_of_front()?;
+    own::catch_ending()?;
     // SAFETY: numbers only.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, own::FRONT_IS_GONE) };
-    // SAFETY: no arguments.
-    if unsafe { libc::getppid() } as u32 != parent {
+    if std::os::unix::process::parent_id() != parent {
         // It died before the kernel knew whom to tell.
         std::process::exit(0);
     }

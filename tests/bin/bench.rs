@@ -7,6 +7,7 @@ use nix::unistd::Pid;
 use xol_tests::bench::{Running, median};
 use xol_tests::cost;
 use xol_tests::elf::Object;
+use xol_tests::killing::tracer_of;
 use xol_tests::programs::{Build, program};
 use xol_tests::target::Target;
 use xol_tests::uprobes;
@@ -103,7 +104,8 @@ fn memory() {
     let pid = target.pid().to_string();
     let xol = Running::attach(&["-p", &pid, "libc:*", "-o", "/dev/null"]);
     std::thread::sleep(Duration::from_millis(1500));
-    let status = std::fs::read_to_string(format!("/proc/{}/status", xol.pid())).expect("it runs");
+    let tracer = tracer_of(xol.pid()).expect("it runs");
+    let status = std::fs::read_to_string(format!("/proc/{tracer}/status")).expect("it runs");
     let peak = status.lines().find(|l| l.starts_with("VmHWM")).unwrap_or("VmHWM: 0 kB");
     let kib: f64 = peak.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0.0);
     println!("| peak memory on `libc:*` | 8 MiB | {:.1} MiB | `bench` |", kib / 1024.0);
