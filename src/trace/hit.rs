@@ -469,6 +469,8 @@ impl Session<'_> {
 pub(super) mod libc_signal {
     /// SIGKILL
     pub(crate) const KILL: i32 = 9;
+    /// SIGSTOP
+    pub(crate) const STOP: i32 = 19;
     /// SIGTRAP
     pub(crate) const TRAP: i32 = 5;
     /// SIGILL

@@ -394,7 +394,11 @@ impl Ptrace {
             // Its return is not seen any more.
             thread.mask = None;
         }
-        let rejoin = std::mem::take(&mut thread.rejoin);
+        if std::mem::take(&mut thread.rejoin) {
+            // Before it goes on: it executes nothing on the way.
+            sys::interrupt(tid)?;
+            thread.asked = true;
+        }
         // Never when we leave: in a stop at a call that nobody takes, the kernel wakes the thread
         // when we end, as a signal would, and the call returns EINTR.
         let watched = !leaving
@@ -409,10 +413,6 @@ impl Ptrace {
         }
         if let Some(instead) = instead {
             self.announced(tid, instead);
-        }
-        if rejoin {
-            sys::interrupt(tid)?;
-            self.known(tid)?.asked = true;
         }
         Ok(())
     }
