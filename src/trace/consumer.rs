@@ -27,6 +27,8 @@ pub(super) enum Consumer {
     SettingAction,
     /// The program may have set SIGTRAP's action: behind the call.
     ActionSet,
+    /// The program is about to call ptrace(2).
+    Tracing,
     /// An IFUNC resolver was entered: what it returns is what these rows are about.
     Resolver(Rc<Resolver>),
 }

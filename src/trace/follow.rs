@@ -14,6 +14,9 @@ impl Session<'_> {
             return self.target.go(parent, Go::On);
         };
         let shares = self.target.process(pid).is_some_and(|p| p.shares_memory);
+        if self.target.process(pid).is_some_and(|p| p.vforked) {
+            self.vforks.add(pid, parent);
+        }
         if let Some(to) = self.target.process(pid).map(|p| p.space)
             && !shares
         {
@@ -28,6 +31,7 @@ impl Session<'_> {
             }
             self.spaces.insert(to, copy);
         }
+        self.await_clean(child, pid)?;
         self.target.go(parent, Go::On)
     }
 
@@ -79,6 +83,7 @@ impl Session<'_> {
     /// A process has a new program.
     pub(super) fn on_exec(&mut self, tid: Tid, old: SpaceId) -> io::Result<()> {
         self.visits.remove(&tid);
+        self.vforks.forget(Pid(tid.0));
         let Some((pid, space)) =
             self.target.thread(tid).map(|t| t.pid).zip(self.target.space_of(tid))
         else {

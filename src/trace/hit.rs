@@ -54,6 +54,10 @@ impl Session<'_> {
             }
             self.warm(space, at, hits)?;
             self.tell(tid, space, site, at)?;
+            if self.target.thread(tid).is_none() {
+                // It was let go.
+                return Ok(());
+            }
             self.upgrade_if_due(tid, space, at)?;
         }
         // Telling may have changed the tables: a library was mapped, a slot moved.
@@ -366,6 +370,7 @@ impl Session<'_> {
                 Consumer::Mapped => self.mapped(tid, space, at)?,
                 Consumer::SettingAction => self.setting_action(tid)?,
                 Consumer::ActionSet => self.action_set(tid, at)?,
+                Consumer::Tracing => self.tracing(tid, space, at)?,
                 Consumer::Resolver(resolver) => {
                     let resolver = resolver.clone();
                     self.resolver_entered(tid, space, &resolver, at)?;
@@ -464,6 +469,8 @@ impl Session<'_> {
 pub(super) mod libc_signal {
     /// SIGKILL
     pub(crate) const KILL: i32 = 9;
+    /// SIGSTOP
+    pub(crate) const STOP: i32 = 19;
     /// SIGTRAP
     pub(crate) const TRAP: i32 = 5;
     /// SIGILL

@@ -13,6 +13,7 @@
 //! | `notes`, `ring`, `names`, `clock` | what trampolines note down: which values, read, by whom, when |
 //! | `whole` | jumps at both ends of calls, and memory for what they note down |
 //! | `watch` | sites that serve xol itself |
+//! | `tracers` | programs that trace their own children |
 //! | `follow`, `leave` | new processes and programs; the end |
 //! | `toggle` | for tests: jumps taken back and written again |
 //! | `events` | arguments read, events told |
@@ -43,6 +44,7 @@ mod sites;
 mod slots;
 mod steal;
 mod toggle;
+mod tracers;
 mod trampolines;
 mod watch;
 mod whole;

@@ -67,6 +67,8 @@ pub(super) struct Session<'a> {
     pub(super) shadowed: Option<(Addr, Addr)>,
     /// Forked children that are cleaned before they run: what their text had.
     pub(super) to_clean: BTreeMap<Pid, Vec<Addr>>,
+    /// Children that run in their parents' memory.
+    pub(super) vforks: super::tracers::Vforks,
     /// Notes for the user, each said once.
     pub(super) notes: HashSet<String>,
     /// Files that no probe can be in, or that could not be read.
@@ -122,6 +124,7 @@ impl<'a> Session<'a> {
             visits: FxHashMap::default(),
             shadowed: None,
             to_clean: BTreeMap::new(),
+            vforks: super::tracers::Vforks::default(),
             notes: HashSet::new(),
             resolved: super::probes::Cache::default(),
             root: None,
@@ -278,12 +281,13 @@ impl<'a> Session<'a> {
             Event::Exec(tid, old) => self.on_exec(tid, old),
             Event::Returned(tid) => {
                 self.name_thread(tid);
+                self.vfork_over(tid)?;
                 self.target.go(tid, Go::On)
             }
             Event::Gone(tid, pid) => {
                 self.visits.remove(&tid);
                 self.unname_thread(pid, tid);
-                Ok(())
+                self.put_traps_back(tid)
             }
             Event::Ended(pid, status) => {
                 self.visits.remove(&Tid(pid.0));
@@ -292,6 +296,7 @@ impl<'a> Session<'a> {
                     self.root_status = Some(status);
                 }
                 let space = self.target.process(pid).map(|p| p.space);
+                self.vforks.forget(pid);
                 self.target.forget(pid);
                 self.forget_unused(space);
                 Ok(())

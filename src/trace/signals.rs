@@ -12,6 +12,13 @@ use xol_targets::ptrace::{Go, SigInfo, SpaceId, Tid, sys};
 
 impl Session<'_> {
     pub(super) fn on_signal(&mut self, tid: Tid, mut info: SigInfo) -> io::Result<()> {
+        if info.signal() == libc_signal::STOP
+            && !self.visits.get(&tid).is_some_and(|v| v.stepping || v.jumping || v.in_call.is_some())
+        {
+            // It has no handler: the thread stops where it is. Kept back, it would come after the
+            // SIGCONT that ends it.
+            return self.target.go(tid, Go::Deliver(info));
+        }
         if info.signal() == libc_signal::TRAP && !info.is_synchronous() {
             let disguised = self.is_disguised(tid)?;
             if disguised || self.target.is_lifted(tid) {

@@ -48,6 +48,7 @@ impl Session<'_> {
                     }
                     found.push((behind, Consumer::ActionSet));
                 }
+                native::SYS_PTRACE => found.push((at, Consumer::Tracing)),
                 _ => {}
             }
         });

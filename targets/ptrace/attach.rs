@@ -202,6 +202,7 @@ impl Ptrace {
             protected: false,
             injectable,
             shares_memory: false,
+            vforked: false,
             launched,
         };
         self.processes.insert(pid, process);

@@ -140,8 +140,9 @@ impl Ptrace {
     fn run_stub(&mut self, tid: Tid, stub: Addr) -> io::Result<i64> {
         let stop = stub.add(native::CALL_STUB_STOP);
         let mut entered = false;
+        let mut signal_on = 0;
         loop {
-            sys::cont_to_syscall(tid, 0)?;
+            sys::cont_to_syscall(tid, std::mem::take(&mut signal_on))?;
             let status = loop {
                 match sys::wait(Whom::One(tid), false, true) {
                     Ok(Some((_, status))) => break status,
@@ -161,10 +162,12 @@ impl Ptrace {
                         entered = true;
                     }
                 }
-                Status::Stopped { signal, event: EVENT_STOP } if signal != libc::SIGTRAP => {
-                    // A group stop: the thread joins it when it has come back.
-                    self.known(tid)?.rejoin = true;
+                Status::Stopped { signal, event: EVENT_STOP } => {
+                    // A group stop: the thread joins it when it has come back. Or the end of one.
+                    self.known(tid)?.rejoin = signal != libc::SIGTRAP;
                 }
+                // The one signal that no mask keeps back: its parent is told that it has stopped.
+                Status::Stopped { signal: libc::SIGSTOP, event: 0 } => signal_on = libc::SIGSTOP,
                 Status::Stopped { .. } => {}
                 Status::Exited(_) | Status::Killed(_) => return Err(gone()),
             }

@@ -1,10 +1,14 @@
 //! Threads and processes as they are known here.
 
+use super::is_gone;
 use super::mask::{Block, Doubt, Watch};
 use super::signals::Action;
 use super::space::SpaceId;
 use super::sys::{Pid, SigInfo, Tid};
+use super::wait::Event;
 use crate::native::Regs;
+use std::io;
+use std::time::{Duration, Instant};
 use xol_arch::Addr;
 
 /// What a thread is doing as far as ptrace knows.
@@ -147,6 +151,8 @@ pub struct Process {
     pub injectable: bool,
     /// A vfork child or another that shares its creator's memory.
     pub shares_memory: bool,
+    /// Whether the thread that made it waits until it has memory of its own, or is gone (vfork).
+    pub vforked: bool,
     /// Whether xol started it.
     pub launched: bool,
 }
@@ -200,5 +206,26 @@ impl super::Ptrace {
     #[must_use]
     pub fn is_delivering(&self, tid: Tid) -> bool {
         self.threads.get(&tid).is_some_and(|t| t.state == State::Delivering)
+    }
+
+    /// Waits, for `limit` at most, for the next event of one thread, which is certain to have one soon.
+    ///
+    /// # Errors
+    /// Those of ptrace; a thread that is gone has none to wait for.
+    pub fn await_event(&mut self, tid: Tid, limit: Duration) -> io::Result<Option<Event>> {
+        let begun = Instant::now();
+        loop {
+            if let Some(i) = self.started.iter().position(|&child| child == tid) {
+                self.started.swap_remove(i);
+                self.learn_mask(tid);
+                return Ok(Some(Event::Started(tid)));
+            }
+            match self.poll(tid) {
+                Ok(None) if begun.elapsed() > limit => return Ok(None),
+                Ok(None) => std::thread::yield_now(),
+                Err(error) if is_gone(&error) => return Ok(None),
+                other => return other,
+            }
+        }
     }
 }

@@ -172,7 +172,7 @@ impl Ptrace {
                 self.exec_stop(tid).map(Some)
             }
             (_, libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE) => {
-                self.clone_stop(tid)
+                self.clone_stop(tid, event == libc::PTRACE_EVENT_VFORK)
             }
             (_, libc::PTRACE_EVENT_VFORK_DONE) => {
                 thread.state = State::Stopped;
@@ -253,7 +253,7 @@ impl Ptrace {
         }
     }
 
-    fn clone_stop(&mut self, tid: Tid) -> io::Result<Option<Event>> {
+    fn clone_stop(&mut self, tid: Tid, waits: bool) -> io::Result<Option<Event>> {
         let child = Tid(sys::get_event_message(tid)? as i32);
         self.known(tid)?.state = State::Stopped;
         let parent_pid = self.known(tid)?.pid;
@@ -278,7 +278,8 @@ impl Ptrace {
             let forked = self.spaces.get(&parent.space).ok_or_else(gone)?.forked(pid)?;
             self.add_space(forked)
         };
-        let process = Process { pid, space, shares_memory, launched: false, ..parent };
+        let vforked = shares_memory && waits;
+        let process = Process { pid, space, shares_memory, vforked, launched: false, ..parent };
         self.processes.insert(pid, process);
         Ok(Some(Event::Forked { parent: tid, child }))
     }
@@ -327,7 +328,7 @@ impl Ptrace {
         let space = self.add_space(Space::open(pid)?);
         let process = self.processes.get_mut(&pid).ok_or_else(gone)?;
         let old = std::mem::replace(&mut process.space, space);
-        process.shares_memory = false;
+        (process.shares_memory, process.vforked) = (false, false);
         // The kernel reset a handler. Ours, standing in for "ignore", must not be lost as one.
         process.protected &= process.action.is_ignore();
         if let Action::Handler(_) = process.action {
@@ -393,7 +394,11 @@ impl Ptrace {
             // Its return is not seen any more.
             thread.mask = None;
         }
-        let rejoin = std::mem::take(&mut thread.rejoin);
+        if std::mem::take(&mut thread.rejoin) {
+            // Before it goes on: it executes nothing on the way.
+            sys::interrupt(tid)?;
+            thread.asked = true;
+        }
         // Never when we leave: in a stop at a call that nobody takes, the kernel wakes the thread
         // when we end, as a signal would, and the call returns EINTR.
         let watched = !leaving
@@ -408,10 +413,6 @@ impl Ptrace {
         }
         if let Some(instead) = instead {
             self.announced(tid, instead);
-        }
-        if rejoin {
-            sys::interrupt(tid)?;
-            self.known(tid)?.asked = true;
         }
         Ok(())
     }

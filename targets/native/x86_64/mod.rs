@@ -447,6 +447,10 @@ pub fn is_restart(result: i64) -> bool {
 pub const SYS_MMAP: i64 = libc::SYS_mmap;
 /// rt_sigaction(2).
 pub const SYS_RT_SIGACTION: i64 = libc::SYS_rt_sigaction;
+/// ptrace(2).
+pub const SYS_PTRACE: i64 = libc::SYS_ptrace;
+/// PTRACE_TRACEME.
+pub const PTRACE_TRACEME: u64 = libc::PTRACE_TRACEME as u64;
 /// PROT_EXEC.
 pub const PROT_EXEC: u64 = libc::PROT_EXEC as u64;
 /// SIGTRAP.
