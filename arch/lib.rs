@@ -252,18 +252,22 @@ pub trait Arch: Copy + fmt::Debug + Eq + 'static {
     /// [`Reason::NoRoomForSlots`].
     fn take_push_back(out: &mut jump::LongCode) -> Result<(), Reject>;
 
-    /// Whether a recorder before the instruction at `at` must keep the flags: not if the code
-    /// from there on overwrites them all, nor at an `entry` unless they are read.
-    fn flags_live(text: &Text<'_>, at: Addr, entry: bool) -> bool;
+    /// Whether a recorder before the instruction at `at` must keep the flags: unless the code from
+    /// there on is seen to overwrite them all before anything can read them.
+    fn flags_live(text: &Text<'_>, at: Addr) -> bool;
+
+    /// Whether the stack pointer holds a stack wherever the function around `text` is: hand-written
+    /// code may use it as one more register, and what a recorder wrote below it would be the
+    /// program's. Not where a part of the function is not in `text`.
+    fn has_stack(text: &Text<'_>) -> bool;
 
     /// Appends a recorder to a trampoline's code, whose first byte runs at `to`. Control comes out
-    /// behind it with every register as before, the flags only if `keep_flags`.
+    /// behind it with every register as before, the flags only where the record says so.
     ///
     /// # Errors
-    /// [`Reason::OutOfReach`] of a counter, [`Reason::MissingFeature`].
+    /// [`Reason::OutOfReach`] of a counter, [`Reason::MissingFeature`], [`Reason::NoStack`].
     fn record(
         record: &jump::Record,
-        keep_flags: bool,
         features: jump::Features,
         to: Addr,
         out: &mut jump::LongCode,

@@ -85,6 +85,7 @@ reasons! {
     BehindLandingPad = "behind-landing-pad", "a jump cannot replace a landing pad, only the instruction behind it";
     IndirectCall = "indirect-call", "displaced, a call through memory leaves its target below the return address";
     NoLandingPlace = "no-landing-place", "no free address is one that a jump here can go to";
+    NoStack = "no-stack", "the function uses the stack pointer as one more register, and a recorder would write below it";
     MissingFeature = "missing-feature", "this processor or kernel lacks what a recorder needs (RDFSBASE, LAHF)";
     // arm64.
     PadOnly = "pad-only", "a jump cannot replace a landing pad, and a branch goes to the instruction behind it";
@@ -103,7 +104,7 @@ reasons! {
     SoftwareInterrupt = "software-interrupt", "INT n enters the kernel by a gate that names its own address";
     Transaction = "transaction", "a trap inside a transaction aborts it (XBEGIN)";
     Enclave = "enclave", "ENCLU enters an enclave";
-    FarTransfer = "far-transfer", "a far transfer that reads its own address";
+    FarTransfer = "far-transfer", "a far call pushes its own segment and address, which it reads in place only";
     VendorDependent = "vendor-dependent", "Intel and AMD execute this branch with these prefixes differently";
     ShadowStack = "shadow-stack", "the call cannot push to the thread's shadow stack from here";
 }

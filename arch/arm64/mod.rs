@@ -8,6 +8,7 @@
 //! | `simulate` | effects as equations, computed during a hit |
 //! | `relocate` | the copy for a slot; the same effect from elsewhere without a trap |
 //! | `jump` | what a jump replaces |
+//! | `stack` | whether the stack pointer holds a stack |
 //! | `emit` | jumps, constants, and what a trampoline records |
 //! | `regs` | the general registers |
 //! | `syscalls` | system calls with a constant number |
@@ -30,6 +31,7 @@ mod plan;
 mod regs;
 mod relocate;
 mod simulate;
+mod stack;
 mod syscalls;
 #[cfg(test)]
 mod tables;
@@ -160,13 +162,16 @@ impl Arch for Arm64 {
     }
 
     /// No recorder here touches NZCV.
-    fn flags_live(_: &Text<'_>, _: Addr, _: bool) -> bool {
+    fn flags_live(_: &Text<'_>, _: Addr) -> bool {
         false
+    }
+
+    fn has_stack(text: &Text<'_>) -> bool {
+        stack::has_stack(text)
     }
 
     fn record(
         record: &Record,
-        _: bool,
         features: Features,
         to: Addr,
         out: &mut LongCode,

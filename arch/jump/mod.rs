@@ -26,10 +26,11 @@
 //!
 //! # What a program can still see
 //!
-//! - Flags that the code behind the site overwrites without reading them are not kept, nor are
-//!   they at a function's entry: a signal handler that looks at them there may see others.
+//! - Flags that the code behind the site overwrites without reading them are not kept: a signal
+//!   handler that looks at them there may see others.
 //! - A recorder uses the stack below the red zone (arm64, which has none: below the stack
-//!   pointer), and needs it to be there.
+//!   pointer), and needs it to be there. Where a function puts anything but a stack into the stack
+//!   pointer ([`crate::Arch::has_stack`]), none does.
 //! - What the copies themselves leave different is in the documentation of each architecture.
 
 mod reach;

@@ -217,9 +217,11 @@ pub enum Recorder {
 pub struct Record {
     /// Offset of the instruction in the window.
     pub offset: u8,
-    /// Whether the instruction is a function's entry by the ABI, where the flags hold nothing. The
-    /// beginning of a `.cold` or `.part` piece is none.
-    pub entry: bool,
+    /// Whether the flags must come back as they were: [`crate::Arch::flags_live`].
+    pub flags: bool,
+    /// Whether there is a stack below the stack pointer, to keep things on:
+    /// [`crate::Arch::has_stack`].
+    pub stack: bool,
     /// What must hold.
     pub filter: Filter,
     /// What is done then.

@@ -260,8 +260,7 @@ impl Trampoline {
         let here = order.records.iter().filter(|record| record.offset == offset);
         for (number, record) in (0..).zip(here) {
             let start = self.code.len() as u16;
-            let keep_flags = A::flags_live(order.text, at, record.entry);
-            let recorded = A::record(record, keep_flags, order.features, to, &mut self.code)?;
+            let recorded = A::record(record, order.features, to, &mut self.code)?;
             let end = self.code.len() as u16;
             self.records
                 .push(Part { offset, number, start, end, recorded })

@@ -46,7 +46,7 @@ fn entries<A: Arch>(paths: &[&str], side: Side) {
 
     // Half a gigabyte away, as trampolines may be.
     let far = if A::INSN_ALIGN == 4 { 0x400_0000 } else { 0x2000_0000 };
-    let (mut windows, mut made) = (0, 0);
+    let (mut windows, mut made, mut stackless, mut flags) = (0, 0, 0, 0);
     for &(at, size) in &functions {
         let from = (at - base) as usize;
         let end = (from + size as usize + 16).min(bytes.len());
@@ -59,13 +59,17 @@ fn entries<A: Arch>(paths: &[&str], side: Side) {
             continue;
         };
         windows += 1;
+        let stack = A::has_stack(&text);
+        stackless += usize::from(!stack);
+        flags += usize::from(A::flags_live(&text, Addr(at)));
         let to = Addr(at + far);
         let records: Vec<_> = window
             .covered()
             .iter()
             .map(|insn| Record {
                 offset: insn.offset,
-                entry: insn.offset == 0,
+                flags: A::flags_live(&text, Addr(at + u64::from(insn.offset))),
+                stack,
                 filter: Filter::NONE,
                 recorder: Recorder::Count { counter: to.add(0x10_0000) },
             })
@@ -83,6 +87,7 @@ fn entries<A: Arch>(paths: &[&str], side: Side) {
                 locks::<A>(&records, &trampoline, to);
                 every_place::<A>(&window, &trampoline, to);
             }
+            Err(reject) if reject.reason == Reason::NoStack => assert!(!stack, "{at:#x}"),
             Err(reject) => assert_eq!(reject.reason, Reason::OutOfReach, "{at:#x}"),
         }
         let reach = window.reach();
@@ -92,6 +97,13 @@ fn entries<A: Arch>(paths: &[&str], side: Side) {
         assert!(reach.next(first, last).is_some() || none, "{at:#x}");
     }
     let share = |n: usize| n as f64 / functions.len() as f64;
+    let (flags, stackless) = (100.0 * share(flags), 100.0 * share(stackless));
+    println!(
+        "{}: of {} entries, flags are kept at {flags:.1} %, {stackless:.1} % have no stack",
+        A::NAME,
+        functions.len()
+    );
+    assert!(flags < 30.0 && stackless < 3.0);
     let least = if side == Side::Above { 0.98 } else { 0.99 };
     assert!(share(windows) > least, "{windows} of {} have a window", functions.len());
     assert!(share(made) > least, "{made} of {} have a trampoline", functions.len());

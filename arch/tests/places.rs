@@ -34,13 +34,13 @@ impl Memory for Stack {
 }
 
 /// An event with six arguments and the time, then a count.
-fn trampoline<A: Arch>(code: &[u8], entry: bool, span: u8) -> Trampoline {
+fn trampoline<A: Arch>(code: &[u8], flags: bool, span: u8) -> Trampoline {
     let shape = Shape::new(1, 2).unwrap();
     let values = Values::args(6);
     let ring = TO.add(0x8000);
     let event = Recorder::Event { ring, shape, probe: 0x1234_5678, values, time: true };
     let count = Recorder::Count { counter: TO.add(0x1000) };
-    let record = |recorder| Record { offset: 0, entry, filter: Filter::NONE, recorder };
+    let record = |recorder| Record { offset: 0, flags, stack: true, filter: Filter::NONE, recorder };
     let order = Order {
         text: &Text::new(AT, code),
         window: &Window::one(AT, span),
@@ -58,7 +58,7 @@ fn recording(record: u8, phase: Phase) -> Option<Place> {
 #[test]
 fn x86_64_threads_stand_where_they_are() {
     // add eax, eax writes all flags.
-    let made = trampoline::<X86_64>(&[0x01, 0xc0, 0x90, 0x90, 0x90], true, 2);
+    let made = trampoline::<X86_64>(&[0x01, 0xc0, 0x90, 0x90, 0x90], false, 2);
     // 0 to 278 the event, to 286 lock inc, to 288 add, to 293 the jump back.
     assert!(made.flags_lost());
     assert_eq!((made.code.len(), made.enter(0), made.enter(2)), (293, Some(0), None));
@@ -83,13 +83,13 @@ fn x86_64_threads_stand_where_they_are() {
     ] {
         assert_eq!(made.place(pc), wanted, "{pc}");
     }
-    let kept = trampoline::<X86_64>(&[0x73, 0x10, 0x90, 0x90, 0x90], false, 2);
+    let kept = trampoline::<X86_64>(&[0x73, 0x10, 0x90, 0x90, 0x90], true, 2);
     assert!(!kept.flags_lost());
 }
 
 #[test]
 fn x86_64_threads_get_back_what_was_theirs() {
-    let made = trampoline::<X86_64>(&[0x01, 0xc0, 0x90, 0x90, 0x90], true, 2);
+    let made = trampoline::<X86_64>(&[0x01, 0xc0, 0x90, 0x90, 0x90], false, 2);
     let [rax, rdx, r10, r11] = [176, 168, 160, 152].map(|below| SP.0 - below);
     for (pc, moved, wanted) in [
         (0, false, [1, 2, 3, 4]),
@@ -197,7 +197,7 @@ fn arm64_threads_get_back_what_was_theirs() {
 /// the end.
 #[test]
 fn a_taken_slot_is_where_its_turn_is_stored() {
-    let made = trampoline::<X86_64>(&[0x01, 0xc0, 0x90, 0x90, 0x90], true, 2);
+    let made = trampoline::<X86_64>(&[0x01, 0xc0, 0x90, 0x90, 0x90], false, 2);
     let insn = iced_x86::Decoder::with_ip(64, &made.code[224..], 0, 0).decode();
     assert_eq!(insn.memory_base(), iced_x86::Register::R10);
     let regs = xol_arch::x86_64::Registers { r10: 0x1000, ..Default::default() };

@@ -94,6 +94,6 @@ fn flags() {
     // b.eq; adds x0, x0, x0
     for word in [0x5400_0040_u32, 0xab00_0000] {
         let code = word.to_le_bytes();
-        assert!(!Arm64::flags_live(&Text::new(Addr(0), &code), Addr(0), false));
+        assert!(!Arm64::flags_live(&Text::new(Addr(0), &code), Addr(0)));
     }
 }

@@ -28,13 +28,12 @@ const FAR: Addr = Addr(0x7654_3210_0000);
 struct Case {
     name: String,
     record: Record,
-    keep_flags: bool,
     features: Features,
 }
 
 fn case(name: impl Into<String>, recorder: Recorder) -> Case {
-    let record = Record { offset: 0, entry: true, filter: Filter::NONE, recorder };
-    Case { name: name.into(), record, keep_flags: false, features: Features::ALL }
+    let record = Record { offset: 0, flags: false, stack: true, filter: Filter::NONE, recorder };
+    Case { name: name.into(), record, features: Features::ALL }
 }
 
 fn count(name: impl Into<String>) -> Case {
@@ -53,6 +52,17 @@ fn event(name: &str, shape: (u8, u8), values: Values, time: bool) -> Case {
     case(name, Recorder::Event { ring: RING, shape, probe: 0x1234_5678, values, time })
 }
 
+fn kept(mut case: Case) -> Case {
+    case.record.flags = true;
+    case
+}
+
+/// Where there is no stack.
+fn nowhere(mut case: Case) -> Case {
+    case.record.stack = false;
+    case
+}
+
 fn cases() -> Vec<Case> {
     use Relation::{AnyBit, Eq, Ge, Gt, Le, Lt, Ne, NoBit};
     let test = Test { value: Value::Arg(0), bits: 64, signed: false, relation: Eq, constant: 5 };
@@ -62,20 +72,20 @@ fn cases() -> Vec<Case> {
     let no_atomics = Features { atomics: false, ..Features::ALL };
     let mut cases = vec![
         count("count"),
-        Case { keep_flags: true, ..count("count, flags kept") },
+        kept(count("count, flags kept")),
+        nowhere(count("count, no stack")),
+        nowhere(kept(count("count, flags kept, no stack"))),
+        nowhere(filtered("count if equal, no stack", &[test])),
+        nowhere(event("event, no stack", (0, 1), Values::NONE, false)),
         Case { features: no_atomics, ..count("count without atomics") },
         Case { features: Features::NONE, ..count("count with nothing") },
-        Case {
-            features: Features::NONE,
-            keep_flags: true,
-            ..count("count with nothing, flags kept")
-        },
+        kept(Case { features: Features::NONE, ..count("count with nothing, flags kept") }),
         case("count far away", Recorder::Count { counter: FAR }),
         event("event of one shard", (0, 1), Values::NONE, false),
         event("event with the time", (1, 2), Values::NONE, true),
         event("event of six arguments and the time", (4, 12), six, true),
         event("event of three arguments", (6, 20), odd, false),
-        Case { keep_flags: true, ..event("event of six, flags kept", (1, 2), six, true) },
+        kept(event("event of six, flags kept", (1, 2), six, true)),
         Case { features: no_atomics, ..event("event without atomics", (1, 2), six, true) },
         Case { features: Features::NONE, ..event("event with nothing", (1, 2), six, true) },
         event("event of all", (1, 2), all, false),
@@ -115,14 +125,11 @@ fn cases() -> Vec<Case> {
     let bits = Test { relation: AnyBit, value: Value::Arg(2), ..large };
     cases.push(filtered("count if a large constant", &[large]));
     cases.push(filtered("count if a bit of a large constant", &[bits]));
-    cases.push(Case {
-        keep_flags: true,
-        ..filtered("count if four, flags kept", &[large, bits, test, test])
-    });
+    cases.push(kept(filtered("count if four, flags kept", &[large, bits, test, test])));
     let Case { record: Record { recorder, .. }, .. } = event("", (1, 2), six, false);
     let mut both = filtered("event if two", &[test, bits]);
     both.record.recorder = recorder;
-    cases.push(Case { keep_flags: true, ..both });
+    cases.push(kept(both));
     cases
 }
 
@@ -130,7 +137,7 @@ fn cases() -> Vec<Case> {
 fn made<A: Arch>(case: &Case, before: usize) -> Result<(LongCode, Recorded), Reject> {
     let mut code = LongCode::new();
     code.resize(before, 0).expect("there is room for them");
-    let recorded = A::record(&case.record, case.keep_flags, case.features, TO, &mut code)?;
+    let recorded = A::record(&case.record, case.features, TO, &mut code)?;
     Ok((code, recorded))
 }
 

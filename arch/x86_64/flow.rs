@@ -11,7 +11,7 @@ pub(super) fn flow(text: &Text<'_>, at: Addr) -> Result<(Flow, usize), Reject> {
     Ok((of(&decoded)?, decoded.bytes.len()))
 }
 
-fn of(decoded: &Decoded<'_>) -> Result<Flow, Reason> {
+pub(super) fn of(decoded: &Decoded<'_>) -> Result<Flow, Reason> {
     let insn = &decoded.insn;
     Ok(match insn.flow_control() {
         FlowControl::Next => match insn.mnemonic() {

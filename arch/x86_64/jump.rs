@@ -350,7 +350,8 @@ mod tests {
         let text = Text { function: Some((AT, AT.add(9))), ..Text::new(AT, &code) };
         let record = |offset| Record {
             offset,
-            entry: true,
+            flags: false,
+            stack: true,
             filter: Filter::NONE,
             recorder: Recorder::Count { counter: AT.add(0x1000) },
         };
@@ -389,7 +390,7 @@ mod tests {
                 text: &text,
                 window: &window,
                 rules: Rules::default(),
-                records: &[Record { offset: 4, entry: false, filter: Filter::NONE, recorder }],
+                records: &[Record { offset: 4, flags: false, stack: true, filter: Filter::NONE, recorder }],
                 features: Features::ALL,
             };
             build::<X86_64>(&order, AT.add(0x10000)).unwrap()
@@ -431,32 +432,5 @@ mod tests {
         assert_eq!(found, [4, 0]);
         // The loop's head is inside: each round traps.
         assert_eq!(of(&code, 10, &[0, 4]).unwrap().entered, 0b1_0000);
-    }
-
-    #[test]
-    fn flags_live_until_they_are_overwritten() {
-        let live = |code: &[u8], entry| X86_64::flags_live(&Text::new(AT, code), AT, entry);
-        // add eax, eax writes all; inc leaves CF; shl by cl may leave all.
-        assert!(!live(&[0x01, 0xc0], false));
-        assert!(live(&[0xff, 0xc0], false) && !live(&[0xff, 0xc0], true));
-        assert!(live(&[0xd3, 0xe0, 0x90], false));
-        assert!(live(&[0xd3, 0xe0, 0x73, 0], true), "jae reads what shl may leave");
-        // jo, jb, je, js, jp: each flag for itself.
-        for code in [[0x70, 0], [0x72, 0], [0x74, 0], [0x78, 0], [0x7a, 0]] {
-            assert!(live(&code, true), "{code:02x?}");
-        }
-        // mov, then cmp; xor leaves AF undefined; adc reads CF; a call ends it.
-        assert!(!live(&[0x89, 0xf8, 0x39, 0xc8], false));
-        assert!(live(&[0x89, 0xf8, 0x31, 0xc9], false));
-        assert!(live(&[0x11, 0xc0], true));
-        assert!(live(&[0xe8, 0, 0, 0, 0, 0x39, 0xc8], false));
-        assert!(!live(&[0xe8, 0, 0, 0, 0, 0x39, 0xc8], true));
-        // imul leaves SF, ZF, AF and PF undefined: a processor may keep them.
-        assert!(live(&[0x0f, 0xaf, 0xc1], false));
-        // neg cl is no shift; clc and stc write what inc leaves.
-        assert!(!live(&[0xf6, 0xd9], false));
-        assert!(!live(&[0xff, 0xc0, 0xf8], false) && !live(&[0xff, 0xc0, 0xf9], false));
-        // repe cmpsb of nothing; pushf
-        assert!(live(&[0xf3, 0xa6], false) && live(&[0x9c], true));
     }
 }

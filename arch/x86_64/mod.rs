@@ -8,6 +8,7 @@
 //! | `simulate` | effects as equations, computed during a hit |
 //! | `relocate` | the copy for a slot; the same effect from elsewhere without a trap |
 //! | `jump` | what a jump replaces |
+//! | `stack` | whether the stack pointer holds a stack |
 //! | `emit` | jumps, and what a trampoline records |
 //! | `regs` | the general registers |
 //! | `syscalls` | system calls with a constant number |
@@ -34,6 +35,7 @@ mod plan;
 mod regs;
 mod relocate;
 mod simulate;
+mod stack;
 mod syscalls;
 #[cfg(test)]
 mod tables;
@@ -146,18 +148,21 @@ impl Arch for X86_64 {
         emit::take_push_back(out)
     }
 
-    fn flags_live(text: &Text<'_>, at: Addr, entry: bool) -> bool {
-        emit::flags_live(text, at, entry)
+    fn flags_live(text: &Text<'_>, at: Addr) -> bool {
+        emit::flags_live(text, at)
+    }
+
+    fn has_stack(text: &Text<'_>) -> bool {
+        stack::has_stack(text)
     }
 
     fn record(
         record: &Record,
-        keep_flags: bool,
         features: Features,
         to: Addr,
         out: &mut LongCode,
     ) -> Result<Recorded, Reject> {
-        emit::record(record, keep_flags, features, to, out)
+        emit::record(record, features, to, out)
     }
 
     fn restore(regs: &mut Registers, what: Kept, value: u64) {

@@ -12,25 +12,27 @@ pub struct Function {
     bytes: Vec<u8>,
     guarded: bool,
     targets: Vec<Addr>,
+    stack: bool,
 }
 
 impl Function {
     /// In longer functions there are no jumps: their branches are not looked for.
     pub const LONGEST: u64 = 1 << 20;
-    /// How much code goes with a jump, in bytes: its instructions, and what says whether the flags
-    /// are read behind them. So much is known behind a function, where there is so much.
+    /// How much code goes with a jump, in bytes: its instructions. So much is known behind a function,
+    /// where there is so much.
     pub const AHEAD: usize = 64;
 
     /// The function from one address up to the other. `bytes` begin with it, and go on behind it
     /// ([`Function::AHEAD`]).
     #[must_use]
     pub fn new<A: Arch>(range: (Addr, Addr), bytes: Vec<u8>, guarded: bool) -> Function {
-        let mut function = Function { range, bytes, guarded, targets: Vec::new() };
+        let mut function = Function { range, bytes, guarded, targets: Vec::new(), stack: false };
         let mut targets = Vec::new();
         A::targets(&function.text(), &mut |target| targets.push(target));
         targets.sort_unstable();
         targets.dedup();
         function.targets = targets;
+        function.stack = A::has_stack(&function.text());
         function
     }
 
@@ -38,6 +40,12 @@ impl Function {
     #[must_use]
     pub fn range(&self) -> (Addr, Addr) {
         self.range
+    }
+
+    /// Whether the stack pointer holds a stack in it ([`Arch::has_stack`]).
+    #[must_use]
+    pub fn has_stack(&self) -> bool {
+        self.stack
     }
 
     /// Its code.

@@ -1,14 +1,12 @@
 //! From traps to jumps: trampolines built, landing places mapped; in batches.
 
 use super::arm::{Want, word};
-use super::consumer::Consumer;
 use super::jumps::{Jump, LANDING, LEN, Region, SHADOWS, Tally, traps_inside};
 use super::notes::Served;
 use super::ring::shape;
 use super::session::Session;
-use super::windows::{Chosen, Why};
+use super::windows::{Chosen, Site, Why};
 use crate::engine::Wish;
-use crate::spec::{Location, Offset};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -24,8 +22,11 @@ const TRAP: &[u8] = Native::TRAP;
 
 /// What a trampoline takes, generously: pages that are not used cost nothing.
 fn room(chosen: &Chosen) -> u64 {
-    let noted = chosen.sites.iter().filter(|site| matches!(site.2, Served::Noted(..))).count();
-    256 + 384 * noted as u64
+    256 + 384 * chosen.sites.iter().filter(|site| is_noted(site)).count() as u64
+}
+
+fn is_noted(site: &Site) -> bool {
+    matches!(site.served, Served::Noted(..))
 }
 
 /// Of the memory for trampolines, how much more is taken at once than is needed, in bytes.
@@ -141,7 +142,7 @@ impl Session<'_> {
             while let Some(next) = chosen.next_if(|c| c.window.at.0 - near.0 < SLOT_REACH / 4) {
                 group.push(next);
             }
-            self.build_group(space, tid, wants, &group, &mut built)?;
+            self.build_group(space, tid, &group, &mut built)?;
         }
         self.only_whole(space, wants, groups, &mut built);
         let traps =
@@ -181,7 +182,6 @@ impl Session<'_> {
         &mut self,
         space: SpaceId,
         tid: Tid,
-        wants: &[Want],
         group: &[Chosen],
         built: &mut Vec<Rc<Jump>>,
     ) -> io::Result<()> {
@@ -193,8 +193,7 @@ impl Session<'_> {
             return Ok(());
         };
         let landings = self.landings(space, tid, &region, group)?;
-        let noted = |chosen: &Chosen| chosen.sites.iter().any(|s| matches!(s.2, Served::Noted(..)));
-        let ring = match group.iter().any(noted) {
+        let ring = match group.iter().any(|chosen| chosen.sites.iter().any(is_noted)) {
             true => self.ring_near(space, tid, region.code),
             false => None,
         };
@@ -209,7 +208,7 @@ impl Session<'_> {
                     continue;
                 }
             };
-            match self.build(space, wants, &region, ring, chosen, landing, to) {
+            match self.build(space, &region, ring, chosen, landing, to) {
                 Ok((jump, bytes)) => {
                     if let Some(at) = landing {
                         let mut second = Code::new();
@@ -258,7 +257,6 @@ impl Session<'_> {
     fn build(
         &mut self,
         space: SpaceId,
-        wants: &[Want],
         region: &Region,
         ring: Option<Addr>,
         chosen: &Chosen,
@@ -270,10 +268,9 @@ impl Session<'_> {
         let mut records = Vec::new();
         let mut trapped = [0; LEN];
         trapped[..len].copy_from_slice(chosen.text.get(..len).ok_or(Reason::Truncated.id())?);
-        for &(offset, number, served) in &chosen.sites {
+        for &Site { offset, number, served, flags } in &chosen.sites {
             let sites = self.sites_mut(space);
             let consumers: Vec<u32> = sites.consumers(number).collect();
-            let entry = offset == 0 && self.is_entry(&wants[chosen.want], &consumers);
             let (recorder, filter) = match served {
                 Served::Counted(filter) => {
                     let counter = region.tally.add(consumers).ok_or(Reason::NoRoomForSlots.id())?;
@@ -285,7 +282,7 @@ impl Session<'_> {
                     (Recorder::Event { ring, shape: shape(), probe, values, time: true }, filter)
                 }
             };
-            records.push(Record { offset, entry, filter, recorder });
+            records.push(Record { offset, flags, stack: chosen.stack, filter, recorder });
             trapped[offset.into()..][..TRAP.len()].copy_from_slice(TRAP);
         }
         let mut jump = Jump {
@@ -335,25 +332,6 @@ impl Session<'_> {
         }
         jump.jumped[..len].copy_from_slice(&bytes);
         Ok((jump, code))
-    }
-
-    /// Whether a want is a function's entry, where the flags hold nothing by the ABI: who names
-    /// the function says so, who names its instructions does not. A piece of a function that lies
-    /// elsewhere is none.
-    fn is_entry(&self, want: &Want, consumers: &[u32]) -> bool {
-        let whole = |&consumer: &u32| match self.consumers[consumer as usize] {
-            Consumer::Row(row) | Consumer::Entered(row) => {
-                let row = &self.rows[row as usize];
-                let named = matches!(
-                    self.options.probes[row.probe].location,
-                    Location::Symbol { offset: Offset::At(0), .. }
-                );
-                let piece = row.symbol.contains(".cold") || row.symbol.contains(".part");
-                named && row.offset == 0 && !row.symbol.is_empty() && !piece
-            }
-            _ => false,
-        };
-        want.function.is_some_and(|(start, _)| start == want.addr) && consumers.iter().all(whole)
     }
 
     /// Memory for the trampolines of a group and their counters.

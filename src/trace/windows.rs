@@ -9,7 +9,7 @@ use crate::symbols::{Function, Object, signature};
 use std::io;
 use std::rc::Rc;
 use xol_arch::jump::Window;
-use xol_arch::{Addr, Reason};
+use xol_arch::{Addr, Arch, Reason};
 use xol_targets::Native;
 use xol_targets::ptrace::{SpaceId, Tid};
 
@@ -29,13 +29,24 @@ pub(super) const BEING_RETRIED: Why = "being-retried";
 
 /// A jump that is wanted.
 pub(super) struct Chosen {
-    pub(super) want: usize,
     pub(super) window: Window,
     pub(super) text: Vec<u8>,
     pub(super) function: Option<(Addr, Addr)>,
     pub(super) guarded: bool,
-    /// The sites that its trampoline serves: offset in the window, number, how.
-    pub(super) sites: Vec<(u8, u32, Served)>,
+    /// Whether there is a stack below the stack pointer.
+    pub(super) stack: bool,
+    /// The sites that its trampoline serves.
+    pub(super) sites: Vec<Site>,
+}
+
+/// A site in a window.
+pub(super) struct Site {
+    /// Where in the window, and its number.
+    pub(super) offset: u8,
+    pub(super) number: u32,
+    pub(super) served: Served,
+    /// Whether what follows may read the flags.
+    pub(super) flags: bool,
 }
 
 /// Text as the program has it, read in pieces: wants come in the order of their addresses.
@@ -109,7 +120,7 @@ impl Session<'_> {
                 Ok(c) if retried.iter().any(|&at| c.window.overwrites(at)) => {
                     self.no_jump(space, want.addr, BEING_RETRIED);
                 }
-                Ok(window) => chosen.push(Chosen { want: i, ..window }),
+                Ok(window) => chosen.push(window),
                 Err(why) => self.no_jump(space, want.addr, why),
             }
         }
@@ -212,7 +223,10 @@ impl Session<'_> {
             let Some(number) = self.sites_mut(space).find(at) else { continue };
             let later = !returns && self.is_of_return(space, number);
             match self.served(space, number) {
-                Ok(served) if window.has(offset) && !later => sites.push((offset, number, served)),
+                Ok(served) if window.has(offset) && !later => {
+                    let flags = Native::flags_live(&function.text(), at);
+                    sites.push(Site { offset, number, served, flags });
+                }
                 Err(why) if offset == 0 => return Err(why),
                 _ => return Err("site-inside"),
             }
@@ -222,11 +236,11 @@ impl Session<'_> {
         }
         let code = function.text().from(window.at);
         Ok(Chosen {
-            want: 0,
             window,
             text: code[..code.len().min(Function::AHEAD)].to_vec(),
             function: Some(function.range()),
             guarded: want.guarded,
+            stack: function.has_stack(),
             sites,
         })
     }

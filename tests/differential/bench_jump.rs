@@ -40,17 +40,19 @@ fn main() {
         constant: 12345,
     };
     let filter = Filter::NONE.with(never).expect("one");
-    let of = |recorder, entry, filter| vec![Record { offset: 0, entry, filter, recorder }];
+    let of = |recorder, flags, filter| {
+        vec![Record { offset: 0, flags, stack: true, filter, recorder }]
+    };
     let rows: Vec<(&str, Vec<Record>)> = vec![
         ("jump and back, nothing recorded", vec![]),
-        ("count, flags dead", of(count, true, Filter::NONE)),
-        ("count, flags live", of(count, false, Filter::NONE)),
-        ("count, filtered out, flags dead", of(count, true, filter)),
-        ("record, no time, no argument", of(event(0, false), true, Filter::NONE)),
-        ("record with time", of(event(0, true), true, Filter::NONE)),
-        ("record with time and six arguments", of(event(6, true), true, Filter::NONE)),
-        ("the same, flags live", of(event(6, true), false, Filter::NONE)),
-        ("the same, filtered out", of(event(6, true), true, filter)),
+        ("count, flags dead", of(count, false, Filter::NONE)),
+        ("count, flags live", of(count, true, Filter::NONE)),
+        ("count, filtered out, flags dead", of(count, false, filter)),
+        ("record, no time, no argument", of(event(0, false), false, Filter::NONE)),
+        ("record with time", of(event(0, true), false, Filter::NONE)),
+        ("record with time and six arguments", of(event(6, true), false, Filter::NONE)),
+        ("the same, flags live", of(event(6, true), true, Filter::NONE)),
+        ("the same, filtered out", of(event(6, true), false, filter)),
     ];
     let armed: Vec<Armed> =
         rows.iter().map(|(_, records)| arm(PLUS_ONE, records, Side::Below, features())).collect();
@@ -115,14 +117,14 @@ fn straight<A: Arch>(features: Features) {
         time: true,
     };
     let counter = Recorder::Count { counter: near.add(0x123_4568) };
-    for (name, recorder, keep_flags) in [
+    for (name, recorder, flags) in [
         ("count, flags dead", counter, false),
         ("count, flags live", counter, true),
         ("record with time and six arguments", ring, false),
     ] {
-        let record = Record { offset: 0, entry: false, filter: Filter::NONE, recorder };
+        let record = Record { offset: 0, flags, stack: true, filter: Filter::NONE, recorder };
         let mut code = LongCode::new();
-        let done = A::record(&record, keep_flags, features, near, &mut code).expect("a recorder");
+        let done = A::record(&record, features, near, &mut code).expect("a recorder");
         let text = Text::new(near, &code);
         let mut offset = 0_u16;
         let mut count = 2;

@@ -145,7 +145,7 @@ pub trait Cpu: Sized + fmt::Debug + Clone + PartialEq {
     /// Where a function that began here would return to, if that can be read.
     fn link(&self, layout: &Layout, state: &State<Self>) -> Option<u64>;
 
-    /// Makes the flags zero.
+    /// Makes the flags zero that a recorder may lose.
     fn clear_flags(regs: &mut <Self::Arch as Arch>::Regs);
 
     /// Bytes below the stack pointer that belong to the program.

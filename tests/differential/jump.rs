@@ -51,7 +51,8 @@ impl<C: Cpu> Bench<'_, C> {
         let mut rng = Rng::new(seed, before.regs.arg(0).unwrap_or(0));
         let notes = layout.notes;
         let link = self.cpu.link(&layout, &before);
-        let records = records(&mut rng, notes, &before.regs, link);
+        let live = C::Arch::flags_live(&self.text, site);
+        let records = records(&mut rng, notes, &before.regs, link, live);
         let features = Features { atomics: rng.one_in(2), ..Features::ALL };
         let window = Window::one(site, self.plan.span());
         let order = Order {
@@ -91,14 +92,23 @@ impl<C: Cpu> Bench<'_, C> {
             self.place(&made, pc, records.len(), &before, stopped.state, [&first, &now, &last])?;
         }
 
-        // The copy from there on, against the instruction in place.
+        // The copy from there on, against the instruction in place, which has the flags as they were.
         let mut after = stopped.state;
-        after.regs.set_pc(site);
+        let mut original = after.clone();
+        original.regs = before.regs;
+        original.regs.set_pc(site);
         let in_place = [Placed { at: site, bytes: &self.case.bytes }];
-        let Some(wanted) = self.cpu.run(&layout, &in_place, &after, false) else { return Ok(None) };
+        let Some(mut wanted) = self.cpu.run(&layout, &in_place, &original, false) else {
+            return Ok(None);
+        };
         after.regs.set_pc(layout.slot.add(piece.copy.into()));
         let placed = [in_place[0], Placed { at: layout.slot, bytes: &made.code }];
-        let Some(got) = self.cpu.run(&layout, &placed, &after, false) else { return Ok(None) };
+        let Some(mut got) = self.cpu.run(&layout, &placed, &after, false) else { return Ok(None) };
+        // A fault came before the flags were overwritten.
+        if made.flags_lost() && wanted.end != End::Trap {
+            C::clear_flags(&mut wanted.state.regs);
+            C::clear_flags(&mut got.state.regs);
+        }
         Ok(Some([wanted, self.back_from_trampoline(&made, got)]))
     }
 
@@ -358,12 +368,13 @@ fn held<R: xol_arch::Regs>(value: Value, regs: &R) -> Option<u64> {
     }
 }
 
-/// One or two recorders with filters.
+/// One or two recorders with filters, which keep the flags where they are `live`.
 fn records<R: xol_arch::Regs>(
     rng: &mut Rng,
     notes: Addr,
     regs: &R,
     link: Option<u64>,
+    live: bool,
 ) -> Vec<Record> {
     let count = 1 + usize::from(rng.one_in(4));
     let one = |_| {
@@ -391,7 +402,7 @@ fn records<R: xol_arch::Regs>(
         {
             filter = more;
         }
-        Record { offset: 0, entry: rng.one_in(8), filter, recorder }
+        Record { offset: 0, flags: live || rng.one_in(4), stack: true, filter, recorder }
     };
     (0..count).map(one).collect()
 }

@@ -20,7 +20,7 @@ struct Fault {
     suite: Suite,
 }
 
-const FAULTS: [Fault; 9] = [
+const FAULTS: [Fault; 10] = [
     Fault {
         name: "one flag in a simulation: JBE looks at CF alone",
         file: "arch/x86_64/simulate.rs",
@@ -40,6 +40,13 @@ const FAULTS: [Fault; 9] = [
         file: "arch/x86_64/relocate/mod.rs",
         right: "            regs.rcx = next;\n",
         wrong: "",
+        suite: Suite::X86_64,
+    },
+    Fault {
+        name: "flags that a caller or a callee may read are lost",
+        file: "arch/x86_64/emit/flags.rs",
+        right: "_ => return true,",
+        wrong: "_ => return false,",
         suite: Suite::X86_64,
     },
     Fault {

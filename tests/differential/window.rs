@@ -81,18 +81,19 @@ impl<C: Cpu> Bench<'_, C> {
         let layout = self.case.layout;
         let notes = layout.notes;
         let counter = |offset: u8| notes.add(8 * u64::from(offset));
-        // Only counts that need no stack: the others were compared one by one.
-        let plain = |offset: u8| {
+        let flags = |offset: u8| {
             let at = layout.site.add(offset.into());
-            !C::Arch::flags_live(&self.text, at, false)
+            C::Arch::flags_live(&self.text, at)
         };
+        // Only counts that need no stack: the others were compared one by one.
         let offsets = window.covered().iter().map(|insn| insn.offset);
-        let counted: Vec<u8> = offsets.filter(|&o| plain(o) && !rng.one_in(3)).collect();
+        let counted: Vec<u8> = offsets.filter(|&o| !flags(o) && !rng.one_in(3)).collect();
         let records: Vec<_> = counted
             .iter()
             .map(|&offset| Record {
                 offset,
-                entry: false,
+                flags: false,
+                stack: false,
                 filter: Filter::NONE,
                 recorder: Recorder::Count { counter: counter(offset) },
             })

@@ -32,6 +32,9 @@ pub(in crate::arm64) fn record(
     to: Addr,
     out: &mut LongCode,
 ) -> Result<Recorded, Reject> {
+    if !record.stack {
+        return Err(Reason::NoStack.into());
+    }
     let event = matches!(record.recorder, Recorder::Event { .. });
     let filtered = record.filter.iter().next().is_some();
     let pairs = match (event || filtered, features.atomics) {

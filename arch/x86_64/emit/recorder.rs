@@ -65,12 +65,12 @@ mod condition {
 /// Appends a recorder.
 pub(in crate::x86_64) fn record(
     record: &Record,
-    keep_flags: bool,
     features: Features,
     to: Addr,
     out: &mut LongCode,
 ) -> Result<Recorded, Reject> {
     let event = matches!(record.recorder, Recorder::Event { .. });
+    let keep_flags = record.flags;
     if event && !features.fsgsbase || keep_flags && !features.lahf {
         return Err(Reason::MissingFeature.into());
     }
@@ -85,6 +85,9 @@ pub(in crate::x86_64) fn record(
         body.asm.increment(counter)?;
         let noted = body.noted();
         return Ok(Recorded { noted, lock, flags_lost: true, ..Recorded::default() });
+    }
+    if !record.stack {
+        return Err(Reason::NoStack.into());
     }
     let large = record.filter.iter().any(|test| immediate(test).is_none());
     let registers: &[Gpr] = match (event, large) {

@@ -157,6 +157,10 @@ fn indirect(decoded: &Decoded<'_>, at: Addr) -> Verdict {
             let target = operand(insn, at).ok_or(Reason::Undecodable)?;
             Ok((Some(Effect::CallTo { target, len }), None))
         }
+        // Far: the operand says where to, and nothing of where it stands is read.
+        Code::Jmp_m1616 | Code::Jmp_m1632 | Code::Jmp_m1664 => {
+            Ok((None, Some(Behaviour::Leaves)))
+        }
         _ => Err(Reason::FarTransfer),
     }
 }

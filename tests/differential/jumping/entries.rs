@@ -14,7 +14,7 @@ use super::armed::arm;
 fn counted(offset: u8, counters: &Shared) -> Record {
     let counter = Addr(counters.words().as_ptr() as u64 + 8 * u64::from(offset));
     let recorder = Recorder::Count { counter };
-    Record { offset, entry: true, filter: Filter::NONE, recorder }
+    Record { offset, flags: true, stack: true, filter: Filter::NONE, recorder }
 }
 
 fn counts(counters: &Shared) -> Vec<u64> {

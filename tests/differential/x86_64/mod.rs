@@ -152,7 +152,8 @@ impl Cpu for Hardware {
     }
 
     fn clear_flags(regs: &mut Registers) {
-        regs.rflags = 0;
+        // CF PF AF ZF SF OF: no recorder touches DF.
+        regs.rflags &= !0x8d5;
     }
 
     fn row(&self, layout: &Layout, bytes: &[u8]) -> String {
