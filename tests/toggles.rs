@@ -69,7 +69,8 @@ fn assert_exact(did: &Did, lines: &[Line]) {
         jumps += usize::from(entry.strategy == "jump");
     }
     assert!(jumps >= 50, "{jumps} jumps");
-    assert!(did.calls > as_often(100, 10), "{} calls", did.calls);
+    // How far it gets meanwhile is the machine's affair.
+    assert!(did.calls > 0, "{} calls", did.calls);
 }
 
 #[test]
@@ -82,7 +83,7 @@ fn a_hundred_thousand_times() {
 fn and_under_a_thousand_signals_a_second() {
     let (did, lines) = toggled(Build::Pie, as_often(100_000, 2_000), "", &["1000"]);
     assert_exact(&did, &lines);
-    assert!(did.ticks > as_often(100, 10), "{} ticks", did.ticks);
+    assert!(did.ticks > 0, "{} ticks", did.ticks);
 }
 
 /// Where a jump's last byte is no trap by itself.
@@ -90,7 +91,7 @@ fn and_under_a_thousand_signals_a_second() {
 fn at_low_addresses() {
     let (did, lines) = toggled(Build::NoPie, as_often(100_000, 2_000), "", &["1000"]);
     assert_exact(&did, &lines);
-    assert!(did.ticks > as_often(100, 10), "{} ticks", did.ticks);
+    assert!(did.ticks > 0, "{} ticks", did.ticks);
 }
 
 /// Threads come to the last byte of jumps, by traps that signals interrupt, while these are taken
