@@ -27,6 +27,12 @@ pub(super) enum Consumer {
     SettingAction,
     /// The program may have set SIGTRAP's action: behind the call.
     ActionSet,
+    /// The program is about to change how memory may be accessed.
+    Protecting,
+    /// The program is about to move memory.
+    Moving,
+    /// It has, perhaps.
+    Moved,
     /// An IFUNC resolver was entered: what it returns is what these rows are about.
     Resolver(Rc<Resolver>),
 }

@@ -13,11 +13,13 @@
 //! | `notes`, `ring`, `names`, `clock` | what trampolines note down: which values, read, by whom, when |
 //! | `whole` | jumps at both ends of calls, and memory for what they note down |
 //! | `watch` | sites that serve xol itself |
+//! | `changing` | text that the program itself writes or moves |
 //! | `follow`, `leave` | new processes and programs; the end |
 //! | `toggle` | for tests: jumps taken back and written again |
 //! | `events` | arguments read, events told |
 
 mod arm;
+mod changing;
 mod clock;
 mod consumer;
 mod events;

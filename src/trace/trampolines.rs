@@ -18,7 +18,7 @@ use xol_arch::jump::{NO_LOCK, Phase, Place, Record, Recorder};
 use xol_arch::{Addr, Arch, Code, Reason, Strategy};
 use xol_targets::Native;
 use xol_targets::native::SLOT_REACH;
-use xol_targets::ptrace::{Area, Orphan, SpaceId, Tid, features, max_mappings};
+use xol_targets::ptrace::{Area, Orphan, SpaceId, Tid, features, max_mappings, procfs};
 
 const TRAP: &[u8] = Native::TRAP;
 
@@ -67,6 +67,11 @@ impl Session<'_> {
                 self.no_jump(space, wants[i].addr, "not-in-this-build");
             }
             return Ok(());
+        }
+        // The calls that make text writable are sites by now: what was so before is seen here.
+        if let Some(pid) = self.target.space(space).map(|space| space.pid) {
+            let maps = procfs::maps(pid)?;
+            self.see_writable(space, &maps)?;
         }
         let chosen = self.choose(space, wants, fresh, !groups.is_empty())?;
         if chosen.is_empty() {

@@ -24,6 +24,8 @@ pub(super) const NO_SLOT: Why = "no-slot";
 /// Its object may have restartable sequences anywhere: a thread that jumped out of one would not be
 /// seen to have left it.
 const MAY_BE_RESTARTABLE: Why = "may-be-restartable";
+/// The program may write what the jump replaces, or has a copy of.
+pub(super) const WRITABLE_TEXT: Why = "writable-text";
 /// A handled fault will have it executed again.
 pub(super) const BEING_RETRIED: Why = "being-retried";
 
@@ -206,6 +208,10 @@ impl Session<'_> {
             return Err(Reason::ShadowStack.id());
         }
         let end = window.at.add(window.len.into());
+        let last = window.at.add(window.len.max(window.span).into());
+        if self.sites_mut(space).may_write(&(window.at..last)) {
+            return Err(WRITABLE_TEXT);
+        }
         let mut sites = Vec::new();
         for offset in 0..window.len {
             let at = window.at.add(offset.into());
