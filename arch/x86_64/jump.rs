@@ -274,6 +274,19 @@ mod tests {
         );
     }
 
+    /// Where an instruction begins at the jump's last byte, there is a second window for it: elsewhere.
+    #[test]
+    fn what_lands_below_may_land_above() {
+        let below = of(ENTRY, 9, &[]).unwrap();
+        let above = on(Side::Above, ENTRY, 9, &[]).unwrap();
+        assert!(below.lands_below() && !above.lands_below());
+        let band = |window: &Window| window.reach().next(Addr(0), Addr(u64::MAX)).unwrap();
+        assert!(band(&below) < AT && band(&above) > AT.add(0x2600_0000));
+        // push r15; mov rbp, rdi: none begins there.
+        let free = of(&[0x41, 0x57, 0x48, 0x89, 0xfd, 0xc3], 6, &[]).unwrap();
+        assert!(!free.lands_below());
+    }
+
     #[test]
     fn a_long_instruction_needs_no_trap() {
         let window = of(&[0xe8, 1, 2, 3, 4, 0xc3], 6, &[]).unwrap();

@@ -85,9 +85,24 @@ impl Function {
         object: &Object,
         bias: u64,
     ) -> Result<Window, Reason> {
-        let text = self.text();
         // Where it is loaded, if that is still open, is high.
         let side = if object.is_fixed() || bias != 0 { Side::of(at) } else { Side::Below };
+        self.window_on::<A>(at, rules, object, bias, side)
+    }
+
+    /// The same, on the side that is said.
+    ///
+    /// # Errors
+    /// As for [`Function::window`].
+    pub fn window_on<A: Arch>(
+        &self,
+        at: Addr,
+        rules: Rules,
+        object: &Object,
+        bias: u64,
+        side: Side,
+    ) -> Result<Window, Reason> {
+        let text = self.text();
         let window =
             A::window(&text, at, rules, &self.targets, side).map_err(|reject| reject.reason)?;
         if window.entered != 0 {

@@ -2,15 +2,15 @@
 
 use super::arm::{Want, word};
 use super::consumer::Consumer;
-use super::jumps::{Jump, LANDING, LEN, Region, SHADOWS, Tally, traps_inside};
+use super::jumps::{Jump, LEN, Region, SHADOWS, Tally, traps_inside};
 use super::notes::Served;
 use super::ring::shape;
 use super::session::Session;
 use super::windows::{Chosen, Why};
 use crate::engine::Wish;
 use crate::spec::{Location, Offset};
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::rc::Rc;
@@ -18,7 +18,7 @@ use xol_arch::jump::{NO_LOCK, Phase, Place, Record, Recorder};
 use xol_arch::{Addr, Arch, Code, Reason, Strategy};
 use xol_targets::Native;
 use xol_targets::native::SLOT_REACH;
-use xol_targets::ptrace::{Area, Orphan, SpaceId, Tid, features, max_mappings, procfs};
+use xol_targets::ptrace::{Area, Orphan, SpaceId, Tid, features, procfs};
 
 const TRAP: &[u8] = Native::TRAP;
 
@@ -146,7 +146,7 @@ impl Session<'_> {
             while let Some(next) = chosen.next_if(|c| c.window.at.0 - near.0 < SLOT_REACH / 4) {
                 group.push(next);
             }
-            self.build_group(space, tid, wants, &group, &mut built)?;
+            self.build_group(space, tid, wants, &mut group, &mut built)?;
         }
         self.only_whole(space, wants, groups, &mut built);
         let traps =
@@ -183,7 +183,7 @@ impl Session<'_> {
         space: SpaceId,
         tid: Tid,
         wants: &[Want],
-        group: &[Chosen],
+        group: &mut [Chosen],
         built: &mut Vec<Rc<Jump>>,
     ) -> io::Result<()> {
         let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(()) };
@@ -407,74 +407,6 @@ impl Session<'_> {
         if self.options.wish != Wish::Auto {
             self.note(format!("no jumps: {why}"));
         }
-    }
-
-    /// Where each jump of a group lands: nowhere (`None`) if it reaches its trampoline itself.
-    fn landings(
-        &mut self,
-        space: SpaceId,
-        tid: Tid,
-        region: &Region,
-        group: &[Chosen],
-    ) -> io::Result<Vec<Result<Option<Addr>, Why>>> {
-        let reaches: Vec<_> = group.iter().map(|c| c.window.reach()).collect();
-        let constrained: Vec<_> = reaches.iter().filter(|r| !r.is_free()).copied().collect();
-        let places = if constrained.is_empty() {
-            Vec::new()
-        } else {
-            let code = region.code;
-            let low = (code.start.0 + code.len).saturating_sub(Native::JUMP_REACH);
-            let within: Range<u64> = low..code.start.0.saturating_add(Native::JUMP_REACH - LANDING);
-            let jumps = &self.spaces.get(&space).ok_or(io::ErrorKind::NotFound)?.jumps;
-            let holes = self.target.holes(space, &jumps.pages)?;
-            let jumps = &mut self.sites_mut(space).jumps;
-            jumps.landings.set_holes(holes);
-            let places = jumps.landings.place_all(&constrained, within);
-            let pages: BTreeSet<u64> = places.iter().flatten().map(|p| p.page().0).collect();
-            let new = pages.difference(&jumps.pages).copied().collect();
-            self.map_pages(space, tid, &new)?;
-            let mapped = &self.sites_mut(space).jumps.pages;
-            places.into_iter().map(|p| p.filter(|p| mapped.contains(&p.page().0))).collect()
-        };
-        let mut places = places.into_iter();
-        Ok(reaches
-            .iter()
-            .map(|reach| match reach.is_free() {
-                true => Ok(None),
-                false => places
-                    .next()
-                    .flatten()
-                    .map(|place| Some(place.at))
-                    .ok_or(Reason::NoLandingPlace.id()),
-            })
-            .collect())
-    }
-
-    /// Maps pages, neighbours in one go.
-    fn map_pages(&mut self, space: SpaceId, tid: Tid, pages: &BTreeSet<u64>) -> io::Result<()> {
-        const PAGE: u64 = 4096;
-        let limit = max_mappings() / 8;
-        let mut pages = pages.iter().copied().peekable();
-        while let Some(start) = pages.next() {
-            let mut end = start + PAGE;
-            while pages.next_if_eq(&end).is_some() {
-                end += PAGE;
-            }
-            if self.sites_mut(space).jumps.pages.len() >= limit {
-                break;
-            }
-            let area = Area { start: Addr(start), len: end - start };
-            match self.target.map_code_at(tid, area) {
-                Ok(()) => {
-                    let pages = (start..end).step_by(PAGE as usize);
-                    self.sites_mut(space).jumps.pages.extend(pages);
-                }
-                Err(xol_targets::ptrace::InjectError::Io(error)) => return Err(error),
-                // Something of the program's is there by now.
-                Err(_) => {}
-            }
-        }
-        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use super::session::Session;
 use crate::symbols::{Function, Object, signature};
 use std::io;
 use std::rc::Rc;
-use xol_arch::jump::Window;
+use xol_arch::jump::{Side, Window};
 use xol_arch::{Addr, Reason};
 use xol_targets::Native;
 use xol_targets::ptrace::{SpaceId, Tid};
@@ -38,6 +38,8 @@ pub(super) struct Chosen {
     pub(super) guarded: bool,
     /// The sites that its trampoline serves: offset in the window, number, how.
     pub(super) sites: Vec<(u8, u32, Served)>,
+    /// The same jump where there is no place for it below.
+    pub(super) other: Option<Box<Chosen>>,
 }
 
 /// Text as the program has it, read in pieces: wants come in the order of their addresses.
@@ -111,7 +113,10 @@ impl Session<'_> {
                 Ok(c) if retried.iter().any(|&at| c.window.overwrites(at)) => {
                     self.no_jump(space, want.addr, BEING_RETRIED);
                 }
-                Ok(window) => chosen.push(Chosen { want: i, ..window }),
+                Ok(window) => {
+                    let other = window.other.map(|other| Box::new(Chosen { want: i, ..*other }));
+                    chosen.push(Chosen { want: i, other, ..window });
+                }
                 Err(why) => self.no_jump(space, want.addr, why),
             }
         }
@@ -197,9 +202,34 @@ impl Session<'_> {
         shadow_stack: bool,
         returns: bool,
     ) -> Result<Chosen, Why> {
-        let window = function
-            .window::<Native>(want.addr, self.options.rules, object, bias)
-            .map_err(Reason::id)?;
+        let rules = self.options.rules;
+        let window =
+            function.window::<Native>(want.addr, rules, object, bias).map_err(Reason::id)?;
+        let mut chosen = self.chosen(space, want, function, window, shadow_stack, returns)?;
+        if window.lands_below()
+            && let Ok(other) =
+                function.window_on::<Native>(want.addr, rules, object, bias, Side::Above)
+        {
+            // What is beyond may be another's.
+            let mut beyond = (window.len..other.len).map(|n| window.at.add(n.into()));
+            if !beyond.any(|at| self.sites_mut(space).find(at).is_some()) {
+                let other = self.chosen(space, want, function, other, shadow_stack, returns);
+                chosen.other = other.ok().map(Box::new);
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// What a jump is, if it replaces this.
+    fn chosen(
+        &mut self,
+        space: SpaceId,
+        want: &Want,
+        function: &Function,
+        window: Window,
+        shadow_stack: bool,
+        returns: bool,
+    ) -> Result<Chosen, Why> {
         if window.at != want.addr {
             // A trap that stands on a landing pad.
             return Err(Reason::BehindLandingPad.id());
@@ -234,6 +264,7 @@ impl Session<'_> {
             function: Some(function.range()),
             guarded: want.guarded,
             sites,
+            other: None,
         })
     }
 
