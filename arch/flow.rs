@@ -24,3 +24,25 @@ pub enum Flow {
     /// Nowhere: an exception for good.
     Stop,
 }
+
+/// One instruction on the way of [`Arch::follow`](crate::Arch::follow).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Where it begins.
+    pub at: Addr,
+    /// Its length in bytes.
+    pub len: u8,
+    /// Where control goes behind it.
+    pub flow: Flow,
+    /// What it names, relative to itself, other than by branching there.
+    pub named: Option<Named>,
+}
+
+/// An address that an instruction names, relative to itself: by a RIP-relative operand, LDR (literal), ADR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The address.
+    pub at: Addr,
+    /// Whether memory is accessed there: LEA and ADR only compute.
+    pub accessed: bool,
+}

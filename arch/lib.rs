@@ -25,7 +25,7 @@ mod text;
 pub mod x86_64;
 
 pub use addr::Addr;
-pub use flow::Flow;
+pub use flow::{Flow, Named, Step};
 pub use plan::{Copied, Plan, Relocated, Rules, Strategies, Strategy};
 pub use reject::{Reason, Reject};
 pub use text::Text;
@@ -220,6 +220,10 @@ pub trait Arch: Copy + fmt::Debug + Eq + 'static {
     /// # Errors
     /// [`Reason::OutOfReach`].
     fn jump(from: Addr, to: Addr, out: &mut Code) -> Result<(), Reject>;
+
+    /// Decodes from `from` on, one instruction behind the other whatever their flow, to the end of
+    /// `text`, to what does not decode, or until `each` says `false`.
+    fn follow(text: &Text<'_>, from: Addr, each: &mut dyn FnMut(&Step) -> bool);
 
     /// The places in the function around `text` that its own direct branches go to: calls
     /// `found` with each, in no order. Those outside the function are not reported.

@@ -75,12 +75,14 @@ reasons! {
     ChangedText = "changed-text", "the code in memory is not what the file has";
     TooManySites = "too-many-sites", "the limit on sites is reached";
     NotCode = "not-code", "the address is not in an executable mapping of this object";
+    Data = "data", "these bytes are data: a symbol says so, or an instruction names them and no branch leads here";
     UnknownArguments = "unknown-arguments", "the filter names an argument that is not known here";
     // Jumps.
     UnknownFunction = "unknown-function", "where the function around it begins and ends is not known";
-    WindowEnd = "window-end", "a jump would reach over the end of the function";
+    WindowEnd = "window-end", "a jump would reach over the end of the function, or over bytes that no known way leads to";
     WindowInstruction = "window-instruction", "a jump would cover an instruction that cannot be displaced";
     Entered = "entered", "something comes into the middle of what a jump would replace, and would trap each time";
+    ReadAsData = "read-as-data", "an instruction accesses what a jump would replace as data";
     SystemCall = "system-call", "a thread that waits in a system call would return into the jump";
     BehindLandingPad = "behind-landing-pad", "a jump cannot replace a landing pad, only the instruction behind it";
     IndirectCall = "indirect-call", "displaced, a call through memory leaves its target below the return address";

@@ -3,7 +3,7 @@
 use super::decode::{self, Indirect, Insn};
 use super::simulate::Effect;
 use super::syscalls::is_svc;
-use crate::{Addr, Flow, Reason, Reject, Text};
+use crate::{Addr, Flow, Named, Reason, Reject, Step, Text};
 
 const NOP: u32 = 0xd503_201f;
 /// The link register.
@@ -12,6 +12,26 @@ const LR: u8 = 30;
 /// The flow and the length of the instruction at `at`.
 pub(super) fn flow(text: &Text<'_>, at: Addr) -> Result<(Flow, usize), Reject> {
     Ok((of(decode::fetch(text, at)?, at)?, 4))
+}
+
+/// Instructions one behind the other.
+pub(super) fn follow(text: &Text<'_>, from: Addr, each: &mut dyn FnMut(&Step) -> bool) {
+    let mut at = from;
+    while let Ok(word) = decode::fetch(text, at)
+        && let Ok(flow) = of(word, at)
+    {
+        let named = match decode::decode(word) {
+            Insn::Simulated(Effect::Load { offset, .. }) => Some((offset, true)),
+            Insn::Simulated(Effect::Address { offset, .. }) => Some((offset, false)),
+            _ => None,
+        };
+        let named =
+            named.map(|(offset, accessed)| Named { at: at.offset(offset.into()), accessed });
+        if !each(&Step { at, len: 4, flow, named }) {
+            return;
+        }
+        at = at.add(4);
+    }
 }
 
 fn of(word: u32, at: Addr) -> Result<Flow, Reason> {
@@ -65,11 +85,26 @@ const fn returns_with_pc(word: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::vec::Vec;
 
     const AT: Addr = Addr(0xffff_f7fe_8ffc);
 
     fn to(by: i64) -> Addr {
         AT.offset(by)
+    }
+
+    #[test]
+    fn what_is_named_is_told_in_passing() {
+        // ldr x0, #8; adr x0, #-4; ret; and what is none
+        let words = [0x5800_0040_u32, 0x10ff_ffe0, 0xd65f_03c0, 0xffff_ffff];
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let mut steps = Vec::new();
+        follow(&Text::new(AT, &bytes), AT, &mut |step| {
+            let named = step.named.map(|n| (n.at.distance_from(AT), n.accessed));
+            steps.push((step.at.distance_from(AT), named));
+            true
+        });
+        assert_eq!(steps, [(0, Some((8, true))), (4, Some((0, false))), (8, None)]);
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub use relocate::Fixup;
 pub use simulate::{Compare, Condition, Effect, Literal, Relation, Test, Width};
 
 use crate::jump::{Features, Kept, LongCode, Record, Recorded, Side, Window};
-use crate::{Addr, Arch, Code, Fault, Flow, Machine, Plan, Reject, Relocated, Rules, Text};
+use crate::{Addr, Arch, Code, Fault, Flow, Machine, Plan, Reject, Relocated, Rules, Step, Text};
 
 /// arm64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +136,10 @@ impl Arch for Arm64 {
 
     fn jump(from: Addr, to: Addr, out: &mut Code) -> Result<(), Reject> {
         emit::jump(from, to, out)
+    }
+
+    fn follow(text: &Text<'_>, from: Addr, each: &mut dyn FnMut(&Step) -> bool) {
+        flow::follow(text, from, each);
     }
 
     fn targets(text: &Text<'_>, found: &mut dyn FnMut(Addr)) {

@@ -14,8 +14,8 @@ pub const MAX_COVERED: usize = 10;
 pub enum Side {
     /// 0.8 GiB below: that byte is INT3.
     Below,
-    /// Above, for what stands so low that nothing is below: that byte is the beginning of another
-    /// instruction ([`Last`]).
+    /// 0.6 to 1.7 GiB above, for what stands so low that nothing is below, and where that is taken: that
+    /// byte is the beginning of another instruction ([`Last`]).
     Above,
 }
 
@@ -217,6 +217,13 @@ impl Window {
             out.extend_from_slice(A::TRAP).map_err(room)?;
         }
         Ok(())
+    }
+
+    /// Whether the highest byte of its displacement is INT3, so that it lands in the one band of 16 MiB
+    /// below: then [`Side::Above`] may have another window.
+    #[must_use]
+    pub fn lands_below(&self) -> bool {
+        self.len >= 5 && self.last == Last::Trap && self.traps >> 4 & 1 == 1
     }
 
     /// Where the jump may go.

@@ -1,14 +1,34 @@
 //! How control leaves an instruction.
 
-use crate::{Addr, Flow, Reason, Reject, Text};
+use crate::{Addr, Flow, Named, Reason, Reject, Step, Text};
 use iced_x86::{Code, FlowControl, Mnemonic, OpKind};
 
-use super::decode::{Decoded, decode};
+use super::decode::{Decoded, decode, decoder, next};
 
 /// The flow and the length of the instruction at `at`.
 pub(super) fn flow(text: &Text<'_>, at: Addr) -> Result<(Flow, usize), Reject> {
     let decoded = decode(text, at)?;
     Ok((of(&decoded)?, decoded.bytes.len()))
+}
+
+/// Instructions one behind the other.
+pub(super) fn follow(text: &Text<'_>, from: Addr, each: &mut dyn FnMut(&Step) -> bool) {
+    let bytes = text.from(from);
+    let Ok(mut decoder) = decoder(bytes, from) else { return };
+    while let Some(rest) = bytes.get(decoder.position()..).filter(|rest| !rest.is_empty()) {
+        let at = Addr(decoder.ip());
+        let Ok(decoded) = next(&mut decoder, rest) else { return };
+        let Ok(flow) = of(&decoded) else { return };
+        let insn = &decoded.insn;
+        let named = insn.is_ip_rel_memory_operand().then(|| Named {
+            at: Addr(insn.ip_rel_memory_address()),
+            // NOP and LEA have an operand that they do not access.
+            accessed: !matches!(insn.mnemonic(), Mnemonic::Lea | Mnemonic::Nop),
+        });
+        if !each(&Step { at, len: decoded.bytes.len() as u8, flow, named }) {
+            return;
+        }
+    }
 }
 
 pub(super) fn of(decoded: &Decoded<'_>) -> Result<Flow, Reason> {
@@ -60,11 +80,34 @@ pub(super) fn of(decoded: &Decoded<'_>) -> Result<Flow, Reason> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::vec::Vec;
 
     const AT: Addr = Addr(0x5555_0000_1000);
 
     fn to(by: i64) -> Addr {
         AT.offset(by)
+    }
+
+    #[test]
+    fn what_is_named_is_told_in_passing() {
+        // mov 1(%rip), %eax; ret; lea -9(%rip), %rax; jmp .; and what is none
+        let code = [0x8b, 5, 1, 0, 0, 0, 0xc3, 0x48, 0x8d, 5, 0xf7, 255, 255, 255, 0xeb, 0xfe, 6];
+        let mut steps = Vec::new();
+        follow(&Text::new(AT, &code), AT, &mut |step| {
+            let named = step.named.map(|n| (n.at.distance_from(AT), n.accessed));
+            steps.push((step.at.distance_from(AT), step.len, named));
+            true
+        });
+        assert_eq!(
+            steps,
+            [(0, 6, Some((7, true))), (6, 1, None), (7, 7, Some((5, false))), (14, 2, None)]
+        );
+        let mut count = 0;
+        follow(&Text::new(AT, &code), AT.add(6), &mut |_| {
+            count += 1;
+            count < 2
+        });
+        assert_eq!(count, 2);
     }
 
     #[test]

@@ -91,7 +91,7 @@ fn covering(
 ) -> Result<Window, Reject> {
     let mut window = Window::new(at, lead + last.span());
     (window.lead, window.last) = (lead, last);
-    walk(text, &mut window, 0, room, rules)?;
+    walk(text, &mut window, 0, room, rules, targets)?;
     let inside = targets.iter().filter_map(|target| {
         let offset = target.distance_from(at);
         (1..i64::from(lead + last.span())).contains(&offset).then_some(offset as u8)
@@ -101,24 +101,25 @@ fn covering(
             return Err(Reason::WindowEnd.into());
         }
         window.entered |= 1 << offset;
-        walk(text, &mut window, offset, room, rules)?;
+        walk(text, &mut window, offset, room, rules, targets)?;
     }
     Ok(window)
 }
 
 /// Adds the instructions from `offset` on, one behind the other, to the end of the window. `room` is
-/// how far the function goes; behind it nothing may be replaced but padding that nothing falls
-/// into.
+/// how far the function goes. Behind it, and behind what control does not come out of, nothing may be
+/// replaced but padding that nothing falls into: what no known way leads to may be data.
 fn walk(
     text: &Text<'_>,
     window: &mut Window,
     mut offset: u8,
     room: u8,
     rules: Rules,
+    targets: &[Addr],
 ) -> Result<(), Reject> {
     let len = window.len;
     let mut falls = true;
-    while offset < len && offset < room && !window.has(offset) {
+    while falls && offset < len && offset < room && !window.has(offset) {
         let at = window.at.add(offset.into());
         let inside = |_| Reason::WindowInstruction;
         let plan = X86_64::plan(text, at, rules).map_err(inside)?;
@@ -143,7 +144,11 @@ fn walk(
     if offset >= len || window.has(offset) {
         return Ok(());
     }
-    if falls || !padding(text, window.at.add(offset.into()), len - offset) {
+    // Where a branch goes to, code begins again.
+    let next = targets.iter().map(|target| target.distance_from(window.at));
+    let next = next.filter(|next| (i64::from(offset)..i64::from(len)).contains(next)).min();
+    let until = next.map_or(len, |next| next as u8);
+    if falls || !padding(text, window.at.add(offset.into()), until - offset) {
         return Err(Reason::WindowEnd.into());
     }
     Ok(())
@@ -153,8 +158,11 @@ fn walk(
 fn goes_on(insn: &Instruction) -> bool {
     !matches!(
         insn.flow_control(),
-        FlowControl::UnconditionalBranch | FlowControl::IndirectBranch | FlowControl::Return
-    )
+        FlowControl::UnconditionalBranch
+            | FlowControl::IndirectBranch
+            | FlowControl::Return
+            | FlowControl::Exception
+    ) && insn.mnemonic() != Mnemonic::Hlt
 }
 
 /// Whether `len` bytes from `at` on are NOP or INT3, the last of which may reach further.
@@ -266,6 +274,19 @@ mod tests {
         );
     }
 
+    /// Where an instruction begins at the jump's last byte, there is a second window for it: elsewhere.
+    #[test]
+    fn what_lands_below_may_land_above() {
+        let below = of(ENTRY, 9, &[]).unwrap();
+        let above = on(Side::Above, ENTRY, 9, &[]).unwrap();
+        assert!(below.lands_below() && !above.lands_below());
+        let band = |window: &Window| window.reach().next(Addr(0), Addr(u64::MAX)).unwrap();
+        assert!(band(&below) < AT && band(&above) > AT.add(0x2600_0000));
+        // push r15; mov rbp, rdi: none begins there.
+        let free = of(&[0x41, 0x57, 0x48, 0x89, 0xfd, 0xc3], 6, &[]).unwrap();
+        assert!(!free.lands_below());
+    }
+
     #[test]
     fn a_long_instruction_needs_no_trap() {
         let window = of(&[0xe8, 1, 2, 3, 4, 0xc3], 6, &[]).unwrap();
@@ -290,6 +311,21 @@ mod tests {
         assert_eq!(of(&[0x55, 0x90, 0x90, 0x90, 0x90, 0x90], 1, &[]), Err(Reason::WindowEnd));
         // No more bytes are known.
         assert_eq!(of(&[0xc3, 0x90], 1, &[]), Err(Reason::WindowEnd));
+    }
+
+    #[test]
+    fn what_no_way_leads_to_is_not_replaced() {
+        // jmp .+8; .asciz "PAS"; nop; nop; ret. The same behind RET and an indirect jump.
+        for behind in [[0xeb, 6], [0xf3, 0xc3], [0xff, 0xe0]] {
+            let code = [behind[0], behind[1], b'P', b'A', b'S', 0, 0x90, 0x90, 0xc3];
+            assert_eq!(of(&code, 9, &[8]), Err(Reason::WindowEnd), "{behind:x?}");
+            // Where a branch goes to, it is code.
+            assert_eq!(of(&code, 9, &[2]).map(|window| window.entered), Ok(0b100));
+        }
+        // ret; nop; nop; and what a branch goes to: pop rbp; ret
+        let padded = [0xc3, 0x90, 0x90, 0x5d, 0xc3, 0x90];
+        assert_eq!(of(&padded, 6, &[3]).map(|window| window.traps), Ok(0b1_1000));
+        assert_eq!(of(&padded, 6, &[]), Err(Reason::WindowEnd));
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub use relocate::Fixup;
 pub use simulate::{Address, Base, Condition, Effect, Operand, Segment, Width};
 
 use crate::jump::{Features, Kept, LongCode, Record, Recorded, Side, Window};
-use crate::{Addr, Arch, Code, Fault, Flow, Machine, Plan, Reject, Relocated, Rules, Text};
+use crate::{Addr, Arch, Code, Fault, Flow, Machine, Plan, Reject, Relocated, Rules, Step, Text};
 
 /// x86-64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +128,10 @@ impl Arch for X86_64 {
 
     fn jump(from: Addr, to: Addr, out: &mut Code) -> Result<(), Reject> {
         emit::jump(from, to, out)
+    }
+
+    fn follow(text: &Text<'_>, from: Addr, each: &mut dyn FnMut(&Step) -> bool) {
+        flow::follow(text, from, each);
     }
 
     fn targets(text: &Text<'_>, found: &mut dyn FnMut(Addr)) {

@@ -96,9 +96,12 @@ impl Object {
         if symbols.code_around(vaddr).is_none() {
             return Ok(Some(Reason::NotCode.into()));
         }
-        if let Some(data) = symbols.data_from(vaddr).filter(|d| d.contains(&vaddr)) {
+        // A function begins with code.
+        let inside = symbols.function_at(vaddr).is_some_and(|f| f.start != vaddr);
+        let data = if inside { self.data_from(vaddr)? } else { symbols.data_from(vaddr) };
+        if let Some(data) = data.filter(|d| d.contains(&vaddr)) {
             let nearest = symbols.code_around(data.end).map(|_| Addr(data.end));
-            return Ok(Some(Reject { reason: Reason::NotCode, nearest }));
+            return Ok(Some(Reject { reason: Reason::Data, nearest }));
         }
         let hit = self.fixed()?.iter().find(|f| f.range.contains(&vaddr));
         Ok(hit.map(|f| Reject { reason: f.reason, nearest: Some(Addr(f.range.end)) }))
@@ -143,8 +146,8 @@ impl Object {
     }
 
     /// Calls `each` with the address and length of every instruction in `range`, which must begin
-    /// one. What does not decode is passed over by one alignment step; its length is 0. What the
-    /// symbols call data is passed over in silence.
+    /// one. What does not decode is passed over by one alignment step; its length is 0. What is
+    /// known to be data is passed over in silence.
     ///
     /// # Errors
     /// An unreadable file.
@@ -157,7 +160,8 @@ impl Object {
         let symbols = self.symbols()?;
         let limit = symbols.code_around(range.start).map_or(range.end, |c| c.end);
         let end = range.end.min(limit);
-        let mut data = symbols.data_from(range.start);
+        let mut data = self.data_from(range.start)?;
+        let mut known = self.known_data(range.start)?;
         let mut bytes = Vec::new();
         let mut at = range.start;
         while at < end {
@@ -168,9 +172,13 @@ impl Object {
             // An instruction that may reach over the piece is left to the next one.
             let stop = if piece_end == limit { end } else { end.min(piece_end - 16) };
             while at < stop {
+                if at >= known.range.end {
+                    known = self.known_data(at)?;
+                    data = self.data_from(at)?;
+                }
                 if let Some(d) = data.take_if(|d| d.contains(&at)) {
                     at = d.end;
-                    data = symbols.data_from(at);
+                    data = self.data_from(at)?;
                     continue;
                 }
                 let len = A::length(&text, Addr(at)).unwrap_or(0);

@@ -25,6 +25,7 @@ pub(crate) fn symbols(
         imports = dynsym(source, layout, dynamic, &mut symbols)?;
     }
     symtab(source, layout, &mut symbols)?;
+    mapping::join(&mut symbols.data);
     merge(&mut symbols);
     stubs(source, layout, dynamic, &imports, &mut symbols)?;
     symbols.entries.sort_by_key(|e| e.addr);
@@ -63,10 +64,11 @@ fn dynsym(
     }
     let (offset, len) = table(dynamic.symtab, size_of::<elf::Sym64<LE>>(), what)?;
     let mut names = Vec::with_capacity(count as usize);
-    let Symbols { entries, dynstr, code, .. } = symbols;
+    let Symbols { entries, dynstr, code, data, .. } = symbols;
     let inside = |addr| code.iter().any(|r: &std::ops::Range<u64>| r.contains(&addr));
     source.each::<elf::Sym64<LE>>(offset, len, what, &mut |i, sym| {
         names.push(sym.st_name.get(LE));
+        data.extend(mapping::object(sym, &inside));
         if let Some(mut entry) = entry(sym, dynstr, &inside) {
             entry.name |= IN_DYNSTR;
             // 0 and 1 are "local" and "global": no version.
@@ -90,6 +92,7 @@ fn symtab(source: &Source, layout: &Layout, symbols: &mut Symbols) -> Result<(),
     let inside = |addr| code.iter().any(|r: &std::ops::Range<u64>| r.contains(&addr));
     let mapped = layout.machine == Machine::Arm64;
     let mut marks = Vec::new();
+    let mut objects = Vec::new();
     source.each::<elf::Sym64<LE>>(
         section.offset,
         section.size,
@@ -99,10 +102,12 @@ fn symtab(source: &Source, layout: &Layout, symbols: &mut Symbols) -> Result<(),
                 let name = string_at(strtab, sym.st_name.get(LE) as usize);
                 marks.extend(mapping::mark(name).map(|is_data| (sym.st_value.get(LE), is_data)));
             }
+            objects.extend(mapping::object(sym, &inside));
             entries.extend(entry(sym, strtab, &inside));
         },
     )?;
-    symbols.data = mapping::data(marks, &symbols.code);
+    symbols.data.extend(mapping::data(marks, &symbols.code));
+    symbols.data.extend(objects);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 
 use super::{ElfError, Object};
 use xol_arch::jump::{Side, Window};
-use xol_arch::{Addr, Arch, Reason, Rules, Text};
+use xol_arch::{Addr, Arch, Flow, Named, Reason, Rules, Text};
 
 /// A function's code, and the places in it that its branches go to.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub struct Function {
     guarded: bool,
     targets: Vec<Addr>,
     stack: bool,
+    /// What its instructions name in it otherwise.
+    named: Vec<Named>,
 }
 
 impl Function {
@@ -26,12 +28,37 @@ impl Function {
     /// ([`Function::AHEAD`]).
     #[must_use]
     pub fn new<A: Arch>(range: (Addr, Addr), bytes: Vec<u8>, guarded: bool) -> Function {
-        let mut function = Function { range, bytes, guarded, targets: Vec::new(), stack: false };
-        let mut targets = Vec::new();
-        A::targets(&function.text(), &mut |target| targets.push(target));
+        let mut function = Function {
+            range,
+            bytes,
+            guarded,
+            targets: Vec::new(),
+            stack: false,
+            named: Vec::new(),
+        };
+        let (mut targets, mut named) = (Vec::new(), Vec::new());
+        let has = |at: &Addr| range.0 <= *at && *at < range.1;
+        let text = function.text();
+        let mut at = range.0;
+        while at < range.1 {
+            let mut next = at;
+            A::follow(&text, at, &mut |step| {
+                if step.at >= range.1 {
+                    return false;
+                }
+                next = step.at.add(step.len.into());
+                if let Flow::Jump(to) | Flow::JumpIf(to) | Flow::Call(Some(to)) = step.flow {
+                    targets.extend(Some(to).filter(has));
+                }
+                named.extend(step.named.filter(|named| has(&named.at)));
+                true
+            });
+            // What does not decode is passed over.
+            at = if next < range.1 { next.add(A::INSN_ALIGN) } else { next };
+        }
         targets.sort_unstable();
         targets.dedup();
-        function.targets = targets;
+        (function.targets, function.named) = (targets, named);
         function.stack = A::has_stack(&function.text());
         function
     }
@@ -72,9 +99,24 @@ impl Function {
         object: &Object,
         bias: u64,
     ) -> Result<Window, Reason> {
-        let text = self.text();
         // Where it is loaded, if that is still open, is high.
         let side = if object.is_fixed() || bias != 0 { Side::of(at) } else { Side::Below };
+        self.window_on::<A>(at, rules, object, bias, side)
+    }
+
+    /// The same, on the side that is said.
+    ///
+    /// # Errors
+    /// As for [`Function::window`].
+    pub fn window_on<A: Arch>(
+        &self,
+        at: Addr,
+        rules: Rules,
+        object: &Object,
+        bias: u64,
+        side: Side,
+    ) -> Result<Window, Reason> {
+        let text = self.text();
         let window =
             A::window(&text, at, rules, &self.targets, side).map_err(|reject| reject.reason)?;
         if window.entered != 0 {
@@ -96,10 +138,23 @@ impl Function {
                 Err(_) => return Err(Reason::NotCode),
             }
         }
+        let end = window.at.add(window.len.into());
+        for named in self.named.iter().filter(|named| window.at <= named.at && named.at < end) {
+            if named.accessed {
+                return Err(Reason::ReadAsData);
+            }
+            // A register has the address of it: whoever jumps there comes into the window.
+            if named.at != window.at {
+                return Err(Reason::Entered);
+            }
+        }
         // Another symbol's entry is come to from anywhere.
         let symbols = object.symbols().map_err(|_| Reason::NotCode)?;
-        if symbols.next_start(vaddr(at)) < vaddr(window.at.add(window.len.into())) {
+        if symbols.next_start(vaddr(at)) < vaddr(end) {
             return Err(Reason::Entered);
+        }
+        if symbols.data_from(vaddr(window.at)).is_some_and(|data| data.start < vaddr(end)) {
+            return Err(Reason::WindowEnd);
         }
         Ok(window)
     }

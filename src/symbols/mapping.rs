@@ -1,7 +1,30 @@
-//! arm64's mapping symbols (AAELF64 5.5.4): `$x` where instructions begin, `$d` where data does,
-//! each up to the next. A dot and anything may follow.
+//! Symbols that say what is data in the middle of code: those of objects, and arm64's mapping symbols (AAELF64
+//! 5.5.4): `$x` where instructions begin, `$d` where data does, each up to the next. A dot and
+//! anything may follow.
 
+use object::LittleEndian as LE;
+use object::elf;
 use std::ops::Range;
+
+/// The data that a symbol of an object names in code.
+pub(crate) fn object(sym: &elf::Sym64<LE>, code: &dyn Fn(u64) -> bool) -> Option<Range<u64>> {
+    let (at, size) = (sym.st_value.get(LE), sym.st_size.get(LE));
+    let is_object = sym.st_type() == elf::STT_OBJECT && sym.st_shndx.get(LE) != elf::SHN_UNDEF;
+    let end = at.checked_add(size)?;
+    (is_object && size > 0 && code(at) && code(end - 1)).then_some(at..end)
+}
+
+/// Sorts what is data, and makes one of what overlaps.
+pub(crate) fn join(data: &mut Vec<Range<u64>>) {
+    data.sort_unstable_by_key(|range| range.start);
+    data.dedup_by(|next, last| {
+        let joined = next.start <= last.end;
+        if joined {
+            last.end = last.end.max(next.end);
+        }
+        joined
+    });
+}
 
 /// What a mapping symbol called `name` says begins at its address: `true` for data.
 pub(crate) fn mark(name: &str) -> Option<bool> {
@@ -37,7 +60,14 @@ pub(crate) fn data(mut marks: Vec<(u64, bool)>, code: &[Range<u64>]) -> Vec<Rang
 
 #[cfg(test)]
 mod tests {
-    use super::{data, mark};
+    use super::{data, join, mark};
+
+    #[test]
+    fn what_overlaps_is_one() {
+        let mut data = vec![0x20..0x28, 0x10..0x18, 0x14..0x16, 0x18..0x19, 0x40..0x48, 0x40..0x44];
+        join(&mut data);
+        assert_eq!(data, [0x10..0x19, 0x20..0x28, 0x40..0x48]);
+    }
 
     #[test]
     fn names() {

@@ -11,7 +11,8 @@
 //! | `layout` | header, segments, sections |
 //! | `dynamic`, `relocs`, `notes`, `unwind`, `plt` | one table each |
 //! | `collect`, `table` | function symbols: reading and merging them, looking them up |
-//! | `mapping` | data between instructions (arm64) |
+//! | `mapping` | data between instructions by symbols |
+//! | `data` | data between instructions by what names it |
 //! | `fixed`, `sequences` | code that nothing may be moved out of; restartable sequences |
 //! | `dispatch` | from a file's architecture to a type |
 //! | `code` | the bytes around a place, and whether the place can hold a probe at all |
@@ -19,6 +20,7 @@
 
 mod code;
 mod collect;
+mod data;
 mod dispatch;
 mod dynamic;
 mod error;
@@ -50,10 +52,12 @@ use dynamic::Dynamic;
 use layout::Layout;
 use notes::Notes;
 use source::Source;
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
+use std::rc::Rc;
+use xol_arch::Named;
 
 /// A program or a shared library. All addresses are those in the file, before any load bias.
 #[derive(Debug)]
@@ -66,6 +70,8 @@ pub struct Object {
     symbols: OnceCell<Symbols>,
     fixed: OnceCell<Vec<Fixed>>,
     branched: OnceCell<Vec<u64>>,
+    named: OnceCell<Vec<Named>>,
+    data: RefCell<Option<Rc<data::Known>>>,
 }
 
 impl Object {
@@ -98,8 +104,18 @@ impl Object {
         let dynamic = Dynamic::read(&source, &layout)?;
         let soname = dynamic.as_ref().and_then(|d| d.soname(&source, &layout));
         let notes = Notes::read(&source, &layout);
-        let (symbols, fixed, branched) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
-        Ok(Object { source, layout, dynamic, soname, notes, symbols, fixed, branched })
+        Ok(Object {
+            source,
+            layout,
+            dynamic,
+            soname,
+            notes,
+            symbols: OnceCell::new(),
+            fixed: OnceCell::new(),
+            branched: OnceCell::new(),
+            named: OnceCell::new(),
+            data: RefCell::new(None),
+        })
     }
 
     /// The architecture its code is for.

@@ -81,6 +81,11 @@ impl Session<'_> {
         for p in &planned {
             let result = self.place(space, &wants[p.want], p, &mut code, &mut orphans);
             if let Ok(number) = result {
+                let at = wants[p.want].addr;
+                let sites = self.sites_mut(space);
+                if sites.may_write(&(at..at.add(1))) {
+                    sites.displaced.insert(at.0, p.bytes);
+                }
                 writes.insert(wants[p.want].addr.0, number);
                 fresh.push(p.want);
             }

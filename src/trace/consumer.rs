@@ -29,6 +29,12 @@ pub(super) enum Consumer {
     ActionSet,
     /// The program is about to call ptrace(2).
     Tracing,
+    /// The program is about to change how memory may be accessed.
+    Protecting,
+    /// The program is about to move memory.
+    Moving,
+    /// It has, perhaps.
+    Moved,
     /// An IFUNC resolver was entered: what it returns is what these rows are about.
     Resolver(Rc<Resolver>),
 }

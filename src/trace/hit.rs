@@ -17,8 +17,11 @@ impl Session<'_> {
         let trapped = at;
         let at = self.out_of_shadow(tid, space, at)?;
         self.shadowed = (trapped != at).then_some((at, trapped));
-        if let Some(site) = self.sites_mut(space).find(at) {
-            return self.on_site(tid, space, site, at);
+        if self.sites_mut(space).find(at).is_some() {
+            return match self.is_as_displaced(tid, space, at)? {
+                true => self.on_site(tid, space, at),
+                false => Ok(()),
+            };
         }
         if let Some(to) = self.sites_mut(space).jumps.enter(at) {
             // An instruction in a jump's displacement: its copy is in the trampoline, perhaps behind one
@@ -38,12 +41,16 @@ impl Session<'_> {
             self.target.stopped(tid)?.set_pc(at);
             return self.target.go(tid, Go::FromTrap);
         }
+        if got > 0 && self.came_along(tid, space, at)? {
+            return self.target.go(tid, Go::FromTrap);
+        }
         let info = sys::get_siginfo(tid)?;
         self.foreign_trap(tid, info)
     }
 
     /// A hit.
-    fn on_site(&mut self, tid: Tid, space: SpaceId, site: u32, at: Addr) -> io::Result<()> {
+    fn on_site(&mut self, tid: Tid, space: SpaceId, at: Addr) -> io::Result<()> {
+        let Some(site) = self.sites_mut(space).find(at) else { return Ok(()) };
         let again = self.take_retry(tid, at)?;
         if !again {
             let sites = self.spaces.get_mut(&space).ok_or(io::ErrorKind::NotFound)?;
@@ -371,6 +378,9 @@ impl Session<'_> {
                 Consumer::SettingAction => self.setting_action(tid)?,
                 Consumer::ActionSet => self.action_set(tid, at)?,
                 Consumer::Tracing => self.tracing(tid, space, at)?,
+                Consumer::Protecting => self.protecting(tid, space)?,
+                Consumer::Moving => self.moving(tid, space)?,
+                Consumer::Moved => self.moved(tid, space, at)?,
                 Consumer::Resolver(resolver) => {
                     let resolver = resolver.clone();
                     self.resolver_entered(tid, space, &resolver, at)?;

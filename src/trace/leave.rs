@@ -38,6 +38,7 @@ impl Session<'_> {
             .collect();
         let count = addrs.len();
         let foreign = self.write_traps(space, addrs.into_keys(), false)?;
+        self.restore_all_moved(space)?;
         for at in foreign {
             self.note(format!("the byte at {at:#x} is not ours any more; it was left alone"));
         }

@@ -9,16 +9,18 @@
 //! | `hit`, `signals` | traps, and signals that find a thread in a slot |
 //! | `returns`, `exits`, `frames` | return probes: hits, where functions are left, open calls |
 //! | `hot` | traps that become jumps while the program runs |
-//! | `windows`, `trampolines`, `jumps`, `patch`, `inside` | jumps instead of traps: chosen, built, kept, written; threads found in them |
+//! | `windows`, `trampolines`, `land`, `jumps`, `patch`, `inside` | jumps instead of traps: chosen, built, placed, kept, written; threads found in them |
 //! | `notes`, `ring`, `names`, `clock` | what trampolines note down: which values, read, by whom, when |
 //! | `whole` | jumps at both ends of calls, and memory for what they note down |
 //! | `watch` | sites that serve xol itself |
 //! | `tracers` | programs that trace their own children |
+//! | `changing` | text that the program itself writes or moves |
 //! | `follow`, `leave` | new processes and programs; the end |
 //! | `toggle` | for tests: jumps taken back and written again |
 //! | `events` | arguments read, events told |
 
 mod arm;
+mod changing;
 mod clock;
 mod consumer;
 mod events;
@@ -29,6 +31,7 @@ mod hit;
 mod hot;
 mod inside;
 mod jumps;
+mod land;
 mod leave;
 mod names;
 mod notes;

@@ -46,14 +46,20 @@ impl Session<'_> {
         let Some(pid) = self.target.processes().find(|p| p.space == space).map(|p| p.pid) else {
             return Ok(());
         };
-        let now = Loaded::all(&procfs::maps(pid)?);
-        let sites = self.sites_mut(space);
-        let before = std::mem::replace(&mut sites.objects, now.clone());
+        let maps = procfs::maps(pid)?;
+        let now = Loaded::all(&maps);
+        let before = self.sites_mut(space).objects.clone();
         // A mapping may have been cut: what is left of it keeps its sites.
-        sites.retain(|at| {
+        let gone = |at: Addr| {
             let was = before.iter().find(|l| l.has(at));
-            was.is_none_or(|was| now.iter().any(|l| l.has(at) && l.is_part_of(was)))
-        });
+            was.is_some_and(|was| !now.iter().any(|l| l.has(at) && l.is_part_of(was)))
+        };
+        if before.iter().any(|was| !now.contains(was)) {
+            let copied = self.sort_out(space, &maps, &gone);
+            self.sites_mut(space).retain(|at| !gone(at) || copied.contains(&at));
+        }
+        self.sites_mut(space).objects = now.clone();
+        self.see_writable(space, &maps)?;
         let exe = std::fs::metadata(format!("/proc/{pid}/exe")).ok();
         let mut wants = Vec::new();
         let covered = |l: &Loaded| {

@@ -49,6 +49,8 @@ pub(super) struct Visit {
     pub(super) redeliver: Option<SigInfo>,
     /// The rt_sigactions it is in, by stack pointer: a handler may make one inside another.
     pub(super) setting: Vec<(Addr, [u64; 3])>,
+    /// The mremaps it is in that concern text, by stack pointer: and what they put something else on.
+    pub(super) moving: Vec<(Addr, std::ops::Range<Addr>)>,
 }
 
 /// One run of xol over its targets.

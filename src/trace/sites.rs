@@ -1,10 +1,13 @@
 //! The sites of one address space, in the tables the engine works on.
 
+use super::changing::Away;
 use super::hot::Hot;
 use super::jumps::Jumps;
 use super::objects::Loaded;
 use super::slots::Slots;
 use crate::engine::{Counter, Link, NONE, Site, Table, hash_slots, index_insert};
+use rustc_hash::FxHashMap;
+use std::ops::Range;
 use xol_arch::{Addr, Arch, Strategy};
 use xol_targets::Native;
 
@@ -22,6 +25,12 @@ pub(super) struct Sites {
     pub(super) hot: Hot,
     /// Objects that were mapped when last looked.
     pub(super) objects: Vec<Loaded>,
+    /// Text that the program may write, or has been able to.
+    pub(super) writable: Vec<Range<Addr>>,
+    /// What was displaced at the sites in it.
+    pub(super) displaced: FxHashMap<u64, [u8; 16]>,
+    /// What was left in text that is no longer where it was.
+    pub(super) away: Vec<Away>,
     /// Whether it was tried to map our head.
     pub(super) prepared: bool,
     /// Where functions are left.

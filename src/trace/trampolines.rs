@@ -1,14 +1,14 @@
 //! From traps to jumps: trampolines built, landing places mapped; in batches.
 
 use super::arm::{Want, word};
-use super::jumps::{Jump, LANDING, LEN, Region, SHADOWS, Tally, traps_inside};
+use super::jumps::{Jump, LEN, Region, SHADOWS, Tally, traps_inside};
 use super::notes::Served;
 use super::ring::shape;
 use super::session::Session;
 use super::windows::{Chosen, Site, Why};
 use crate::engine::Wish;
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use xol_arch::jump::{NO_LOCK, Phase, Place, Record, Recorder};
 use xol_arch::{Addr, Arch, Code, Reason, Strategy};
 use xol_targets::Native;
 use xol_targets::native::SLOT_REACH;
-use xol_targets::ptrace::{Area, Orphan, SpaceId, Tid, features, max_mappings};
+use xol_targets::ptrace::{Area, Orphan, SpaceId, Tid, features, procfs};
 
 const TRAP: &[u8] = Native::TRAP;
 
@@ -68,6 +68,11 @@ impl Session<'_> {
                 self.no_jump(space, wants[i].addr, "not-in-this-build");
             }
             return Ok(());
+        }
+        // The calls that make text writable are sites by now: what was so before is seen here.
+        if let Some(pid) = self.target.space(space).map(|space| space.pid) {
+            let maps = procfs::maps(pid)?;
+            self.see_writable(space, &maps)?;
         }
         let chosen = self.choose(space, wants, fresh, !groups.is_empty())?;
         if chosen.is_empty() {
@@ -142,7 +147,7 @@ impl Session<'_> {
             while let Some(next) = chosen.next_if(|c| c.window.at.0 - near.0 < SLOT_REACH / 4) {
                 group.push(next);
             }
-            self.build_group(space, tid, &group, &mut built)?;
+            self.build_group(space, tid, &mut group, &mut built)?;
         }
         self.only_whole(space, wants, groups, &mut built);
         let traps =
@@ -182,7 +187,7 @@ impl Session<'_> {
         &mut self,
         space: SpaceId,
         tid: Tid,
-        group: &[Chosen],
+        group: &mut [Chosen],
         built: &mut Vec<Rc<Jump>>,
     ) -> io::Result<()> {
         let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(()) };
@@ -384,74 +389,6 @@ impl Session<'_> {
         if self.options.wish != Wish::Auto {
             self.note(format!("no jumps: {why}"));
         }
-    }
-
-    /// Where each jump of a group lands: nowhere (`None`) if it reaches its trampoline itself.
-    fn landings(
-        &mut self,
-        space: SpaceId,
-        tid: Tid,
-        region: &Region,
-        group: &[Chosen],
-    ) -> io::Result<Vec<Result<Option<Addr>, Why>>> {
-        let reaches: Vec<_> = group.iter().map(|c| c.window.reach()).collect();
-        let constrained: Vec<_> = reaches.iter().filter(|r| !r.is_free()).copied().collect();
-        let places = if constrained.is_empty() {
-            Vec::new()
-        } else {
-            let code = region.code;
-            let low = (code.start.0 + code.len).saturating_sub(Native::JUMP_REACH);
-            let within: Range<u64> = low..code.start.0.saturating_add(Native::JUMP_REACH - LANDING);
-            let jumps = &self.spaces.get(&space).ok_or(io::ErrorKind::NotFound)?.jumps;
-            let holes = self.target.holes(space, &jumps.pages)?;
-            let jumps = &mut self.sites_mut(space).jumps;
-            jumps.landings.set_holes(holes);
-            let places = jumps.landings.place_all(&constrained, within);
-            let pages: BTreeSet<u64> = places.iter().flatten().map(|p| p.page().0).collect();
-            let new = pages.difference(&jumps.pages).copied().collect();
-            self.map_pages(space, tid, &new)?;
-            let mapped = &self.sites_mut(space).jumps.pages;
-            places.into_iter().map(|p| p.filter(|p| mapped.contains(&p.page().0))).collect()
-        };
-        let mut places = places.into_iter();
-        Ok(reaches
-            .iter()
-            .map(|reach| match reach.is_free() {
-                true => Ok(None),
-                false => places
-                    .next()
-                    .flatten()
-                    .map(|place| Some(place.at))
-                    .ok_or(Reason::NoLandingPlace.id()),
-            })
-            .collect())
-    }
-
-    /// Maps pages, neighbours in one go.
-    fn map_pages(&mut self, space: SpaceId, tid: Tid, pages: &BTreeSet<u64>) -> io::Result<()> {
-        const PAGE: u64 = 4096;
-        let limit = max_mappings() / 8;
-        let mut pages = pages.iter().copied().peekable();
-        while let Some(start) = pages.next() {
-            let mut end = start + PAGE;
-            while pages.next_if_eq(&end).is_some() {
-                end += PAGE;
-            }
-            if self.sites_mut(space).jumps.pages.len() >= limit {
-                break;
-            }
-            let area = Area { start: Addr(start), len: end - start };
-            match self.target.map_code_at(tid, area) {
-                Ok(()) => {
-                    let pages = (start..end).step_by(PAGE as usize);
-                    self.sites_mut(space).jumps.pages.extend(pages);
-                }
-                Err(xol_targets::ptrace::InjectError::Io(error)) => return Err(error),
-                // Something of the program's is there by now.
-                Err(_) => {}
-            }
-        }
-        Ok(())
     }
 }
 

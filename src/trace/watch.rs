@@ -18,8 +18,8 @@ use xol_targets::ptrace::{Action, SpaceId, Tid};
 const NESTED: usize = 8;
 
 impl Session<'_> {
-    /// Wants the instructions behind the calls that matter: mmap in the loader, rt_sigaction
-    /// anywhere.
+    /// Wants the instructions behind the calls that matter: mmap in the loader, rt_sigaction,
+    /// mprotect and mremap anywhere.
     pub(super) fn watch_calls(
         &mut self,
         space: SpaceId,
@@ -42,6 +42,13 @@ impl Session<'_> {
             let behind = at.add(SYSCALL_LEN);
             match number as i64 {
                 native::SYS_MMAP if maps => found.push((behind, Consumer::Mapped)),
+                native::SYS_MPROTECT | native::SYS_PKEY_MPROTECT => {
+                    found.push((at, Consumer::Protecting));
+                }
+                native::SYS_MREMAP => {
+                    found.push((at, Consumer::Moving));
+                    found.push((behind, Consumer::Moved));
+                }
                 native::SYS_RT_SIGACTION => {
                     if native::RESULT_IS_AN_ARG {
                         found.push((at, Consumer::SettingAction));

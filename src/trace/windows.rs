@@ -8,7 +8,7 @@ use super::session::Session;
 use crate::symbols::{Function, Object, signature};
 use std::io;
 use std::rc::Rc;
-use xol_arch::jump::Window;
+use xol_arch::jump::{Side, Window};
 use xol_arch::{Addr, Arch, Reason};
 use xol_targets::Native;
 use xol_targets::ptrace::{SpaceId, Tid};
@@ -24,6 +24,8 @@ pub(super) const NO_SLOT: Why = "no-slot";
 /// Its object may have restartable sequences anywhere: a thread that jumped out of one would not be
 /// seen to have left it.
 const MAY_BE_RESTARTABLE: Why = "may-be-restartable";
+/// The program may write what the jump replaces, or has a copy of.
+pub(super) const WRITABLE_TEXT: Why = "writable-text";
 /// A handled fault will have it executed again.
 pub(super) const BEING_RETRIED: Why = "being-retried";
 
@@ -37,6 +39,8 @@ pub(super) struct Chosen {
     pub(super) stack: bool,
     /// The sites that its trampoline serves.
     pub(super) sites: Vec<Site>,
+    /// The same jump where there is no place for it below.
+    pub(super) other: Option<Box<Chosen>>,
 }
 
 /// A site in a window.
@@ -206,9 +210,34 @@ impl Session<'_> {
         shadow_stack: bool,
         returns: bool,
     ) -> Result<Chosen, Why> {
-        let window = function
-            .window::<Native>(want.addr, self.options.rules, object, bias)
-            .map_err(Reason::id)?;
+        let rules = self.options.rules;
+        let window =
+            function.window::<Native>(want.addr, rules, object, bias).map_err(Reason::id)?;
+        let mut chosen = self.chosen(space, want, function, window, shadow_stack, returns)?;
+        if window.lands_below()
+            && let Ok(other) =
+                function.window_on::<Native>(want.addr, rules, object, bias, Side::Above)
+        {
+            // What is beyond may be another's.
+            let mut beyond = (window.len..other.len).map(|n| window.at.add(n.into()));
+            if !beyond.any(|at| self.sites_mut(space).find(at).is_some()) {
+                let other = self.chosen(space, want, function, other, shadow_stack, returns);
+                chosen.other = other.ok().map(Box::new);
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// What a jump is, if it replaces this.
+    fn chosen(
+        &mut self,
+        space: SpaceId,
+        want: &Want,
+        function: &Function,
+        window: Window,
+        shadow_stack: bool,
+        returns: bool,
+    ) -> Result<Chosen, Why> {
         if window.at != want.addr {
             // A trap that stands on a landing pad.
             return Err(Reason::BehindLandingPad.id());
@@ -217,6 +246,10 @@ impl Session<'_> {
             return Err(Reason::ShadowStack.id());
         }
         let end = window.at.add(window.len.into());
+        let last = window.at.add(window.len.max(window.span).into());
+        if self.sites_mut(space).may_write(&(window.at..last)) {
+            return Err(WRITABLE_TEXT);
+        }
         let mut sites = Vec::new();
         for offset in 0..window.len {
             let at = window.at.add(offset.into());
@@ -242,6 +275,7 @@ impl Session<'_> {
             guarded: want.guarded,
             stack: function.has_stack(),
             sites,
+            other: None,
         })
     }
 

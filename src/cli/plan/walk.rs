@@ -2,6 +2,7 @@
 
 use super::line::{Insn, Verdict};
 use crate::cli::failure::Failure;
+use std::fmt::Write;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::path::Path;
@@ -174,10 +175,39 @@ impl<'a, A: Arch> Planner<'a, A> {
         each: Each<'_>,
     ) -> Result<(), WalkError> {
         let mut at = wanted.start;
+        let mut data = self.object.data_from(at)?;
         while at < wanted.end {
+            if let Some(here) = data.take_if(|data| data.start <= at) {
+                self.data(at..here.end.min(wanted.end), each)?;
+                at = here.end;
+                data = self.object.data_from(at)?;
+                continue;
+            }
             let hit = fixed.iter().find(|f| f.range.contains(&at));
             let reject = hit.map(|f| Reject { reason: f.reason, nearest: Some(Addr(f.range.end)) });
             at += self.one(at, reject, each)? as u64;
+            if data.as_ref().is_some_and(|data| data.start < at) {
+                data = self.object.data_from(at)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is known to be data, a few bytes at a time.
+    fn data(&mut self, range: Range<u64>, each: Each<'_>) -> Result<(), WalkError> {
+        const LINE: u64 = 8;
+        let mut at = range.start;
+        while at < range.end {
+            let mut bytes = vec![0; LINE.min(range.end - at) as usize];
+            self.object.read_code(at, &mut bytes)?;
+            self.name.clear();
+            for (n, byte) in bytes.iter().enumerate() {
+                let before = if n == 0 { ".byte " } else { ", " };
+                let _ = write!(self.name, "{before}{byte:#04x}");
+            }
+            let verdict = Verdict::Reject(Reason::Data.into());
+            each(&Insn { addr: at, bytes: &bytes, text: &self.name, verdict })?;
+            at += bytes.len() as u64;
         }
         Ok(())
     }

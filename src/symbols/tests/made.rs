@@ -275,11 +275,11 @@ fn data_between_arm64_instructions_is_not_code() {
     assert_eq!(begun, [(0, 4), (4, 4), (16, 4), (20, 4)]);
     let reject = |at| object.place_reject(at).unwrap().map(|r| (r.reason, r.nearest.map(|a| a.0)));
     assert_eq!(reject(mixed + 4), None);
-    assert_eq!(reject(mixed + 8), Some((Reason::NotCode, Some(mixed + 16))));
-    assert_eq!(reject(mixed + 12), Some((Reason::NotCode, Some(mixed + 16))));
-    assert_eq!(reject(mixed + 24).map(|r| r.0), Some(Reason::NotCode));
+    assert_eq!(reject(mixed + 8), Some((Reason::Data, Some(mixed + 16))));
+    assert_eq!(reject(mixed + 12), Some((Reason::Data, Some(mixed + 16))));
+    assert_eq!(reject(mixed + 24).map(|r| r.0), Some(Reason::Data));
     // A table right behind; it is no function and has no entry.
-    assert_eq!(reject(mixed + size).map(|r| r.0), Some(Reason::NotCode));
+    assert_eq!(reject(mixed + size).map(|r| r.0), Some(Reason::Data));
 
     // Every word of the program: instructions here are what objdump takes for instructions.
     let listing = tool("aarch64-linux-gnu-objdump", &["-dw", &path.to_string_lossy()]);
