@@ -11,6 +11,7 @@
 //! | `layout` | header, segments, sections |
 //! | `dynamic`, `relocs`, `notes`, `unwind`, `plt` | one table each |
 //! | `collect`, `table` | function symbols: reading and merging them, looking them up |
+//! | `debug`, `debugdata`, `gopclntab` | where a stripped object's symbols are: its debug file, a packed table, Go's own |
 //! | `mapping` | data between instructions (arm64) |
 //! | `fixed`, `sequences` | code that nothing may be moved out of; restartable sequences |
 //! | `dispatch` | from a file's architecture to a type |
@@ -19,11 +20,14 @@
 
 mod code;
 mod collect;
+mod debug;
+mod debugdata;
 mod dispatch;
 mod dynamic;
 mod error;
 mod fixed;
 mod function;
+mod gopclntab;
 mod layout;
 mod mapping;
 mod notes;
@@ -37,6 +41,7 @@ mod tests;
 mod unwind;
 
 pub use code::Code;
+pub use debug::DebugSearch;
 pub use error::ElfError;
 pub use fixed::Fixed;
 pub use function::Function;
@@ -44,7 +49,7 @@ pub use layout::{Machine, Segment};
 pub use notes::BuildId;
 pub use relocs::{Reloc, RelocValue};
 pub use sequences::signature;
-pub use table::{Bind, Kind, Symbol, SymbolId, Symbols};
+pub use table::{Bind, Kind, Origin, Symbol, SymbolId, Symbols};
 
 use dynamic::Dynamic;
 use layout::Layout;
@@ -53,7 +58,7 @@ use source::Source;
 use std::cell::OnceCell;
 use std::fs::File;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A program or a shared library. All addresses are those in the file, before any load bias.
 #[derive(Debug)]
@@ -66,6 +71,9 @@ pub struct Object {
     symbols: OnceCell<Symbols>,
     fixed: OnceCell<Vec<Fixed>>,
     branched: OnceCell<Vec<u64>>,
+    debug: Option<DebugSearch>,
+    /// Debug files that were named themselves, and are this object's.
+    named: Vec<PathBuf>,
 }
 
 impl Object {
@@ -99,7 +107,47 @@ impl Object {
         let soname = dynamic.as_ref().and_then(|d| d.soname(&source, &layout));
         let notes = Notes::read(&source, &layout);
         let (symbols, fixed, branched) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
-        Ok(Object { source, layout, dynamic, soname, notes, symbols, fixed, branched })
+        let (debug, named) = (None, Vec::new());
+        Ok(Object {
+            source,
+            layout,
+            dynamic,
+            soname,
+            notes,
+            symbols,
+            fixed,
+            branched,
+            debug,
+            named,
+        })
+    }
+
+    /// The same object, whose symbols may also be where `search` leads.
+    #[must_use]
+    pub fn with_debug(mut self, mut search: DebugSearch) -> Object {
+        if !search.given.is_empty() {
+            let wanted = self.debug_file();
+            search.given.retain(|path| wanted.open(path).is_some());
+        }
+        self.named.clone_from(&search.given);
+        self.debug = Some(search);
+        self
+    }
+
+    fn debug_file(&self) -> debug::Wanted {
+        debug::Wanted::read(&self.source, &self.layout, self.notes.build_id)
+    }
+
+    /// The debug files of this object, of those that were named.
+    #[must_use]
+    pub fn named_debug_files(&self) -> &[PathBuf] {
+        &self.named
+    }
+
+    /// Whether it is a debug file: it has symbols, but the code is in another file.
+    #[must_use]
+    pub fn is_debug_file(&self) -> bool {
+        self.layout.debug_only
     }
 
     /// The architecture its code is for.
@@ -172,8 +220,26 @@ impl Object {
         if let Some(symbols) = self.symbols.get() {
             return Ok(symbols);
         }
-        let symbols = collect::symbols(&self.source, &self.layout, self.dynamic.as_ref())?;
+        let debug = || self.debug_file().find(self.debug.as_ref()?);
+        let dynamic = self.dynamic.as_ref();
+        let symbols = collect::symbols(&self.source, &self.layout, dynamic, &debug)?;
         Ok(self.symbols.get_or_init(|| symbols))
+    }
+
+    /// Whether the source had something of this name, as far as DWARF's strings say: they are
+    /// searched, nothing is parsed.
+    #[must_use]
+    pub fn source_has(&self, name: &str) -> bool {
+        let what = "DWARF strings";
+        let section = self.layout.section(".debug_str");
+        let Some(section) = section.filter(|s| s.flags & object::elf::SHF_COMPRESSED.0 == 0) else {
+            return false;
+        };
+        let Ok(strings) = self.source.bytes(section.offset, section.size, what) else {
+            return false;
+        };
+        let wanted = [name.as_bytes(), b"\0"].concat();
+        memchr::memmem::find_iter(&strings, &wanted).any(|at| at == 0 || strings[at - 1] == 0)
     }
 
     /// The code that nothing may be moved out of, sorted; found on the first call.

@@ -2,6 +2,7 @@
 
 use crate::engine::Wish;
 use crate::spec::{Spec, Where};
+use std::path::PathBuf;
 use std::time::Duration;
 use xol_arch::Rules;
 use xol_targets::ptrace::{Launch, Pid};
@@ -40,6 +41,8 @@ pub struct Options {
     pub max_events: Option<u64>,
     /// The run ends after this time.
     pub duration: Option<Duration>,
+    /// Folders that debug files are looked for in, beside the machine's own.
+    pub debug_folders: Vec<PathBuf>,
     /// Counts are reported this often.
     pub interval: Option<Duration>,
     /// For tests: jumps are taken back and written again, one after the other and as often as that
