@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use xol::engine::Wish;
-use xol::spec::{Location, Offset, Spec, SpecError, SymbolName, Where, prototype};
+use xol::spec::{Location, ObjectPattern, Offset, Spec, SpecError, SymbolName, Where, prototype};
 use xol::symbols::Machine;
 use xol_arch::{Rules, Strategy};
 
@@ -43,6 +43,8 @@ pub(crate) struct Run {
     pub(crate) max_events: Option<u64>,
     pub(crate) duration: Option<Duration>,
     pub(crate) interval: Option<Duration>,
+    /// `--debug-dir`.
+    pub(crate) debug_folders: Vec<PathBuf>,
     /// `--toggle`, for tests.
     pub(crate) toggle: Option<u64>,
 }
@@ -60,6 +62,8 @@ pub(crate) enum Subject {
 #[derive(Debug)]
 pub(crate) struct List {
     pub(crate) object: PathBuf,
+    /// `--debug-dir`.
+    pub(crate) debug_folders: Vec<PathBuf>,
     pub(crate) pattern: Option<String>,
     pub(crate) report: Report,
 }
@@ -68,6 +72,8 @@ pub(crate) struct List {
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) object: PathBuf,
+    /// `--debug-dir`.
+    pub(crate) debug_folders: Vec<PathBuf>,
     pub(crate) locations: Vec<String>,
     /// `--raw --arch … [--base …]`: flat code for this architecture, loaded there.
     pub(crate) raw: Option<(Machine, u64)>,
@@ -128,6 +134,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command
         "trace" => Command::Trace(run(args, report)?),
         "list" => Command::List(List {
             object: one(args, "object").unwrap_or_default(),
+            debug_folders: many(args, "debug-dir"),
             pattern: one(args, "pattern"),
             report,
         }),
@@ -199,6 +206,7 @@ fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
         max_events: one(args, "max-events"),
         duration: one(args, "duration"),
         interval: one(args, "interval"),
+        debug_folders: many(args, "debug-dir"),
         toggle: one(args, "toggle"),
     })
 }
@@ -215,15 +223,20 @@ fn filter(text: &str, probes: &[Spec]) -> Result<Where, Failure> {
                 probe.text
             )));
         };
-        match probe.signature.clone().or_else(|| prototype(name.as_str())) {
+        let libcs = probe.object.as_ref().is_none_or(ObjectPattern::may_be_libc);
+        let known = || prototype(name.as_str()).filter(|_| libcs);
+        match probe.signature.clone().or_else(known) {
             Some(signature) => drop(filter.bind(&signature).map_err(usage)?),
             // Which functions there are is known later.
             None if matches!(name, SymbolName::Glob(_)) => {}
             None => {
+                let mine = !libcs && prototype(name.as_str()).is_some();
                 return Err(Failure::usage(format!(
-                    "--where: nothing is known of the arguments of '{}'; give it a signature, as \
+                    "--where: nothing is known of the arguments of '{}'{}; give it a signature, as \
                      in '{}(size: u64)'",
-                    probe.text, probe.text
+                    probe.text,
+                    if mine { ": what is known of libc's is not true of another's" } else { "" },
+                    probe.text
                 )));
             }
         }
@@ -248,6 +261,7 @@ fn plan(args: &ArgMatches, report: Report) -> Result<Plan, Failure> {
     }
     Ok(Plan {
         object: one(args, "object").unwrap_or_default(),
+        debug_folders: many(args, "debug-dir"),
         locations,
         raw,
         summary: flag(args, "summary"),
@@ -284,6 +298,7 @@ fn table() -> clap::Command {
                 .args([
                     object(),
                     Arg::new("pattern").value_name("PATTERN").help("Only functions of this name"),
+                    debug_folder(),
                 ])
                 .args(report_options(false)),
             clap::Command::new("plan")
@@ -303,6 +318,7 @@ fn table() -> clap::Command {
                         .value_parser(address)
                         .requires("raw"),
                     switch("summary").help("Only the sums"),
+                    debug_folder(),
                     exclusive_head(),
                 ])
                 .args(report_options(false)),
@@ -341,6 +357,12 @@ fn switch(name: &'static str) -> Arg {
 
 fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value).help(help)
+}
+
+fn debug_folder() -> Arg {
+    option("debug-dir", "DIR", "Debug files are looked for here too")
+        .value_parser(clap::value_parser!(PathBuf))
+        .action(ArgAction::Append)
 }
 
 fn exclusive_head() -> Arg {
@@ -393,6 +415,7 @@ fn run_options() -> Vec<Arg> {
         option("toggle", "N", "For tests: so many jumps are taken back and written again")
             .hide(true)
             .value_parser(positive),
+        debug_folder(),
         exclusive_head(),
     ]
 }

@@ -11,7 +11,7 @@ use xol::symbols::{Kind, Symbol};
 
 pub(crate) fn run(list: &List) -> Result<(), Failure> {
     let pattern = list.pattern.as_deref().map(pattern).transpose()?;
-    let (path, object) = objects::open(&list.object)?;
+    let (path, object) = objects::open(&list.object, &list.debug_folders)?;
     let shown = path.display().to_string();
     let symbols = object.symbols().map_err(|e| Failure::new(format!("{shown} {e}")))?;
     let mut out = Output::stdout(&list.report)?;
@@ -38,7 +38,7 @@ pub(crate) fn run(list: &List) -> Result<(), Failure> {
              `xol plan {shown}` lists them"
         )));
     };
-    let name = ObjectName { path: &shown, soname: object.soname(), program: true };
+    let name = ObjectName { path: &shown, soname: object.soname(), program: true, debug: &[] };
     let candidate = Candidate { name, object: &object };
     Err(Failure::new(spec::unknown(&pattern.spec, &[candidate])))
 }
@@ -114,7 +114,7 @@ mod tests {
         let to = std::env::temp_dir().join(format!("{name}-{format:?}"));
         let report = Report { to: Some(to.clone()), format };
         let pattern = pattern.map(str::to_owned);
-        run(&List { object: "libc".into(), pattern, report }).unwrap();
+        run(&List { object: "libc".into(), debug_folders: Vec::new(), pattern, report }).unwrap();
         let text = std::fs::read_to_string(&to).unwrap();
         let _ = std::fs::remove_file(&to);
         text
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_library_is_found_by_its_name_and_listed_as_nm_does() {
-        let (path, _) = objects::open("libc".as_ref()).unwrap();
+        let (path, _) = objects::open("libc".as_ref(), &[]).unwrap();
         let nm = Command::new("nm").args(["-D", "--defined-only"]).arg(&path).output().unwrap();
         let nm = String::from_utf8_lossy(&nm.stdout).into_owned();
         let ours = listed(Some("mem*"), Format::Text);

@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use std::path::{Path, PathBuf};
 use xol::spec::{ObjectName, Spec};
-use xol::symbols::Object;
+use xol::symbols::{DebugSearch, Object};
 
 /// Where loaders look without being told.
 const LIBRARIES: [&str; 12] = [
@@ -23,10 +23,18 @@ const LIBRARIES: [&str; 12] = [
 
 /// Opens what the user calls `name`: the file of that name; without a `/`, also a library
 /// (`libc` finds `libc.so.6`) or a program of $PATH.
-pub(crate) fn open(name: &Path) -> Result<(PathBuf, Object), Failure> {
+pub(crate) fn open(name: &Path, debug_folders: &[PathBuf]) -> Result<(PathBuf, Object), Failure> {
     let path = find(name);
     match Object::open(&path) {
-        Ok(object) => Ok((path, object)),
+        Ok(object) => {
+            let search = DebugSearch {
+                path: std::path::absolute(&path).unwrap_or_else(|_| path.clone()),
+                root: "/".into(),
+                folders: debug_folders.to_vec(),
+                given: Vec::new(),
+            };
+            Ok((path, object.with_debug(search)))
+        }
         Err(error) => Err(Failure::new(format!("{} {error}", path.display()))),
     }
 }
@@ -50,7 +58,8 @@ fn library(folder: &Path, name: &str) -> Option<PathBuf> {
     let mut best: Option<String> = None;
     for entry in std::fs::read_dir(folder).ok()?.flatten() {
         let Ok(file) = entry.file_name().into_string() else { continue };
-        let meant = spec.may_match(&ObjectName { path: &file, soname: None, program: false });
+        let meant =
+            spec.may_match(&ObjectName { path: &file, soname: None, program: false, debug: &[] });
         // Linker scripts and archives are called like libraries too.
         let elf = || Object::open(entry.path()).is_ok();
         if file.contains(".so") && meant && elf() {

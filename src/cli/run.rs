@@ -52,6 +52,7 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
         max_events: run.max_events,
         duration: run.duration,
         interval: run.interval,
+        debug_folders: run.debug_folders,
         toggle: run.toggle,
         probes: run.probes,
         filter: run.filter,
@@ -147,7 +148,7 @@ fn not_started(name: &str, error: &io::Error) -> Failure {
 
 /// The status xol ends with.
 fn ended(outcome: &Outcome) -> Result<ExitCode, Failure> {
-    for sentence in &outcome.report.absent {
+    for sentence in outcome.report.absent.iter().chain(&outcome.report.hints) {
         say(sentence);
     }
     if outcome.report.unread > 0 {
@@ -211,6 +212,7 @@ impl Reporter<'_> {
                 probe: self.probes.get(counted.row.probe).map_or("", |p| p),
                 object: &counted.row.object,
                 symbol: &counted.row.symbol,
+                mangled: counted.row.mangled.as_deref(),
                 offset: counted.row.offset,
                 addr: counted.row.addr,
                 is_return: counted.row.is_return,

@@ -13,8 +13,10 @@ pub struct CountRow<'a> {
     pub probe: &'a str,
     /// The object's path.
     pub object: &'a str,
-    /// The function's name; empty where there is none.
+    /// The function's name as one writes it in a PROBE; empty where there is none.
     pub symbol: &'a str,
+    /// The symbol itself, where that is another name.
+    pub mangled: Option<&'a str>,
     /// Bytes behind the function's start.
     pub offset: u64,
     /// The address in the file.
@@ -151,6 +153,9 @@ pub fn count_json(out: &mut String, row: &CountRow<'_>) {
     object.text("probe", row.probe);
     object.text("object", row.object);
     object.text_or_null("symbol", Some(row.symbol).filter(|s| !s.is_empty()));
+    if let Some(mangled) = row.mangled {
+        object.text("mangled", mangled);
+    }
     object.number("offset", row.offset);
     object.number("addr", row.addr);
     object.flag("return", row.is_return);
@@ -175,6 +180,7 @@ mod tests {
             probe: "libc:mem*",
             object: "/lib/libc.so.6",
             symbol,
+            mangled: None,
             offset: 0,
             addr: 0x1000,
             is_return: false,

@@ -43,6 +43,16 @@ impl Glob {
         Glob { text: text.to_owned(), parts: text.chars().map(Part::Char).collect() }
     }
 
+    /// What matches `folder`, as it is, a `/`, and what the pattern `rest` matches.
+    #[must_use]
+    pub fn below(folder: &str, rest: &str) -> Glob {
+        let mut glob = Glob::literal(&format!("{}/", folder.trim_end_matches('/')));
+        let rest = Glob::new(rest);
+        glob.text.push_str(&rest.text);
+        glob.parts.extend(rest.parts);
+        glob
+    }
+
     /// Whether `text` would mean anything but itself.
     #[must_use]
     pub fn is_pattern(text: &str) -> bool {
@@ -148,6 +158,10 @@ mod tests {
         ] {
             assert_eq!(Glob::new(pattern).matches(name), matches, "{pattern} {name}");
         }
+        assert!(Glob::below("/a[1]", "lib*.so").matches("/a[1]/libx.so"));
+        assert!(
+            Glob::below("/", "lib*").matches("/lib") && !Glob::below("/a", "*").matches("/b/x")
+        );
         assert!(!Glob::is_pattern("operator[]"));
         assert!(Glob::new("**").is_everything());
     }

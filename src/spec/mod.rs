@@ -33,9 +33,9 @@ pub use condition::{Condition, Seen};
 pub use error::SpecError;
 pub use filter::Where;
 pub use glob::Glob;
-pub use names::{ObjectName, ObjectPattern, SymbolName, demangled};
+pub use names::{ObjectName, ObjectPattern, SymbolName, demangled, written};
 pub use nearest::{Candidate, unknown};
-pub use prototypes::prototype;
+pub use prototypes::{libc_prototype, prototype};
 pub use resolve::{Place, PlaceKind, ResolveError, Resolved, resolve};
 pub use signature::{Arg, Signature, Type};
 

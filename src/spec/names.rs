@@ -1,8 +1,9 @@
 //! Which object and which symbol a name means.
 
-use super::Glob;
-use crate::symbols::Symbol;
+use super::{Glob, Location, Offset, Spec, When};
+use crate::symbols::{Kind, Symbol};
 use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 
 /// What an object is called.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +14,8 @@ pub struct ObjectName<'a> {
     pub soname: Option<&'a str>,
     /// Whether it is the program itself, not a library of it.
     pub program: bool,
+    /// Its debug files, of those that PROBEs name.
+    pub debug: &'a [PathBuf],
 }
 
 impl ObjectName<'_> {
@@ -21,6 +24,20 @@ impl ObjectName<'_> {
     pub fn file_name(&self) -> &str {
         let path = self.path.strip_suffix(" (deleted)").unwrap_or(self.path);
         path.rsplit('/').next().unwrap_or(path)
+    }
+
+    /// Whether it is the C library, or one of the parts that glibc had once: what the built-in
+    /// prototypes are about.
+    #[must_use]
+    pub fn is_libc(&self) -> bool {
+        let file = self.file_name();
+        [Some(file), self.soname].into_iter().flatten().any(|name| {
+            name.starts_with("ld-musl-")
+                || ["libc", "libpthread", "libdl", "librt"].iter().any(|part| {
+                    without_version(name, part)
+                        || name.strip_prefix(part).is_some_and(|rest| rest == ".so")
+                })
+        })
     }
 }
 
@@ -42,6 +59,34 @@ impl ObjectPattern {
         self.glob.as_str()
     }
 
+    /// Whether more than one object may be meant.
+    #[must_use]
+    pub fn is_pattern(&self) -> bool {
+        !self.literal
+    }
+
+    /// Whether the C library may be meant.
+    #[must_use]
+    pub fn may_be_libc(&self) -> bool {
+        const NAMES: [(&str, &str); 7] = [
+            ("/usr/lib/x86_64-linux-gnu/libc.so.6", "libc.so.6"),
+            ("/lib/libc-2.31.so", "libc.so.6"),
+            ("/lib/ld-musl-x86_64.so.1", "libc.musl-x86_64.so.1"),
+            ("/lib/ld-musl-aarch64.so.1", "libc.musl-aarch64.so.1"),
+            ("/lib/libpthread.so.0", "libpthread.so.0"),
+            ("/lib/libdl.so.2", "libdl.so.2"),
+            ("/lib/librt.so.1", "librt.so.1"),
+        ];
+        let own = ObjectName { path: self.as_str(), soname: None, program: false, debug: &[] };
+        let real = self.path().and_then(|path| std::fs::canonicalize(path).ok());
+        let real = real.as_ref().and_then(|path| path.to_str()).unwrap_or("");
+        own.is_libc()
+            || ObjectName { path: real, ..own }.is_libc()
+            || NAMES.iter().any(|&(path, soname)| {
+                self.matches(&ObjectName { path, soname: Some(soname), program: false, debug: &[] })
+            })
+    }
+
     /// The path, if it was written as the path of one file.
     #[must_use]
     pub fn path(&self) -> Option<&str> {
@@ -56,7 +101,13 @@ impl ObjectPattern {
         let path = name.path.strip_suffix(" (deleted)").unwrap_or(name.path);
         let text = self.as_str();
         if text.contains('/') {
-            return self.glob.matches(path) || (self.literal && same_file(text, path));
+            return self.glob.matches(path)
+                || match self.literal {
+                    true => {
+                        same_file(text, path) || name.debug.iter().any(|d| d == Path::new(text))
+                    }
+                    false => rooted(text).is_some_and(|glob| glob.matches(path)),
+                };
         }
         let names = [Some(name.file_name()), name.soname];
         names
@@ -64,6 +115,15 @@ impl ObjectPattern {
             .flatten()
             .any(|n| self.glob.matches(n) || (self.literal && without_version(n, text)))
     }
+}
+
+/// A pattern of paths with links resolved, and made absolute, as far as it has no `*`: objects are
+/// called by their whole paths.
+fn rooted(text: &str) -> Option<Glob> {
+    let special = text.find(['*', '?', '['])?;
+    let slash = text[..special].rfind('/')?;
+    let folder = std::fs::canonicalize(if slash == 0 { "/" } else { &text[..slash] }).ok()?;
+    Some(Glob::below(folder.to_str()?, &text[slash + 1..]))
 }
 
 fn same_file(a: &str, b: &str) -> bool {
@@ -114,22 +174,147 @@ impl SymbolName {
         match self {
             SymbolName::Literal(wanted) => wanted == name,
             SymbolName::Exact(wanted) => {
-                wanted == name || (may_be(name, wanted) && demangled(name) == *wanted)
+                wanted == name || (may_be(name, wanted) && means(wanted, &demangled(name)))
             }
             SymbolName::Glob(glob) => {
-                glob.matches(name) || (is_mangled(name) && glob.matches(&demangled(name)))
+                if glob.matches(name) || glob.as_str() == name {
+                    return true;
+                }
+                is_mangled(name) && {
+                    let shown = demangled(name);
+                    glob.matches(&shown) || means_many(glob, &shown)
+                }
             }
         }
     }
+
+    /// Whether it is exactly this name, although it could be read as a pattern: Go's
+    /// `main.(*T).String`, `main.Map[...]`.
+    pub(crate) fn is_exactly(&self, name: &str) -> bool {
+        let text = self.as_str();
+        text == name || is_mangled(name) && text == demangled(name)
+    }
 }
 
-fn is_mangled(name: &str) -> bool {
+pub(super) fn is_mangled(name: &str) -> bool {
     name.starts_with("_Z") || name.starts_with("_R")
+}
+
+/// What a demangled name has and a program's text has not: namespaces without a name, those of the
+/// C++ libraries' versions.
+const UNWRITTEN: [&str; 3] = ["(anonymous namespace)::", "__cxx11::", "__1::"];
+
+/// Whether `wanted` is how a person writes `name`, which is demangled. Template and generic
+/// arguments may be left out, as may namespaces that are not written and ABI tags; spaces are not
+/// compared.
+pub(super) fn means(wanted: &str, name: &str) -> bool {
+    let (mut w, mut at) = (wanted.trim_start(), 0);
+    loop {
+        let rest = &name[at..];
+        if rest.starts_with(' ') {
+            at += 1;
+            continue;
+        }
+        let skipped = left_out(name, at).filter(|&len| !w.starts_with(group_start(rest, len)));
+        if let Some(len) = skipped {
+            at += len;
+            continue;
+        }
+        let (Some(a), Some(b)) = (w.chars().next(), rest.chars().next()) else {
+            return w.is_empty() && rest.is_empty();
+        };
+        if a != b {
+            return false;
+        }
+        w = w[a.len_utf8()..].trim_start();
+        at += b.len_utf8();
+    }
+}
+
+/// How a part of a name that may be left out begins, when it is written.
+fn group_start(rest: &str, len: usize) -> &str {
+    match rest.as_bytes() {
+        [b'<' | b'[', ..] => &rest[..1],
+        [b':', b':', b'<', ..] => "::<",
+        _ => &rest[..len],
+    }
+}
+
+/// How many bytes of `name` from `at` on may be left out.
+fn left_out(name: &str, at: usize) -> Option<usize> {
+    let rest = &name[at..];
+    let before = &name[..at];
+    if let Some(part) = UNWRITTEN.iter().find(|part| rest.starts_with(**part)) {
+        return Some(part.len());
+    }
+    if rest.starts_with("[abi:") {
+        return rest.find(']').map(|end| end + 1);
+    }
+    let path = before.is_empty() || before.ends_with("::") || before.ends_with(['(', '<', ' ']);
+    let operator = before.ends_with("operator") || before.ends_with("operator<");
+    let turbofish = rest.starts_with("::<") && !rest.starts_with("::<impl ");
+    // `operator< <int>`
+    let last = before.rsplit("::").next().unwrap_or(before);
+    let spaced = last.ends_with(' ') && last.starts_with("operator");
+    match rest.starts_with('<') && (spaced || !path && !operator) {
+        true => arguments(rest),
+        false if turbofish => arguments(&rest[2..]).map(|len| len + 2),
+        false => None,
+    }
+}
+
+/// The length of the arguments that `text`, which begins with a `<`, begins with.
+fn arguments(text: &str) -> Option<usize> {
+    let (mut depth, mut round, mut last) = (0usize, 0usize, b' ');
+    for (i, byte) in text.bytes().enumerate() {
+        match byte {
+            b'(' => round += 1,
+            b')' => round = round.saturating_sub(1),
+            b'<' if round == 0 => depth += 1,
+            // The arrow of a function's type is no end.
+            b'>' if round == 0 && last != b'-' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(i + 1);
+                }
+            }
+            _ => {}
+        }
+        last = byte;
+    }
+    None
+}
+
+/// Whether a pattern without template arguments means `name`, which is demangled.
+fn means_many(glob: &Glob, name: &str) -> bool {
+    let text = glob.as_str();
+    means(text, name) || !text.contains('<') && name.contains('<') && glob.matches(&plain(name))
+}
+
+/// A demangled name without all that [`means`] lets a person leave out.
+pub(super) fn plain(name: &str) -> String {
+    let (mut plain, mut at) = (String::new(), 0);
+    while let Some(c) = name[at..].chars().next() {
+        match left_out(name, at) {
+            Some(len) => at += len,
+            None => {
+                plain.push(c);
+                at += c.len_utf8();
+            }
+        }
+    }
+    plain.truncate(plain.trim_end().len());
+    plain
 }
 
 /// A quick no for most symbols: a mangled name spells its last component out.
 fn may_be(mangled: &str, wanted: &str) -> bool {
-    if !is_mangled(mangled) || wanted.contains("operator") {
+    // A few names of std are two letters.
+    let short = |wanted: &str| {
+        let letters = ["Sa", "Sb", "Ss", "Si", "So", "Sd"];
+        wanted.contains("std::") && letters.iter().any(|s| mangled.contains(s))
+    };
+    if !is_mangled(mangled) || wanted.contains("operator") || short(wanted) {
         return is_mangled(mangled);
     }
     let word = |c: char| !(c.is_alphanumeric() || c == '_');
@@ -167,9 +352,41 @@ pub fn demangled(name: &str) -> Cow<'_, str> {
     Cow::Borrowed(name)
 }
 
+/// A symbol's name as one writes it in a PROBE that means it: demangled where that is read back as
+/// it is, else literally.
+#[must_use]
+pub fn written(symbol: &Symbol<'_>) -> String {
+    let shown = demangled(symbol.name);
+    let suffix = match symbol.version {
+        _ if symbol.kind == Kind::Plt => "@plt".to_owned(),
+        Some(version) if !symbol.default => format!("@{version}"),
+        _ => String::new(),
+    };
+    match is_plain(&shown) || reads_back(&shown) {
+        true => format!("{shown}{suffix}"),
+        false => format!("={}", symbol.name),
+    }
+}
+
+/// Whether a name is a word, as nearly all are.
+fn is_plain(name: &str) -> bool {
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'.';
+    name.bytes().all(word) && !name.starts_with(|c: char| c.is_ascii_digit()) && !name.is_empty()
+}
+
+fn reads_back(name: &str) -> bool {
+    Spec::parse(name).is_ok_and(|spec| {
+        let whole = matches!(
+            &spec.location,
+            Location::Symbol { name: read, version: None, offset: Offset::At(0) }
+                if read.as_str() == name && !matches!(read, SymbolName::Literal(_))
+        );
+        whole && spec.object.is_none() && spec.signature.is_none() && spec.when == When::Entry
+    })
+}
+
 /// Whether `wanted`, a version from a PROBE, means this symbol.
 pub(crate) fn version_matches(wanted: Option<&str>, symbol: &Symbol<'_>) -> bool {
-    use crate::symbols::Kind;
     match wanted {
         Some("plt") => symbol.kind == Kind::Plt,
         _ if symbol.kind == Kind::Plt => false,

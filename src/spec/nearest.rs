@@ -1,7 +1,8 @@
 //! What an unknown name may have meant.
 
-use super::{Location, ObjectName, Spec, SymbolName, demangled};
-use crate::symbols::{Kind, Object};
+use super::names::{is_mangled, plain as bare};
+use super::{Location, ObjectName, Spec, SymbolName, demangled, written};
+use crate::symbols::{Kind, Object, Origin};
 use std::fmt::Write;
 
 /// An object that was looked through in vain.
@@ -16,14 +17,18 @@ pub struct Candidate<'a> {
 /// How many names are proposed.
 const NAMES: usize = 4;
 
-/// A sentence for a PROBE that means nothing in any object: which part of it is unknown, and
-/// what is near.
+/// A sentence for a PROBE that means nothing in any object: which part of it is unknown, where the
+/// function may be, and what is near.
 #[must_use]
 pub fn unknown(spec: &Spec, candidates: &[Candidate<'_>]) -> String {
-    let meant: Vec<_> = candidates.iter().filter(|c| spec.may_match(&c.name)).collect();
+    let (meant, others): (Vec<_>, Vec<_>) =
+        candidates.iter().partition(|c: &&Candidate<'_>| spec.may_match(&c.name));
     let mut sentence = String::new();
     if let (Some(object), []) = (&spec.object, &meant[..]) {
         let _ = write!(sentence, "no object is called '{}'", object.as_str());
+        if elsewhere(&mut sentence, spec, &meant, &others) {
+            return sentence;
+        }
         let names: Vec<_> = candidates.iter().map(|c| c.name.file_name()).collect();
         let near = nearest(object.as_str(), names.iter().copied());
         list(
@@ -36,7 +41,7 @@ pub fn unknown(spec: &Spec, candidates: &[Candidate<'_>]) -> String {
         );
         return sentence;
     }
-    let Location::Symbol { name, .. } = &spec.location else {
+    let Location::Symbol { name, version, .. } = &spec.location else {
         let _ = write!(sentence, "nothing is there");
         return sentence;
     };
@@ -47,33 +52,143 @@ pub fn unknown(spec: &Spec, candidates: &[Candidate<'_>]) -> String {
         [one] => drop(write!(sentence, " in {}", one.name.file_name())),
         many => drop(write!(sentence, " in {} objects", many.len())),
     }
-    if !pattern {
-        let mut names = Vec::new();
-        for candidate in &meant {
-            let Ok(symbols) = candidate.object.symbols() else { continue };
-            let plain = symbols.iter().filter(|(_, s)| s.kind != Kind::Label);
-            let wanted = name.as_str();
-            if wanted.contains("::") {
-                names.extend(nearest_owned(
-                    wanted,
-                    plain.map(|(_, s)| demangled(s.name).into_owned()),
-                ));
-            } else {
-                names.extend(nearest(wanted, plain.map(|(_, s)| s.name)));
+    let of_version = version.as_deref().is_some_and(|v| !v.is_empty() && v != "plt");
+    if of_version && versions(&mut sentence, name, &meant)
+        || clones(&mut sentence, name, &meant)
+        || elsewhere(&mut sentence, spec, &meant, &others)
+        || pattern
+    {
+        return sentence;
+    }
+    if meant.iter().any(|c| c.object.source_has(last_of(name.as_str()))) {
+        sentence.push_str(
+            "; its source has that name: if it is a function's, its calls are inlined, and it has no \
+             code of its own; probe the function that calls it",
+        );
+    }
+    let best = near_functions(name.as_str(), &meant);
+    if let ([one], true) = (&meant[..], best.is_empty())
+        && one.object.symbols().is_ok_and(|s| s.origin == Origin::Exported)
+    {
+        sentence.push_str(
+            "; it is stripped: only exported functions have names. A debug file of the same \
+             build has the others (--debug-dir DIR), or they can be probed by address",
+        );
+    }
+    list(&mut sentence, best);
+    sentence
+}
+
+/// The functions that have the name with a suffix: what the compiler has made of one.
+fn clones(sentence: &mut String, name: &SymbolName, meant: &[&Candidate<'_>]) -> bool {
+    let wanted = name.as_str();
+    let mut found: Vec<String> = Vec::new();
+    for candidate in meant {
+        let Ok(symbols) = candidate.object.symbols() else { continue };
+        for (_, symbol) in symbols.iter().filter(|(_, s)| s.kind != Kind::Label) {
+            let Some(dot) = symbol.name.find('.').filter(|&dot| dot > 0) else { continue };
+            // What is left is only a part of the function.
+            let piece = symbol.name.ends_with(".cold");
+            if !piece && name.matches(&symbol.name[..dot]) && found.len() < NAMES {
+                found.push(written(&symbol));
             }
         }
-        let best = nearest(name.as_str(), names.iter().map(String::as_str));
-        if let ([one], true) = (&meant[..], best.is_empty())
-            && one.object.is_stripped()
-        {
-            sentence.push_str(
-                "; it is stripped: only exported functions have names, others can be probed by \
-                 address",
-            );
-        }
-        list(&mut sentence, best);
     }
-    sentence
+    found.dedup();
+    if !found.is_empty() {
+        let what = "; the compiler has made of it";
+        let _ = write!(sentence, "{what} {}: write '{wanted}.*'", found.join(", "));
+    }
+    !found.is_empty()
+}
+
+/// The versions that there are of a function, where another was asked for.
+fn versions(sentence: &mut String, name: &SymbolName, meant: &[&Candidate<'_>]) -> bool {
+    let mut found: Vec<String> = Vec::new();
+    for candidate in meant {
+        let Ok(symbols) = candidate.object.symbols() else { continue };
+        let named = symbols.iter().filter(|(_, s)| s.kind != Kind::Plt && name.matches(s.name));
+        found.extend(named.map(|(_, s)| match s.version {
+            Some(version) => format!("{}@{version}", s.name),
+            None => s.name.to_owned(),
+        }));
+    }
+    found.sort();
+    found.dedup();
+    found.truncate(NAMES);
+    if !found.is_empty() {
+        let _ = write!(sentence, " in that version; there is {}", found.join(", "));
+    }
+    !found.is_empty()
+}
+
+/// In which other object the function is, or that this one only calls it.
+fn elsewhere(
+    sentence: &mut String,
+    spec: &Spec,
+    meant: &[&Candidate<'_>],
+    others: &[&Candidate<'_>],
+) -> bool {
+    let Location::Symbol { name, .. } = &spec.location else { return false };
+    let shown = name.as_str();
+    let has = |object: &Object, kind: &dyn Fn(Kind) -> bool| {
+        let symbols = object.symbols();
+        symbols.is_ok_and(|all| all.iter().any(|(_, s)| kind(s.kind) && name.matches(s.name)))
+    };
+    let function = |kind| matches!(kind, Kind::Function | Kind::Ifunc);
+    let found = others.iter().find(|c| has(c.object, &function));
+    let calls = meant.iter().find(|c| has(c.object, &|kind| kind == Kind::Plt));
+    let imports = || meant.iter().any(|c| c.object.got_slots(shown).is_ok_and(|s| !s.is_empty()));
+    let stub = calls.map(|c| format!("'{}:{shown}@plt'", c.name.file_name()));
+    let other = found.map(|c| format!("'{}:{shown}'", c.name.file_name()));
+    match (&other, &stub) {
+        (Some(other), _) => {
+            let file = found.map_or("", |c| c.name.file_name());
+            let _ = write!(sentence, "; it is in {file}: write {other}");
+        }
+        (None, Some(_)) => drop(write!(sentence, "; it calls that of a library: write '{shown}'")),
+        (None, None) if imports() => {
+            let _ = write!(sentence, "; it calls that of a library: write '{shown}', or LIBRARY:");
+            let _ = write!(sentence, "{shown} (libc:{shown}, if it is in libc)");
+        }
+        _ => return false,
+    }
+    if let Some(stub) = &stub {
+        let file = calls.map_or("", |c| c.name.file_name());
+        let _ = write!(sentence, ", or {stub} for the calls that {file} makes");
+    }
+    true
+}
+
+/// Names like the one that is wanted: those of the same function elsewhere or with arguments, then
+/// those that are spelled alike.
+fn near_functions(wanted: &str, meant: &[&Candidate<'_>]) -> Vec<String> {
+    let last = last_of(wanted);
+    let (mut same, mut names) = (Vec::new(), Vec::new());
+    for candidate in meant {
+        let Ok(symbols) = candidate.object.symbols() else { continue };
+        let plain = || symbols.iter().filter(|(_, s)| s.kind != Kind::Label);
+        let mangled = plain().filter(|(_, s)| is_mangled(s.name) && s.name.contains(last));
+        let shown = mangled.map(|(_, s)| demangled(s.name).into_owned());
+        same.extend(shown.filter(|shown| last_of(&bare(shown)) == last).take(2 * NAMES));
+        if wanted.contains("::") {
+            names.extend(nearest_owned(wanted, plain().map(|(_, s)| demangled(s.name).into())));
+        } else {
+            names.extend(nearest(wanted, plain().map(|(_, s)| s.name)));
+        }
+    }
+    same.sort_by_key(String::len);
+    same.dedup();
+    if same.is_empty() {
+        return nearest(wanted, names.iter().map(String::as_str));
+    }
+    same.truncate(NAMES);
+    same
+}
+
+/// The last component of a C++ or Rust name.
+fn last_of(name: &str) -> &str {
+    name.rsplit("::").next().unwrap_or(name)
 }
 
 fn list(sentence: &mut String, names: Vec<String>) {

@@ -9,13 +9,15 @@
 //! signature = "(" [name ":" type {"," name ":" type}] ")" ["->" type] | "->" type
 //! ```
 //!
-//! A `:` separates only where it is alone (`::` is C++ and Rust) and outside parentheses.
+//! A `:` separates only where it is alone (`::` is C++ and Rust) and outside brackets.
 
 use super::names::{ObjectPattern, SymbolName};
 use super::signature::{self, Signature, trim};
 use super::{Glob, Location, Offset, Spec, SpecError, When};
 use std::ops::Range;
 
+/// What closes a part of a name that what looks like an arrow or an offset may stand in.
+const CLOSING: [char; 4] = [')', '>', '}', ']'];
 const EXAMPLES: &str = "malloc, 'libc:mem*', ./app:main+0x10 or 'open(path: str) -> i32'";
 
 pub(crate) fn spec(text: &str) -> Result<Spec, SpecError> {
@@ -82,7 +84,7 @@ pub(crate) fn spec(text: &str) -> Result<Spec, SpecError> {
     Ok(Spec { text: text.to_owned(), when, object, location, signature })
 }
 
-/// Splits at single colons outside parentheses; nothing is split behind a leading `=`.
+/// Splits at single colons outside brackets; nothing is split behind a leading `=`.
 fn split(text: &str) -> Vec<Range<usize>> {
     let bytes = text.as_bytes();
     let mut parts = Vec::new();
@@ -90,8 +92,8 @@ fn split(text: &str) -> Vec<Range<usize>> {
     while i < bytes.len() {
         match bytes[i] {
             b'=' if text[start..i].trim().is_empty() => break,
-            b'(' | b'{' => depth += 1,
-            b')' | b'}' => depth = depth.saturating_sub(1),
+            b'(' | b'{' | b'[' => depth += 1,
+            b')' | b'}' | b']' => depth = depth.saturating_sub(1),
             b':' if bytes.get(i + 1) == Some(&b':') => i += 1,
             b':' if depth == 0 => {
                 parts.push(trim(text, start..i));
@@ -168,8 +170,8 @@ fn signature_of(
     if let Some(arrow) = shown.rfind("->").filter(|&i| !shown[..i].trim_end().ends_with("operator"))
     {
         let arrow = place.start + arrow;
-        // An arrow inside the parentheses is none of ours.
-        if !text[arrow..place.end].contains(')') {
+        // An arrow inside parentheses or generic arguments is none of ours.
+        if !text[arrow + 2..place.end].contains(CLOSING) {
             ret = Some(signature::ty(text, arrow + 2..place.end)?);
             head = trim(text, place.start..arrow);
         }
@@ -221,7 +223,10 @@ fn balanced(shown: &str) -> bool {
 /// Cuts `+0x10`, `+16` or `+*` off. `operator+`, `operator++` and `operator+=` keep theirs.
 fn offset_of(text: &str, head: Range<usize>) -> Result<(Range<usize>, Offset), SpecError> {
     let shown = &text[head.clone()];
-    let Some(plus) = shown.rfind('+') else { return Ok((head, Offset::At(0))) };
+    // One inside parentheses or generic arguments (`<dyn A + B>`) is part of the name.
+    let Some(plus) = shown.rfind('+').filter(|&plus| !shown[plus..].contains(CLOSING)) else {
+        return Ok((head, Offset::At(0)));
+    };
     let name = trim(text, head.start..head.start + plus);
     let at = trim(text, head.start + plus + 1..head.end);
     let before = text[name.clone()].trim_end_matches('+');

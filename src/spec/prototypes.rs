@@ -1,6 +1,8 @@
 //! Signatures of common libc functions (POSIX.1-2024 and ISO C), for probes without one.
 
+use super::ObjectName;
 use super::signature::{self, Signature};
+use crate::symbols::{Kind, Object, SymbolId, Symbols};
 
 /// One a line, sorted; what follows the last fixed argument of a variadic function is left out.
 const TABLE: &str = "\
@@ -128,6 +130,26 @@ waitpid(pid: i32, status: ptr, options: hex) -> i32
 write(fd: i32, buf: ptr, size: u64) -> i64
 writev(fd: i32, parts: ptr, count: i32) -> i64
 ";
+
+/// The signature of the function that `id` names in `object`, if it is the C library's: one of the
+/// program's own with that name has arguments of its own.
+#[must_use]
+pub fn libc_prototype(name: &ObjectName<'_>, object: &Object, id: SymbolId) -> Option<Signature> {
+    let symbols = object.symbols().ok()?;
+    let symbol = symbols.get(id);
+    let libcs = name.is_libc() || object.is_static() && is_alias(symbols, id);
+    if symbol.kind == Kind::Plt || !libcs {
+        return None;
+    }
+    prototype(symbol.name)
+}
+
+/// Whether a function in a static program has a second name as the C library's have.
+fn is_alias(symbols: &Symbols, id: SymbolId) -> bool {
+    let symbol = symbols.get(id);
+    let names = ["__", "_IO_", "__libc_"].map(|prefix| format!("{prefix}{}", symbol.name));
+    symbols.all_at(symbol.addr).any(|(_, other)| names.iter().any(|name| name == other.name))
+}
 
 /// The signature of a libc function by its name; large-file names (`open64`) are the same.
 #[must_use]

@@ -128,13 +128,18 @@ fn entry_kind(symbols: &Symbols, id: SymbolId) -> PlaceKind {
 /// The symbols that `name` means, one for each address: the best of those that match.
 fn matching(symbols: &Symbols, name: &SymbolName, version: Option<&str>) -> Vec<SymbolId> {
     let mut found: Vec<SymbolId> = Vec::new();
+    let everything = matches!(name, SymbolName::Glob(glob) if glob.is_everything());
+    // What is itself the name of a function is no pattern.
+    let exact = matches!(name, SymbolName::Glob(_))
+        && !everything
+        && symbols.iter().any(|(_, symbol)| name.is_exactly(symbol.name));
     for (id, symbol) in symbols.iter() {
-        if !version_matches(version, &symbol) || !name.matches(symbol.name) {
+        let means = if exact { name.is_exactly(symbol.name) } else { name.matches(symbol.name) };
+        if !version_matches(version, &symbol) || !means {
             continue;
         }
-        // A pattern means functions, not the labels inside them.
-        let label = symbol.kind == Kind::Label;
-        if label && matches!(name, SymbolName::Glob(_)) && inside_function(symbols, id) {
+        // Everything means every function, not the labels inside them too.
+        if symbol.kind == Kind::Label && everything && inside_function(symbols, id) {
             continue;
         }
         match found.last_mut() {

@@ -162,7 +162,8 @@ pub(crate) fn args(text: &str, inside: Range<usize>) -> Result<Vec<Arg>, SpecErr
                 "an argument is written 'name: type'"
             };
             let hint = "a signature like (path: str, flags: hex); a C++ name is written without \
-                        its parameters";
+                        its parameters, and one of several functions of a name as =SYMBOL, mangled \
+                        (=_Z3funi; `xol list` shows it)";
             return Err(SpecError::new(text, at, what).hint(hint));
         };
         let name_at = trim(text, at.start..at.start + colon);

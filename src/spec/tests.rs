@@ -199,14 +199,22 @@ fn objects_are_meant_by_file_name_soname_or_path() {
         path: "/usr/lib/x86_64-linux-gnu/libc.so.6",
         soname: Some("libc.so.6"),
         program: false,
+        debug: &[],
     };
-    let old = ObjectName { path: "/lib/libc-2.31.so", soname: Some("libc.so.6"), program: false };
+    let old = ObjectName {
+        path: "/lib/libc-2.31.so",
+        soname: Some("libc.so.6"),
+        program: false,
+        debug: &[],
+    };
     let musl = ObjectName {
         path: "/lib/ld-musl-x86_64.so.1",
         soname: Some("libc.musl-x86_64.so.1"),
         program: false,
+        debug: &[],
     };
-    let app = ObjectName { path: "/home/me/app (deleted)", soname: None, program: true };
+    let app =
+        ObjectName { path: "/home/me/app (deleted)", soname: None, program: true, debug: &[] };
     for (object, name, means) in [
         ("libc", &libc, true),
         ("libc", &old, true),
@@ -251,6 +259,97 @@ fn cpp_and_rust_names_match_without_parameters() {
     }
     let Location::Symbol { name, .. } = parse("ns::*").location else { panic!() };
     assert!(name.matches("_ZN2ns4Type6methodEi") && !name.matches("_ZN3not4Type6methodEi"));
+}
+
+#[test]
+fn a_name_means_a_function_without_what_a_program_does_not_write() {
+    use super::names::{means, plain};
+    for (name, wanted) in [
+        ("ns::shown<int>", "ns::shown"),
+        ("ns::shown<int>", "ns::shown<int>"),
+        ("ns::Vec<A<B<int> >, C>::push", "ns::Vec::push"),
+        ("ns::Vec<A<B<int> >, C>::push", "ns::Vec<A<B<int>>,C>::push"),
+        ("ns::Vec<int>::push<double>", "ns::Vec<int>::push"),
+        ("ns::(anonymous namespace)::hidden", "ns::hidden"),
+        ("ns::(anonymous namespace)::hidden", "ns::(anonymous namespace)::hidden"),
+        ("std::__cxx11::list<int>::size", "std::list::size"),
+        ("name[abi:cxx11]", "name"),
+        ("name[abi:cxx11]", "name[abi:cxx11]"),
+        ("ns::operator< <int>", "ns::operator<"),
+        ("ns::operator<< <char, T>", "ns::operator<<"),
+        ("ns::operator<<", "ns::operator<<"),
+        ("T<int>::operator()", "T::operator()"),
+        ("T::operator()<int>", "T::operator()"),
+        ("T::operator V<int>", "T::operator V"),
+        ("f<((2)>(1)), int>", "f"),
+        ("f<int (*)(int)>", "f"),
+        ("mycrate::f::<u32, fn(A) -> B>", "mycrate::f"),
+        ("mycrate::f::<u32>", "mycrate::f::<u32>"),
+        ("<mycrate::T<u8> as core::fmt::Debug>::fmt", "<mycrate::T as core::fmt::Debug>::fmt"),
+    ] {
+        assert!(means(wanted, name), "{wanted} for {name}");
+    }
+    for (name, wanted) in [
+        ("ns::shown<int>", "ns::shown<double>"),
+        ("ns::shown<int>", "shown"),
+        ("ns::shown<int>::f", "ns::shown"),
+        ("ns::operator<<", "ns::operator<"),
+        ("ns::operator<", "ns::operator"),
+        ("ns::operator< <int>", "ns::operator<<"),
+        ("<A as B>::f", "f"),
+        ("<A as B>::f", "::f"),
+        ("f<", "f"),
+        ("é<x>", "e"),
+    ] {
+        assert!(!means(wanted, name), "{wanted} is not {name}");
+    }
+    assert_eq!(plain("ns::Vec<A<int> >::push<B>"), "ns::Vec::push");
+    assert_eq!(plain("operator<< <char>"), "operator<<");
+}
+
+#[test]
+fn what_is_printed_can_be_written_in_a_probe() {
+    use crate::symbols::{Bind, Kind, Symbol};
+    let written = |name, version, kind| {
+        let (default, bind) = (version != Some("OLD"), Bind::Global);
+        written(&Symbol { name, version, default, addr: 1, size: 1, kind, bind })
+    };
+    let function = |name| written(name, None, Kind::Function);
+    for (name, shown) in [
+        ("malloc", "malloc"),
+        ("scale.constprop.0", "scale.constprop.0"),
+        ("main.(*T).String", "main.(*T).String"),
+        ("main.Map[...]", "main.Map[...]"),
+        ("type:.eq.main.T", "=type:.eq.main.T"),
+        ("with@sign", "=with@sign"),
+        ("0x12", "=0x12"),
+        ("odd name(x: i32)", "=odd name(x: i32)"),
+    ] {
+        assert_eq!(function(name), shown);
+        let spec = parse(&format!("app:{shown}"));
+        let Location::Symbol { name: read, .. } = &spec.location else { panic!("{shown}") };
+        assert!(read.matches(name), "{shown} does not mean {name}");
+    }
+    assert_eq!(written("memcpy", Some("OLD"), Kind::Function), "memcpy@OLD");
+    assert_eq!(written("memcpy", Some("NEW"), Kind::Function), "memcpy");
+    assert_eq!(written("puts", None, Kind::Plt), "puts@plt");
+    #[cfg(feature = "demangle")]
+    for (name, shown) in [
+        ("_ZN2ns4Type6methodEi", "ns::Type::method"),
+        ("_Z4nameB5cxx11v", "name[abi:cxx11]"),
+        ("_ZNK2ns4TypeclEi", "ns::Type::operator()"),
+        ("_ZN2ns4TypeplEi", "ns::Type::operator+"),
+        ("_ZN2ns12_GLOBAL__N_16hiddenEv", "ns::(anonymous namespace)::hidden"),
+        ("_RNvCs1234_7mycrate3foo", "mycrate::foo"),
+        (
+            "_ZN49_$LT$dyn$u20$a..A$u2b$b..B$u20$as$u20$core..C$GT$3fmt17h0123456789abcdefE",
+            "<dyn a::A+b::B as core::C>::fmt",
+        ),
+    ] {
+        assert_eq!(function(name), shown);
+        let Location::Symbol { name: read, .. } = parse(shown).location else { panic!("{shown}") };
+        assert!(read.matches(name), "{shown} does not mean {name}");
+    }
 }
 
 const LIBC: &str = "/lib/x86_64-linux-gnu/libc.so.6";
@@ -304,7 +403,7 @@ fn an_address_inside_an_instruction_is_rejected_with_its_start() {
 #[test]
 fn an_unknown_name_proposes_near_ones() {
     let object = Object::open(LIBC).unwrap();
-    let name = ObjectName { path: LIBC, soname: Some("libc.so.6"), program: false };
+    let name = ObjectName { path: LIBC, soname: Some("libc.so.6"), program: false, debug: &[] };
     let candidates = [Candidate { name, object: &object }];
     let sentence = unknown(&parse("libc:maloc"), &candidates);
     assert!(
@@ -312,6 +411,11 @@ fn an_unknown_name_proposes_near_ones() {
         "{sentence}"
     );
     let sentence = unknown(&parse("libd:malloc"), &candidates);
+    assert_eq!(
+        sentence,
+        "no object is called 'libd'; it is in libc.so.6: write 'libc.so.6:malloc'"
+    );
+    let sentence = unknown(&parse("libd:mallox"), &candidates);
     assert_eq!(sentence, "no object is called 'libd'; near: libc.so.6");
     let sentence = unknown(&parse("libc:zzz*"), &candidates);
     assert_eq!(sentence, "no function matches 'zzz*' in libc.so.6");

@@ -1,19 +1,24 @@
 //! Building [`Symbols`]: .dynsym, .symtab and PLT stubs, merged.
 
+use super::debug::DebugFile;
 use super::dynamic::Dynamic;
 use super::layout::{Layout, Machine};
 use super::relocs::{self, RelocValue};
 use super::source::{Source, string_at};
-use super::table::{Bind, Entry, HIDDEN, IN_DYNSTR, Kind, SymbolId, Symbols};
-use super::{ElfError, mapping, plt, unwind};
+use super::table::{Bind, Entry, HIDDEN, IN_DYNSTR, Kind, Origin, SymbolId, Symbols};
+use super::{ElfError, debugdata, gopclntab, mapping, plt, unwind};
 use object::LittleEndian as LE;
 use object::elf;
+use std::ops::Range;
+use std::path::PathBuf;
 
-/// Reads every function symbol of the object.
+/// Reads every function symbol of the object; where its own table is gone, those of its debug file,
+/// which `debug` finds, of what is packed in it, or of Go's table.
 pub(crate) fn symbols(
     source: &Source,
     layout: &Layout,
     dynamic: Option<&Dynamic>,
+    debug: &dyn Fn() -> Option<(PathBuf, DebugFile)>,
 ) -> Result<Symbols, ElfError> {
     let mut symbols = Symbols {
         starts: unwind::starts(source, layout),
@@ -24,7 +29,12 @@ pub(crate) fn symbols(
     if let Some(dynamic) = dynamic {
         imports = dynsym(source, layout, dynamic, &mut symbols)?;
     }
-    symtab(source, layout, &mut symbols)?;
+    if layout.section_of_kind(elf::SHT_SYMTAB).is_some() {
+        symtab(source, layout, &mut symbols)?;
+        symbols.origin = Origin::Table;
+    } else {
+        from_elsewhere(source, layout, dynamic, debug, &mut symbols);
+    }
     mapping::join(&mut symbols.data);
     merge(&mut symbols);
     stubs(source, layout, dynamic, &imports, &mut symbols)?;
@@ -32,6 +42,42 @@ pub(crate) fn symbols(
     extents(&mut symbols);
     symbols.entries.shrink_to_fit();
     Ok(symbols)
+}
+
+/// Reads the symbols that a stripped object has left. What is damaged is passed over.
+fn from_elsewhere(
+    source: &Source,
+    layout: &Layout,
+    dynamic: Option<&Dynamic>,
+    debug: &dyn Fn() -> Option<(PathBuf, DebugFile)>,
+    symbols: &mut Symbols,
+) {
+    let read = |file: &DebugFile, origin: Origin, symbols: &mut Symbols| {
+        let exported = symbols.entries.len();
+        if symtab(&file.source, &file.layout, symbols).is_err() {
+            symbols.entries.truncate(exported);
+            symbols.strtab.clear();
+            return false;
+        }
+        symbols.origin = origin;
+        true
+    };
+    if let Some((path, file)) = debug()
+        && read(&file, Origin::DebugFile(path), symbols)
+    {
+        return;
+    }
+    if let Some(file) = debugdata::unpacked(source, layout)
+        && read(&file, Origin::DebugData, symbols)
+    {
+        return;
+    }
+    if let Some(go) = gopclntab::functions(source, layout, dynamic) {
+        let inside = |addr| symbols.code.iter().any(|r: &Range<u64>| r.contains(&addr));
+        let entries = go.entries(&inside);
+        symbols.entries.extend(entries);
+        (symbols.strtab, symbols.origin) = (go.names, Origin::GoTable);
+    }
 }
 
 /// Reads .dynsym; gives back the offset of each symbol's name, for the relocations.
@@ -65,7 +111,7 @@ fn dynsym(
     let (offset, len) = table(dynamic.symtab, size_of::<elf::Sym64<LE>>(), what)?;
     let mut names = Vec::with_capacity(count as usize);
     let Symbols { entries, dynstr, code, data, .. } = symbols;
-    let inside = |addr| code.iter().any(|r: &std::ops::Range<u64>| r.contains(&addr));
+    let inside = |addr| code.iter().any(|r: &Range<u64>| r.contains(&addr));
     source.each::<elf::Sym64<LE>>(offset, len, what, &mut |i, sym| {
         names.push(sym.st_name.get(LE));
         data.extend(mapping::object(sym, &inside));
@@ -89,7 +135,7 @@ fn symtab(source: &Source, layout: &Layout, symbols: &mut Symbols) -> Result<(),
     };
     symbols.strtab = source.bytes(strings.offset, strings.size, "string table")?;
     let Symbols { entries, strtab, code, .. } = symbols;
-    let inside = |addr| code.iter().any(|r: &std::ops::Range<u64>| r.contains(&addr));
+    let inside = |addr| code.iter().any(|r: &Range<u64>| r.contains(&addr));
     let mapped = layout.machine == Machine::Arm64;
     let mut marks = Vec::new();
     let mut objects = Vec::new();
@@ -178,7 +224,7 @@ fn stubs(
     symbols: &mut Symbols,
 ) -> Result<(), ElfError> {
     let mut stubs = plt::stubs(source, layout);
-    if stubs.is_empty() {
+    if stubs.is_empty() || layout.debug_only {
         return Ok(());
     }
     stubs.sort_by_key(|s| s.slot);

@@ -94,10 +94,47 @@ pub(crate) struct Layout {
     /// PT_GNU_EH_FRAME: address and length.
     pub(crate) eh_frame_hdr: Option<(u64, u64)>,
     pub(crate) notes: Vec<(u64, u64, u64)>,
+    /// A debug file: it has tables about code that is in another file.
+    pub(crate) debug_only: bool,
 }
 
 impl Layout {
     pub(crate) fn read(source: &Source) -> Result<Layout, ElfError> {
+        let (mut layout, header) = Layout::header(source)?;
+        layout.read_sections(source, &header);
+        layout.debug_only = layout.has_empty_code();
+        layout.read_segments(source, &header)?;
+        if layout.debug_only {
+            // What the segments say is of the file that has them.
+            (layout.interp, layout.dynamic, layout.eh_frame_hdr) = (None, None, None);
+            layout.notes = layout.note_sections();
+        }
+        Ok(layout)
+    }
+
+    /// What the section headers say, of a file that need have no segments.
+    pub(crate) fn tables(source: &Source) -> Result<Layout, ElfError> {
+        let (mut layout, header) = Layout::header(source)?;
+        layout.read_sections(source, &header);
+        layout.notes = layout.note_sections();
+        Ok(layout)
+    }
+
+    /// Whether the sections with code have no bytes, but symbols.
+    fn has_empty_code(&self) -> bool {
+        let code = |s: &&Section| s.flags & elf::SHF_EXECINSTR.0 != 0;
+        let empty = |s: &Section| s.kind == elf::SHT_NOBITS;
+        self.section_of_kind(elf::SHT_SYMTAB).is_some()
+            && self.sections.iter().any(|s| code(&s) && empty(s))
+            && self.sections.iter().filter(code).all(empty)
+    }
+
+    fn note_sections(&self) -> Vec<(u64, u64, u64)> {
+        let notes = self.sections.iter().filter(|s| s.kind == elf::SHT_NOTE);
+        notes.map(|s| (s.offset, s.size, 4)).collect()
+    }
+
+    fn header(source: &Source) -> Result<(Layout, elf::FileHeader64<LE>), ElfError> {
         let mut magic = [0; 20];
         if source.len() < magic.len() as u64 {
             return Err(ElfError::NotElf);
@@ -131,7 +168,7 @@ impl Layout {
             _ => return Err(ElfError::Kind { kind }),
         };
         let header: elf::FileHeader64<LE> = source.one(0, "header")?;
-        let mut layout = Layout {
+        let layout = Layout {
             machine,
             fixed,
             entry: header.e_entry.get(LE),
@@ -142,10 +179,9 @@ impl Layout {
             dynamic: None,
             eh_frame_hdr: None,
             notes: Vec::new(),
+            debug_only: false,
         };
-        layout.read_segments(source, &header)?;
-        layout.read_sections(source, &header);
-        Ok(layout)
+        Ok((layout, header))
     }
 
     fn read_segments(
@@ -192,7 +228,7 @@ impl Layout {
         if lying {
             return Err(ElfError::Lying { what });
         }
-        for segment in &self.segments {
+        for segment in self.segments.iter().filter(|_| !self.debug_only) {
             let end = segment.offset.checked_add(segment.filesz);
             if segment.executable() && end.is_none_or(|end| end > source.len()) {
                 return Err(ElfError::Truncated { what: "executable segment" });
@@ -264,6 +300,9 @@ impl Layout {
 
     /// Where in the file the byte at `vaddr` is, and how many bytes follow it in its segment.
     pub(crate) fn file_offset(&self, vaddr: u64) -> Option<(u64, u64)> {
+        if self.debug_only {
+            return None;
+        }
         self.segments.iter().find(|s| s.range().contains(&vaddr)).map(|s| {
             let skip = vaddr - s.vaddr;
             (s.offset.saturating_add(skip), s.filesz - skip)
@@ -276,10 +315,12 @@ impl Layout {
         let mut ranges: Vec<Range<u64>> = Vec::new();
         let wanted = elf::SHF_ALLOC.0 | elf::SHF_EXECINSTR.0;
         for section in &self.sections {
-            if section.flags & wanted == wanted && section.kind != elf::SHT_NOBITS {
+            let here = section.kind != elf::SHT_NOBITS || self.debug_only;
+            if section.flags & wanted == wanted && here {
                 let end = section.addr.saturating_add(section.size);
                 for segment in self.segments.iter().filter(|s| s.executable()) {
-                    let range = segment.range();
+                    let len = if self.debug_only { segment.memsz } else { segment.filesz };
+                    let range = segment.vaddr..segment.vaddr.saturating_add(len);
                     ranges.push(section.addr.max(range.start)..end.min(range.end));
                 }
             }

@@ -13,6 +13,7 @@
 //! | `collect`, `table` | function symbols: reading and merging them, looking them up |
 //! | `mapping` | data between instructions by symbols |
 //! | `data` | data between instructions by what names it |
+//! | `debug`, `debugdata`, `gopclntab` | where a stripped object's symbols are: its debug file, a packed table, Go's own |
 //! | `fixed`, `sequences` | code that nothing may be moved out of; restartable sequences |
 //! | `dispatch` | from a file's architecture to a type |
 //! | `code` | the bytes around a place, and whether the place can hold a probe at all |
@@ -21,11 +22,14 @@
 mod code;
 mod collect;
 mod data;
+mod debug;
+mod debugdata;
 mod dispatch;
 mod dynamic;
 mod error;
 mod fixed;
 mod function;
+mod gopclntab;
 mod layout;
 mod mapping;
 mod notes;
@@ -39,6 +43,7 @@ mod tests;
 mod unwind;
 
 pub use code::Code;
+pub use debug::DebugSearch;
 pub use error::ElfError;
 pub use fixed::Fixed;
 pub use function::Function;
@@ -46,7 +51,7 @@ pub use layout::{Machine, Segment};
 pub use notes::BuildId;
 pub use relocs::{Reloc, RelocValue};
 pub use sequences::signature;
-pub use table::{Bind, Kind, Symbol, SymbolId, Symbols};
+pub use table::{Bind, Kind, Origin, Symbol, SymbolId, Symbols};
 
 use dynamic::Dynamic;
 use layout::Layout;
@@ -55,7 +60,7 @@ use source::Source;
 use std::cell::{OnceCell, RefCell};
 use std::fs::File;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use xol_arch::Named;
 
@@ -72,6 +77,9 @@ pub struct Object {
     branched: OnceCell<Vec<u64>>,
     named: OnceCell<Vec<Named>>,
     data: RefCell<Option<Rc<data::Known>>>,
+    debug: Option<DebugSearch>,
+    /// Debug files that were named themselves, and are this object's.
+    debug_files: Vec<PathBuf>,
 }
 
 impl Object {
@@ -115,7 +123,37 @@ impl Object {
             branched: OnceCell::new(),
             named: OnceCell::new(),
             data: RefCell::new(None),
+            debug: None,
+            debug_files: Vec::new(),
         })
+    }
+
+    /// The same object, whose symbols may also be where `search` leads.
+    #[must_use]
+    pub fn with_debug(mut self, mut search: DebugSearch) -> Object {
+        if !search.given.is_empty() {
+            let wanted = self.debug_file();
+            search.given.retain(|path| wanted.open(path).is_some());
+        }
+        self.debug_files.clone_from(&search.given);
+        self.debug = Some(search);
+        self
+    }
+
+    fn debug_file(&self) -> debug::Wanted {
+        debug::Wanted::read(&self.source, &self.layout, self.notes.build_id)
+    }
+
+    /// The debug files of this object, of those that were named.
+    #[must_use]
+    pub fn named_debug_files(&self) -> &[PathBuf] {
+        &self.debug_files
+    }
+
+    /// Whether it is a debug file: it has symbols, but the code is in another file.
+    #[must_use]
+    pub fn is_debug_file(&self) -> bool {
+        self.layout.debug_only
     }
 
     /// The architecture its code is for.
@@ -188,8 +226,26 @@ impl Object {
         if let Some(symbols) = self.symbols.get() {
             return Ok(symbols);
         }
-        let symbols = collect::symbols(&self.source, &self.layout, self.dynamic.as_ref())?;
+        let debug = || self.debug_file().find(self.debug.as_ref()?);
+        let dynamic = self.dynamic.as_ref();
+        let symbols = collect::symbols(&self.source, &self.layout, dynamic, &debug)?;
         Ok(self.symbols.get_or_init(|| symbols))
+    }
+
+    /// Whether the source had something of this name, as far as DWARF's strings say: they are
+    /// searched, nothing is parsed.
+    #[must_use]
+    pub fn source_has(&self, name: &str) -> bool {
+        let what = "DWARF strings";
+        let section = self.layout.section(".debug_str");
+        let Some(section) = section.filter(|s| s.flags & object::elf::SHF_COMPRESSED.0 == 0) else {
+            return false;
+        };
+        let Ok(strings) = self.source.bytes(section.offset, section.size, what) else {
+            return false;
+        };
+        let wanted = [name.as_bytes(), b"\0"].concat();
+        memchr::memmem::find_iter(&strings, &wanted).any(|at| at == 0 || strings[at - 1] == 0)
     }
 
     /// The code that nothing may be moved out of, sorted; found on the first call.

@@ -3,6 +3,7 @@
 use super::source::string_at;
 use std::fmt;
 use std::ops::Range;
+use std::path::PathBuf;
 
 /// What a symbol stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,9 +100,27 @@ pub(crate) struct Entry {
     pub(crate) bind: Bind,
 }
 
+/// Where an object's symbols come from, beside those that it exports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// From nowhere: it is stripped.
+    #[default]
+    Exported,
+    /// From its own symbol table.
+    Table,
+    /// From this debug file.
+    DebugFile(PathBuf),
+    /// From .gnu_debugdata.
+    DebugData,
+    /// From .gopclntab.
+    GoTable,
+}
+
 /// The functions of one object, sorted by address.
 #[derive(Debug, Default)]
 pub struct Symbols {
+    /// Where they come from.
+    pub origin: Origin,
     pub(crate) entries: Vec<Entry>,
     pub(crate) strtab: Vec<u8>,
     pub(crate) dynstr: Vec<u8>,
@@ -187,6 +206,18 @@ impl Symbols {
         let first = self.entries.partition_point(|e| e.addr < addr);
         let last = first + self.entries[first..].partition_point(|e| e.addr == addr);
         first as u32..last as u32
+    }
+
+    /// Whether other objects can find a symbol by its name.
+    #[must_use]
+    pub fn is_exported(&self, symbol: &Symbol<'_>) -> bool {
+        let all = self.beginning_at(symbol.addr).map(|i| &self.entries[i as usize]);
+        all.into_iter().any(|e| e.name & IN_DYNSTR != 0 && e.bind != Bind::Local)
+    }
+
+    /// The symbols that begin at `addr`.
+    pub fn all_at(&self, addr: u64) -> impl Iterator<Item = (SymbolId, Symbol<'_>)> {
+        self.beginning_at(addr).map(|i| (SymbolId(i), self.get(SymbolId(i))))
     }
 
     /// The best name for exactly `addr`.

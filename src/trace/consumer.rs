@@ -68,8 +68,10 @@ pub struct Row {
     pub probe: usize,
     /// The object's path.
     pub object: Rc<str>,
-    /// The function's name, demangled where it was asked for so.
+    /// The function's name as one writes it in a PROBE; empty where there is none.
     pub symbol: Rc<str>,
+    /// The symbol itself, where that is another name.
+    pub mangled: Option<Rc<str>>,
     /// Bytes behind the function's start.
     pub offset: u64,
     /// The address in the file.

@@ -181,6 +181,7 @@ impl Session<'_> {
         Report {
             rows: rows.collect(),
             absent,
+            hints: Vec::new(),
             stolen: self.stolen,
             unread: self.rings.missed(),
             no_slots: self.spaces.values().find_map(|s| s.no_slots.clone()),
@@ -201,7 +202,9 @@ impl Session<'_> {
 
     pub(super) fn outcome(&mut self, signal: Option<i32>) -> Outcome {
         let running = self.root.filter(|_| self.root_status.is_none());
-        Outcome { report: self.report(), status: self.root_status, running, signal }
+        let mut report = self.report();
+        report.hints = self.hints(&report);
+        Outcome { report, status: self.root_status, running, signal }
     }
 
     /// Records what became of wants that were armed outside of a refresh.

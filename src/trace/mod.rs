@@ -5,6 +5,7 @@
 //! | `options` | what a run is asked to do |
 //! | `session` | what is traced and counted, and the loop |
 //! | `objects`, `probes` | what is mapped, and what in it is wanted |
+//! | `unfound` | what is said of probes that have no place, or no hits |
 //! | `arm`, `sites`, `slots`, `steal` | from wanted places to armed sites |
 //! | `hit`, `signals` | traps, and signals that find a thread in a slot |
 //! | `returns`, `exits`, `frames` | return probes: hits, where functions are left, open calls |
@@ -49,6 +50,7 @@ mod steal;
 mod toggle;
 mod tracers;
 mod trampolines;
+mod unfound;
 mod watch;
 mod whole;
 mod windows;
@@ -101,6 +103,8 @@ pub struct Report {
     pub rows: Vec<Counted>,
     /// Probes that never had a place, neither found nor rejected: a sentence for each.
     pub absent: Vec<String>,
+    /// Why probes have no hits, as far as their objects say, at the end: a sentence for each.
+    pub hints: Vec<String>,
     /// Hits that trampolines found no room to note down: rows cannot be told apart.
     pub unread: u64,
     /// How often a slot was taken from one site for another.

@@ -1,9 +1,10 @@
 //! The objects mapped in a target, and what to open for each.
 
-use crate::symbols::{ElfError, Object};
+use crate::symbols::{DebugSearch, ElfError, Object, Segment};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::rc::Rc;
 use xol_arch::Addr;
 use xol_targets::ptrace::Pid;
@@ -23,6 +24,8 @@ pub(super) struct Loaded {
     pub(super) path: Rc<str>,
     /// Writes go to the file: its text cannot be changed for one process.
     pub(super) shared: bool,
+    /// The program has put its text elsewhere, and this memory, which is no file's, in its place.
+    pub(super) moved: bool,
 }
 
 /// Names a file whatever its path.
@@ -35,22 +38,64 @@ pub(super) struct FileId {
 impl Loaded {
     /// The executable file mappings among `maps`.
     pub(super) fn all(maps: &[Mapping]) -> Vec<Loaded> {
-        maps.iter()
-            .filter(|m| m.perms.exec && m.inode != 0)
-            .map(|m| Loaded {
-                start: m.start,
-                end: m.end,
-                offset: m.offset,
-                file: FileId { device: m.device, inode: m.inode },
-                path: m.name.strip_suffix(" (deleted)").unwrap_or(&m.name).into(),
-                shared: m.perms.shared,
-            })
-            .collect()
+        maps.iter().filter(|m| m.perms.exec && m.inode != 0).map(Loaded::of).collect()
+    }
+
+    /// A mapping of a file, whatever it may be used for.
+    pub(super) fn of(m: &Mapping) -> Loaded {
+        let path = m.name.strip_suffix(" (deleted)").unwrap_or(&m.name).into();
+        let file = FileId { device: m.device, inode: m.inode };
+        let (start, end, offset, shared) = (m.start, m.end, m.offset, m.perms.shared);
+        Loaded { start, end, offset, file, path, shared, moved: false }
+    }
+
+    /// The executable memory `m` as a piece of the object that this is another piece of, mapped with
+    /// `exec` or without: if it is where that object has code by its headers.
+    pub(super) fn stands_in(&self, m: &Mapping, exec: bool, object: &Object) -> Option<Loaded> {
+        let page = |at: u64| at & !0xfff;
+        let holds = |s: &&Segment| {
+            let end = s.offset.saturating_add(s.filesz.max(1));
+            s.executable() == exec && page(s.offset) <= self.offset && self.offset < end
+        };
+        let known = object.segments().iter().find(holds)?;
+        let here = known.vaddr.wrapping_sub(known.offset).wrapping_add(self.offset);
+        let bias = self.start.0.wrapping_sub(here);
+        let code = object.segments().iter().filter(|s| s.executable()).find_map(|s| {
+            let start = bias.wrapping_add(s.vaddr);
+            let end = start.saturating_add(s.filesz);
+            (page(start) <= m.start.0 && m.start.0 < end).then_some((s, start, end))
+        });
+        let (segment, start, end) = code?;
+        Some(Loaded {
+            start: m.start,
+            end: Addr(m.end.0.min(page(end.saturating_add(0xfff)))),
+            offset: segment.offset.wrapping_add(m.start.0.wrapping_sub(start)),
+            shared: m.perms.shared,
+            moved: true,
+            ..self.clone()
+        })
     }
 
     /// Opens the file that is mapped, even if it was replaced or deleted, or is in another mount
     /// namespace.
-    pub(super) fn open(&self, pid: Pid) -> Result<Object, ElfError> {
+    ///
+    /// Its symbols may be in a debug file: in `folders`, or one that is `given`.
+    pub(super) fn open(
+        &self,
+        pid: Pid,
+        folders: &[PathBuf],
+        given: &[PathBuf],
+    ) -> Result<Object, ElfError> {
+        let search = DebugSearch {
+            path: (*self.path).into(),
+            root: format!("/proc/{pid}/root").into(),
+            folders: folders.to_vec(),
+            given: given.to_vec(),
+        };
+        Ok(self.open_file(pid)?.with_debug(search))
+    }
+
+    fn open_file(&self, pid: Pid) -> Result<Object, ElfError> {
         let exact = format!("/proc/{pid}/map_files/{:x}-{:x}", self.start.0, self.end.0);
         if let Ok(file) = File::open(exact) {
             return Object::from_file(file);
@@ -83,7 +128,8 @@ impl Loaded {
     /// Whether both show the same file at the same place, in whatever pieces.
     pub(super) fn is_part_of(&self, other: &Loaded) -> bool {
         let base = |l: &Loaded| l.start.0.wrapping_sub(l.offset);
-        self.file == other.file && base(self) == base(other) && self.shared == other.shared
+        let kind = |l: &Loaded| (l.file, l.shared, l.moved);
+        base(self) == base(other) && kind(self) == kind(other)
     }
 
     /// Whether this is that file.

@@ -3,6 +3,7 @@
 use crate::engine::Wish;
 use crate::spec::{Spec, Where};
 use std::cell::RefCell;
+use std::path::PathBuf;
 use std::time::Duration;
 use xol_arch::Rules;
 use xol_targets::ptrace::{Begun, Launch, Pid};
@@ -43,6 +44,8 @@ pub struct Options {
     pub max_events: Option<u64>,
     /// The run ends after this time.
     pub duration: Option<Duration>,
+    /// Folders that debug files are looked for in, beside the machine's own.
+    pub debug_folders: Vec<PathBuf>,
     /// Counts are reported this often.
     pub interval: Option<Duration>,
     /// For tests: jumps are taken back and written again, one after the other and as often as that

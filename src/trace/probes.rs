@@ -7,16 +7,21 @@ use super::session::Session;
 use super::{TraceError, watch};
 use crate::engine::{Counter, Wish};
 use crate::spec::{
-    Candidate, Location, ObjectName, Offset, Place, PlaceKind, ResolveError, Signature, Spec,
-    prototype, resolve, unknown,
+    Location, ObjectName, Offset, Place, PlaceKind, ResolveError, Spec, libc_prototype, resolve,
+    written,
 };
-use crate::symbols::{ElfError, Object};
+use crate::symbols::{ElfError, Object, SymbolId};
 use std::collections::HashMap;
 use std::io;
+use std::path::PathBuf;
 use std::rc::Rc;
 use xol_arch::{Addr, Arch, Reason, Reject, Strategy};
 use xol_targets::Native;
+use xol_targets::ptrace::procfs::Mapping;
 use xol_targets::ptrace::{Pid, SpaceId, Tid, procfs};
+
+/// The row's name that was made last: file and symbol, what reports call it, its own name.
+pub(super) type Named = ((FileId, Option<SymbolId>), Rc<str>, Option<Rc<str>>);
 
 /// Objects that were read already: a shell's children all map the same ones.
 pub(super) type Cache = HashMap<FileId, Result<Rc<Object>, ElfError>>;
@@ -28,12 +33,25 @@ pub(super) struct Looked {
     path: Rc<str>,
     soname: Option<Rc<str>>,
     program: bool,
+    debug: Rc<[PathBuf]>,
 }
 
 impl Looked {
-    fn may_match(&self, spec: &Spec) -> bool {
-        let soname = self.soname.as_deref();
-        spec.may_match(&ObjectName { path: &self.path, soname, program: self.program })
+    pub(super) fn file(&self) -> FileId {
+        self.file
+    }
+
+    pub(super) fn name(&self) -> ObjectName<'_> {
+        ObjectName {
+            path: &self.path,
+            soname: self.soname.as_deref(),
+            program: self.program,
+            debug: &self.debug,
+        }
+    }
+
+    pub(super) fn may_match(&self, spec: &Spec) -> bool {
+        spec.may_match(&self.name())
     }
 }
 
@@ -47,7 +65,8 @@ impl Session<'_> {
             return Ok(());
         };
         let maps = procfs::maps(pid)?;
-        let now = Loaded::all(&maps);
+        let mut now = Loaded::all(&maps);
+        now.extend(self.moved_text(pid, &maps));
         let before = self.sites_mut(space).objects.clone();
         // A mapping may have been cut: what is left of it keeps its sites.
         let gone = |at: Addr| {
@@ -110,13 +129,40 @@ impl Session<'_> {
         }
     }
 
-    pub(super) fn open(&mut self, pid: Pid, loaded: &Loaded) -> Option<Rc<Object>> {
+    /// Executable memory of no file in the place of an object's text: the program has moved it there,
+    /// for huge pages perhaps.
+    fn moved_text(&mut self, pid: Pid, maps: &[Mapping]) -> Vec<Loaded> {
+        let mut moved = Vec::new();
+        for (i, m) in maps.iter().enumerate() {
+            if !m.perms.exec || !is_nameless(m) {
+                continue;
+            }
+            let file = |m: &&Mapping| m.inode != 0 && !is_nameless(m) && m.name.starts_with('/');
+            let near = [maps[..i].iter().rev().find(file), maps[i..].iter().find(file)];
+            moved.extend(near.into_iter().flatten().find_map(|near| {
+                let loaded = Loaded::of(near);
+                let object = self.cached(pid, &loaded).as_ref().ok()?.clone();
+                loaded.stands_in(m, near.perms.exec, &object)
+            }));
+        }
+        moved
+    }
+
+    /// An object that was opened before, or is now.
+    pub(super) fn cached(&mut self, pid: Pid, loaded: &Loaded) -> &Result<Rc<Object>, ElfError> {
         if self.resolved.len() >= KEPT && !self.resolved.contains_key(&loaded.file) {
             self.resolved.clear();
         }
-        let entry = self.resolved.entry(loaded.file);
-        let object = entry.or_insert_with(|| loaded.open(pid).map(Rc::new));
-        match object {
+        let options = self.options;
+        self.resolved.entry(loaded.file).or_insert_with(|| {
+            let objects = options.probes.iter().filter_map(|p| p.object.as_ref()?.path());
+            let given: Vec<PathBuf> = objects.map(PathBuf::from).collect();
+            loaded.open(pid, &options.debug_folders, &given).map(Rc::new)
+        })
+    }
+
+    pub(super) fn open(&mut self, pid: Pid, loaded: &Loaded) -> Option<Rc<Object>> {
+        match self.cached(pid, loaded) {
             Ok(object) => Some(object.clone()),
             Err(error) => {
                 let text = format!("{}: {error}; nothing in it is probed", loaded.path);
@@ -141,11 +187,14 @@ impl Session<'_> {
         if !self.looked.iter().any(|l| l.file == loaded.file) {
             let soname = object.soname().map(Into::into);
             let path = loaded.path.clone();
-            self.looked.push(Looked { file: loaded.file, path, soname, program });
+            let debug = object.named_debug_files().into();
+            self.looked.push(Looked { file: loaded.file, path, soname, program, debug });
         }
         for probe in 0..self.options.probes.len() {
             let spec = &self.options.probes[probe];
-            let name = ObjectName { path: &loaded.path, soname: object.soname(), program };
+            let debug = object.named_debug_files();
+            let soname = object.soname();
+            let name = ObjectName { path: &loaded.path, soname, program, debug };
             if !spec.may_match(&name) {
                 continue;
             }
@@ -298,26 +347,30 @@ impl Session<'_> {
             return row;
         }
         let number = self.rows.len() as u32;
-        let name = place.symbol.and_then(|id| Some(object.symbols().ok()?.get(id).to_string()));
         let consumer = self.add_consumer(if is_return {
             Consumer::Entered(number)
         } else {
             Consumer::Row(number)
         });
-        let object = match self.rows.last() {
+        let path = match self.rows.last() {
             Some(last) if *last.object == *loaded.path => last.object.clone(),
             _ => loaded.path.clone(),
         };
-        let symbol: Rc<str> = name.unwrap_or_default().into();
-        let signature = signature_of(&self.options.probes[probe], &symbol).map(Rc::new);
+        let (symbol, mangled) = self.name_of(loaded.file, object, place.symbol);
+        let known = || {
+            let looked = self.looked.iter().find(|l| l.file == loaded.file)?;
+            libc_prototype(&looked.name(), object, place.symbol?)
+        };
+        let signature = self.options.probes[probe].signature.clone().or_else(known).map(Rc::new);
         // Arguments are known at a function's entry only.
         let entry = place.kind != PlaceKind::Insn;
         let bound = signature.as_ref().filter(|_| entry).zip(self.options.filter.as_ref());
         let condition = bound.and_then(|(s, filter)| filter.bind(s).ok()).map(Rc::new);
         self.rows.push(Row {
             probe,
-            object,
+            object: path,
             symbol,
+            mangled,
             offset: place.offset,
             addr: place.vaddr,
             is_return,
@@ -330,6 +383,28 @@ impl Session<'_> {
         });
         self.row_index.insert(key, number);
         number
+    }
+
+    /// What a symbol is called in a report, and its own name where that is another. Many rows have the
+    /// same.
+    fn name_of(
+        &mut self,
+        file: FileId,
+        object: &Object,
+        symbol: Option<SymbolId>,
+    ) -> (Rc<str>, Option<Rc<str>>) {
+        if let Some((key, shown, mangled)) = &self.named
+            && *key == (file, symbol)
+        {
+            return (shown.clone(), mangled.clone());
+        }
+        let symbols = object.symbols();
+        let found = symbol.and_then(|id| Some(symbols.ok()?.get(id)));
+        let shown: Rc<str> = found.as_ref().map_or_else(String::new, written).into();
+        let plain = found.map(|symbol| symbol.name).filter(|name| !shown.starts_with(name));
+        let mangled: Option<Rc<str>> = plain.map(Into::into);
+        self.named = Some(((file, symbol), shown.clone(), mangled.clone()));
+        (shown, mangled)
     }
 
     pub(super) fn add_consumer(&mut self, consumer: Consumer) -> u32 {
@@ -381,71 +456,12 @@ impl Session<'_> {
             Err(error) => Err(TraceError::Attach(error)),
         }
     }
-
-    /// Ends the run if no probe can be hit any more: every one rejected, or looked for in vain
-    /// in the object that it names.
-    pub(super) fn check_hope(&mut self) {
-        if self.fatal.is_none() && !self.armed_once {
-            self.fatal = self.hopeless();
-        }
-    }
-
-    fn hopeless(&self) -> Option<TraceError> {
-        if self.rows.iter().any(|r| !matches!(r.state, RowState::Rejected(_))) {
-            return None;
-        }
-        let attached = self.root.is_none();
-        let mut unknown = Vec::new();
-        for (number, spec) in self.options.probes.iter().enumerate() {
-            if self.rows.iter().any(|r| r.probe == number) {
-                continue;
-            }
-            let looked = self.looked.iter().any(|l| l.may_match(spec));
-            // An object that is not mapped may still come; so may, in a program that goes on to
-            // run others, a name without an object.
-            if !looked || spec.object.is_none() && !attached {
-                return None;
-            }
-            unknown.push(self.unknown(number));
-        }
-        let mut why = self.rejections();
-        why.extend(unknown);
-        Some(TraceError::NoneLeft(why))
-    }
-
-    /// A sentence for a probe that was found nowhere.
-    pub(super) fn unknown(&self, probe: usize) -> String {
-        let spec = &self.options.probes[probe];
-        let opened: Vec<_> = self
-            .looked
-            .iter()
-            .filter_map(|l| {
-                let object = self.resolved.get(&l.file)?.as_ref().ok()?;
-                Some((
-                    ObjectName { path: &l.path, soname: object.soname(), program: l.program },
-                    object,
-                ))
-            })
-            .collect();
-        let candidates: Vec<Candidate<'_>> =
-            opened.iter().map(|(name, object)| Candidate { name: *name, object }).collect();
-        format!("{}: {}", spec.text, unknown(spec, &candidates))
-    }
-
-    /// Every rejected row as a sentence; the first few of a long list.
-    pub(super) fn rejections(&self) -> Vec<String> {
-        let rejected = self.rows.iter().filter_map(|row| match row.state {
-            RowState::Rejected(reject) => Some(format!("{row}: {reject} [{}]", reject.reason.id())),
-            _ => None,
-        });
-        rejected.take(10).collect()
-    }
 }
 
-/// The user's signature, or a built-in prototype; nothing is guessed.
-fn signature_of(spec: &Spec, symbol: &str) -> Option<Signature> {
-    let name = symbol.split('@').next().unwrap_or(symbol);
-    spec.signature.clone().or_else(|| prototype(name))
+/// Whether a mapping shows no file that has a name: memory, whatever the kernel makes it of.
+fn is_nameless(m: &Mapping) -> bool {
+    let made = ["/memfd:", "/anon_hugepage", "/dev/zero", "/dev/hugepages", "/SYSV", "[anon"];
+    m.name.is_empty() || made.iter().any(|name| m.name.starts_with(name))
 }
 
 impl std::fmt::Display for Row {

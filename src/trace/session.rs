@@ -84,6 +84,8 @@ pub(super) struct Session<'a> {
     pub(super) stuck: HashSet<SpaceId>,
     /// Objects that were looked through.
     pub(super) looked: Vec<super::probes::Looked>,
+    /// What the last row is called.
+    pub(super) named: Option<super::probes::Named>,
     /// Slots taken from one site for another.
     pub(super) stolen: u64,
     /// Counters that trampolines write.
@@ -136,6 +138,7 @@ impl<'a> Session<'a> {
             started: Instant::now(),
             stuck: HashSet::new(),
             looked: Vec::new(),
+            named: None,
             stolen: 0,
             tallies: Vec::new(),
             rings: super::ring::Rings::default(),
@@ -193,7 +196,9 @@ impl<'a> Session<'a> {
                     self.new_space(space);
                     self.refresh(space, None).map_err(TraceError::Io)?;
                 }
-                self.fatal.take().map_or(Ok(()), Err)
+                self.fatal.take().map_or(Ok(()), Err)?;
+                self.note_waiting();
+                Ok(())
             }
         }
     }

@@ -5,7 +5,7 @@ use super::arm::Want;
 use super::consumer::{Consumer, Resolver};
 use super::objects::Loaded;
 use super::session::Session;
-use crate::symbols::{Object, RelocValue};
+use crate::symbols::{Kind, Object, RelocValue};
 use std::io;
 use std::rc::Rc;
 use xol_arch::{Addr, Arch, Memory as _, Regs as _, Text};
@@ -186,7 +186,8 @@ impl Session<'_> {
         self.arm_exits(space, Some(tid), &wants, &armed)
     }
 
-    /// What an IFUNC's resolver has chosen already, from the slots the loader filled.
+    /// What an IFUNC's resolver has chosen already, from the slots that were filled with it: those of
+    /// its own object, then those of the others that import it.
     pub(super) fn resolved_target(
         &mut self,
         space: SpaceId,
@@ -201,18 +202,62 @@ impl Session<'_> {
                 _ => {}
             })
             .ok()?;
-        let memory = self.target.space(space)?;
-        let in_code = |at: u64, sites: &super::sites::Sites| {
-            sites.objects.iter().any(|l| (l.start.0..l.end.0).contains(&at))
-        };
-        let sites = self.spaces.get(&space)?;
-        slots.into_iter().find_map(|slot| {
-            let mut word = [0; 8];
-            memory.read(Addr(bias.wrapping_add(slot)), &mut word).ok()?;
-            let value = u64::from_ne_bytes(word);
-            let chosen = value != bias.wrapping_add(resolver) && value != resolver;
-            (chosen && in_code(value, sites)).then_some(Addr(value))
+        let found = slots.into_iter().find_map(|slot| self.filled(space, object, bias, slot));
+        let not_itself = |at: &Addr| at.0 != bias.wrapping_add(resolver);
+        found.filter(not_itself).or_else(|| {
+            let names: Vec<String> = object
+                .symbols()
+                .ok()?
+                .all_at(resolver)
+                .filter(|(_, symbol)| symbol.kind == Kind::Ifunc)
+                .map(|(_, symbol)| symbol.name.to_owned())
+                .collect();
+            self.imported_target(space, Addr(bias.wrapping_add(resolver)), &names)
         })
+    }
+
+    /// Where the imported functions of these names lead in the object of this resolver, in a program that
+    /// was attached to: where a program is launched, the resolver is called yet.
+    fn imported_target(
+        &mut self,
+        space: SpaceId,
+        resolver: Addr,
+        names: &[String],
+    ) -> Option<Addr> {
+        if self.root.is_some() {
+            return None;
+        }
+        let pid = self.target.processes().find(|p| p.space == space)?.pid;
+        let mut all = self.spaces.get(&space)?.objects.clone();
+        let home = all.iter().find(|l| l.has(resolver))?.file;
+        let at_home: Vec<Loaded> = all.iter().filter(|l| l.file == home).cloned().collect();
+        all.dedup_by_key(|loaded| loaded.file);
+        all.iter().find_map(|loaded| {
+            let object = self.cached(pid, loaded).as_ref().ok()?.clone();
+            let bias = loaded.bias(&object)?;
+            let slots = names.iter().filter_map(|name| object.got_slots(name).ok());
+            let slots: Vec<u64> = slots.flatten().collect();
+            slots.into_iter().find_map(|slot| {
+                let target = self.filled(space, &object, bias, slot)?;
+                // Another library's function may have been put before this one.
+                let ours = target != resolver && at_home.iter().any(|l| l.has(target));
+                ours.then_some(target)
+            })
+        })
+    }
+
+    /// The code that a slot leads to, if it has been filled: before, it holds what the file has, which
+    /// may be the address of the code that has it filled.
+    fn filled(&self, space: SpaceId, object: &Object, bias: u64, slot: u64) -> Option<Addr> {
+        let (mut word, mut file) = ([0; 8], [0; 8]);
+        let memory = self.target.space(space)?;
+        memory.read(Addr(bias.wrapping_add(slot)), &mut word).ok()?;
+        // Beyond the end of the file's bytes there are zeros.
+        let _ = object.read_code(slot, &mut file);
+        let (value, empty) = (u64::from_ne_bytes(word), u64::from_ne_bytes(file));
+        let filled = value != empty && value != empty.wrapping_add(bias);
+        let code = &self.spaces.get(&space)?.objects;
+        (filled && code.iter().any(|l| l.has(Addr(value)))).then_some(Addr(value))
     }
 }
 

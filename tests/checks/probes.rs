@@ -14,8 +14,12 @@ pub fn check(input: &[u8]) -> bool {
         Ok(spec) => {
             assert_eq!(spec.text, text);
             assert_eq!(Spec::parse(&spec.text), parsed);
-            let name =
-                ObjectName { path: "/lib/libc.so.6", soname: Some("libc.so.6"), program: false };
+            let name = ObjectName {
+                path: "/lib/libc.so.6",
+                soname: Some("libc.so.6"),
+                program: false,
+                debug: &[],
+            };
             let _ = spec.may_match(&name);
         }
         Err(error) => assert!(!error.to_string().is_empty()),

@@ -44,6 +44,7 @@ pub(super) fn run() -> Finding {
         max_events: None,
         duration: Some(LIMIT),
         interval: None,
+        debug_folders: Vec::new(),
         toggle: None,
         filter: None,
         events: false,

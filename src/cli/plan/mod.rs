@@ -39,9 +39,15 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
         return report.finish();
     }
     let specs = locations(plan)?;
-    let (path, object) = objects::open(&plan.object)?;
+    let (path, object) = objects::open(&plan.object, &plan.debug_folders)?;
     let shown = path.display().to_string();
     let damaged = |error: ElfError| Failure::new(format!("{shown} {error}"));
+    if object.is_debug_file() {
+        return Err(Failure::new(format!(
+            "{shown} is a debug file: it has names, and no code; plan the program or library that \
+             it is of"
+        )));
+    }
     if specs.is_empty() {
         for_machine!(object.machine(), A => everything::<A>(&object, &mut report))
             .map_err(&damaged)??;
@@ -51,7 +57,8 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
         let found = spec::resolve(spec, &object)
             .map_err(|e| Failure::new(format!("{shown}: '{}': {e}", spec.text)))?;
         if found.places.is_empty() && found.rejects.is_empty() {
-            let name = ObjectName { path: &shown, soname: object.soname(), program: true };
+            let name =
+                ObjectName { path: &shown, soname: object.soname(), program: true, debug: &[] };
             let candidate = Candidate { name, object: &object };
             return Err(Failure::new(spec::unknown(spec, &[candidate])));
         }

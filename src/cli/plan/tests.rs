@@ -27,6 +27,7 @@ pub(super) fn report(name: &str, mut plan: Plan) -> Result<String, String> {
 pub(super) fn plan(object: &Path, format: Format) -> Plan {
     Plan {
         object: object.to_owned(),
+        debug_folders: Vec::new(),
         locations: Vec::new(),
         raw: None,
         summary: false,
