@@ -16,6 +16,7 @@ extern crate std;
 mod addr;
 #[cfg(feature = "arm64")]
 pub mod arm64;
+mod call;
 mod flow;
 pub mod jump;
 mod plan;
@@ -25,6 +26,7 @@ mod text;
 pub mod x86_64;
 
 pub use addr::Addr;
+pub use call::{ArgPlace, Convention};
 pub use flow::{Flow, Named, Step};
 pub use plan::{Copied, Plan, Relocated, Rules, Strategies, Strategy};
 pub use reject::{Reason, Reject};
@@ -69,8 +71,12 @@ pub trait Regs: Copy + Default + PartialEq + fmt::Debug {
     fn sp(&self) -> Addr;
     /// The `n`th integer argument at a function's entry, if it is in a register.
     fn arg(&self, n: usize) -> Option<u64>;
+    /// The same for functions that Go has compiled.
+    fn go_arg(&self, n: usize) -> Option<u64>;
     /// The integer return value just after a function returned.
     fn ret(&self) -> u64;
+    /// Where Go's code keeps the address of the goroutine that runs.
+    fn goroutine(&self) -> Addr;
 }
 
 /// One stopped thread: what [`Arch::simulate`] works on.
@@ -99,6 +105,10 @@ pub trait Arch: Copy + fmt::Debug + Eq + 'static {
     const INSN_ALIGN: u64;
     /// The longest instruction in bytes.
     const MAX_INSN: usize;
+    /// How C passes arguments.
+    const CONVENTION: Convention;
+    /// How Go passes arguments.
+    const GO: Convention;
     /// How far apart a slot and its site may be so that a direct jump always reaches, in bytes.
     const JUMP_REACH: u64;
 

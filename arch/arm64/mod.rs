@@ -43,7 +43,9 @@ pub use relocate::Fixup;
 pub use simulate::{Compare, Condition, Effect, Literal, Relation, Test, Width};
 
 use crate::jump::{Features, Kept, LongCode, Record, Recorded, Side, Window};
-use crate::{Addr, Arch, Code, Fault, Flow, Machine, Plan, Reject, Relocated, Rules, Step, Text};
+use crate::{
+    Addr, Arch, Code, Convention, Fault, Flow, Machine, Plan, Reject, Relocated, Rules, Step, Text,
+};
 
 /// arm64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +64,8 @@ impl Arch for Arm64 {
     const TRAP_ADVANCE: u64 = 0;
     const INSN_ALIGN: u64 = 4;
     const MAX_INSN: usize = 4;
+    const CONVENTION: Convention = Convention::AAPCS64;
+    const GO: Convention = Convention::GO_ARM64;
     /// ±128 MiB, less a page for the longest code between a jump and the slot's start.
     const JUMP_REACH: u64 = (1 << 27) - 4096;
 

@@ -111,8 +111,16 @@ impl Regs for Registers {
         self.x.get(..8)?.get(n).copied()
     }
 
+    fn go_arg(&self, n: usize) -> Option<u64> {
+        self.x.get(..16)?.get(n).copied()
+    }
+
     fn ret(&self) -> u64 {
         self.x[0]
+    }
+
+    fn goroutine(&self) -> Addr {
+        Addr(self.x[28])
     }
 }
 

@@ -41,7 +41,7 @@ mod window;
 
 pub use reach::{Reach, TrapBytes};
 pub use record::{Features, Filter, Record, Recorder, Relation, Test, Value, Values};
-pub use ring::{HEAD, MISSED, PROBE, SLOT, SLOTS, Shape, THREAD, TIME, TURN, VALUES};
+pub use ring::{HEAD, PROBE, SLOT, SLOTS, Shape, THREAD, TIME, TURN, VALUES};
 pub use trampoline::{
     Kept, LOCK, LongCode, NO_LOCK, Noted, Order, Phase, Piece, Place, Recorded, Saved, Trampoline,
     build,

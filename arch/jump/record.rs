@@ -203,6 +203,8 @@ pub enum Recorder {
         ring: Addr,
         /// Its shape.
         shape: Shape,
+        /// Counts records that found no room: a 64-bit word, aligned, as near as a counter.
+        missed: Addr,
         /// The number in the record.
         probe: u32,
         /// The values in the record.

@@ -2,8 +2,7 @@
 //!
 //! ```text
 //! shard 0    + 0      head      positions that writers have taken
-//!            + 128    missed    records that found the shard full
-//!            + 256    slot 0, slot 1, …
+//!            + 128    slot 0, slot 1, …
 //! shard 1    …
 //! slot       + 0      turn      what position the slot is ready for, and for whom
 //!            + 8      time      TSC or CNTVCT
@@ -19,16 +18,14 @@
 //!
 //! A writer takes the position by a compare-and-exchange of the head, after it has seen the slot
 //! free, writes, and stores the turn with release. A turn that is behind the lap means that the
-//! shard is full: the record is missed, and counted.
+//! shard is full: the record is missed, and counted in a word of its recorder's.
 
 use super::{SPREAD, SPREAD_SHIFT};
 
 /// Offset of the head in a shard.
 pub const HEAD: u64 = 0;
-/// Offset of the count of missed records in a shard: on cache lines of its own.
-pub const MISSED: u64 = 128;
-/// Offset of the first slot in a shard.
-pub const SLOTS: u64 = 256;
+/// Offset of the first slot in a shard: the head has a pair of cache lines of its own.
+pub const SLOTS: u64 = 128;
 /// Bytes of a slot: a pair of cache lines.
 pub const SLOT: u64 = 128;
 /// Offset of the turn in a slot.
@@ -81,7 +78,7 @@ impl Shape {
         self.slots
     }
 
-    /// Bytes from one shard to the next: at most 2^27 + 256.
+    /// Bytes from one shard to the next: at most 2^27 + 128.
     #[must_use]
     pub const fn shard_len(self) -> u64 {
         SLOTS + self.slots() * SLOT
@@ -117,11 +114,11 @@ mod tests {
         assert_eq!(Shape::new(0, 0), None);
         assert_eq!(Shape::new(0, 21), None);
         let shape = Shape::new(2, 3).unwrap();
-        assert_eq!((shape.shards(), shape.slots(), shape.len()), (4, 8, 4 * (256 + 8 * 128)));
+        assert_eq!((shape.shards(), shape.slots(), shape.len()), (4, 8, 4 * (128 + 8 * 128)));
         assert_eq!(Shape::new(0, 1).unwrap().shard_of(u64::MAX), 0);
         let shape = Shape::new(6, 20).unwrap();
         assert_eq!((shape.shard_bits(), shape.slot_bits()), (6, 20));
-        assert_eq!(shape.shard_len(), (1 << 27) + 256);
+        assert_eq!(shape.shard_len(), (1 << 27) + 128);
         assert!(!shape.is_empty());
     }
 

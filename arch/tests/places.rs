@@ -37,8 +37,8 @@ impl Memory for Stack {
 fn trampoline<A: Arch>(code: &[u8], flags: bool, span: u8) -> Trampoline {
     let shape = Shape::new(1, 2).unwrap();
     let values = Values::args(6);
-    let ring = TO.add(0x8000);
-    let event = Recorder::Event { ring, shape, probe: 0x1234_5678, values, time: true };
+    let (ring, missed) = (TO.add(0x8000), TO.add(0x1008));
+    let event = Recorder::Event { ring, shape, missed, probe: 0x1234_5678, values, time: true };
     let count = Recorder::Count { counter: TO.add(0x1000) };
     let record =
         |recorder| Record { offset: 0, flags, stack: true, filter: Filter::NONE, recorder };

@@ -49,7 +49,8 @@ fn filtered(name: impl Into<String>, tests: &[Test]) -> Case {
 
 fn event(name: &str, shape: (u8, u8), values: Values, time: bool) -> Case {
     let shape = Shape::new(shape.0, shape.1).expect("a shape");
-    case(name, Recorder::Event { ring: RING, shape, probe: 0x1234_5678, values, time })
+    let missed = COUNTER.add(8);
+    case(name, Recorder::Event { ring: RING, shape, missed, probe: 0x1234_5678, values, time })
 }
 
 fn kept(mut case: Case) -> Case {

@@ -47,7 +47,9 @@ pub use relocate::Fixup;
 pub use simulate::{Address, Base, Condition, Effect, Operand, Segment, Width};
 
 use crate::jump::{Features, Kept, LongCode, Record, Recorded, Side, Window};
-use crate::{Addr, Arch, Code, Fault, Flow, Machine, Plan, Reject, Relocated, Rules, Step, Text};
+use crate::{
+    Addr, Arch, Code, Convention, Fault, Flow, Machine, Plan, Reject, Relocated, Rules, Step, Text,
+};
 
 /// x86-64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +63,8 @@ impl Arch for X86_64 {
     const TRAP_ADVANCE: u64 = 1;
     const INSN_ALIGN: u64 = 1;
     const MAX_INSN: usize = 15;
+    const CONVENTION: Convention = Convention::SYSTEM_V;
+    const GO: Convention = Convention::GO_X86_64;
     /// ±2 GiB, less a page for the longest code between a jump and the slot's start.
     const JUMP_REACH: u64 = (1 << 31) - 4096;
 

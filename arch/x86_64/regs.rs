@@ -127,8 +127,20 @@ impl Regs for Registers {
         [self.rdi, self.rsi, self.rdx, self.rcx, self.r8, self.r9].get(n).copied()
     }
 
+    /// Go ABIInternal: rax, rbx, rcx, rdi, rsi, r8 to r11.
+    fn go_arg(&self, n: usize) -> Option<u64> {
+        let registers = [
+            self.rax, self.rbx, self.rcx, self.rdi, self.rsi, self.r8, self.r9, self.r10, self.r11,
+        ];
+        registers.get(n).copied()
+    }
+
     fn ret(&self) -> u64 {
         self.rax
+    }
+
+    fn goroutine(&self) -> Addr {
+        Addr(self.r14)
     }
 }
 

@@ -11,8 +11,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use xol::engine::Wish;
-use xol::report::{Became, CountRow, Event, Read, count_json, count_text, event_json, event_text};
-use xol::trace::{self, HitEvent, Options, Outcome, RowState, Sink, Stage, TraceError, Value};
+use xol::report::{Became, CountRow, Event, Lines, Read, count_json, count_text, event_json};
+use xol::trace::{
+    self, HitEvent, Moment, Options, Outcome, RowState, Sink, Stage, TraceError, Value,
+};
 use xol_arch::Strategy;
 use xol_targets::Native;
 use xol_targets::ptrace::own;
@@ -57,6 +59,7 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
         probes: run.probes,
         filter: run.filter,
         events,
+        comm: events && run.report.format == Format::Json,
     };
     let probes: Vec<String> = options.probes.iter().map(|p| p.text.clone()).collect();
     let mut reporter = Reporter {
@@ -64,7 +67,7 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
         format: run.report.format,
         probes: &probes,
         line: String::new(),
-        start_ns: own::now_ns(),
+        lines: Lines::new(own::now_ns()),
         failed: None,
         progress: None,
         events,
@@ -156,6 +159,9 @@ fn ended(outcome: &Outcome) -> Result<ExitCode, Failure> {
             "{} hits were missed: they came faster than they could be read",
             outcome.report.unread
         ));
+        for counted in outcome.report.rows.iter().filter(|row| row.missed > 0) {
+            say(&format!("  {} of {}", counted.missed, counted.row));
+        }
     }
     if let Some(pid) = outcome.running {
         say(&format!("detached; process {pid} goes on"));
@@ -197,7 +203,7 @@ struct Reporter<'a> {
     format: Format,
     probes: &'a [String],
     line: String,
-    start_ns: u64,
+    lines: Lines,
     failed: Option<Failure>,
     progress: Option<(Stage, Progress)>,
     events: bool,
@@ -267,34 +273,39 @@ impl Reporter<'_> {
 impl Sink for Reporter<'_> {
     fn hit(&mut self, event: &HitEvent<'_>) {
         self.line.clear();
-        let none = Vec::new();
-        let args: Vec<_> = event
-            .signature
-            .map_or(&none, |s| &s.args)
-            .iter()
-            .zip(event.args)
-            .map(|(arg, value)| (arg.name.as_str(), arg.ty, read(value)))
-            .collect();
-        let ty = event.signature.and_then(|s| s.ret).unwrap_or(xol::spec::Type::Hex);
-        let place = match (&*event.row.symbol, event.row.offset) {
-            ("", _) => format!("{:#x}", event.row.addr),
-            (symbol, 0) => symbol.to_owned(),
-            (symbol, offset) => format!("{symbol}+{offset:#x}"),
+        let known = event.signature.filter(|signature| !signature.open);
+        let args = known.map(|signature| {
+            let named = signature.args.iter().zip(event.args);
+            named.map(|(arg, value)| (arg.name.as_str(), arg.ty, read(value))).collect::<Vec<_>>()
+        });
+        let ty = event.signature.and_then(|signature| signature.ret);
+        let (moment, end) = match event.moment {
+            Moment::Ends(_, end) => (event.moment, Some(end)),
+            moment => (moment, None),
         };
         let event = Event {
             ts_ns: event.ts_ns,
             pid: event.pid.0,
             tid: event.tid.0,
+            comm: event.comm,
             probe: self.probes.get(event.row.probe).map_or("", |p| p),
-            place: &place,
+            object: &event.row.object,
+            symbol: &event.row.symbol,
+            offset: event.row.offset,
+            vaddr: event.row.addr,
             addr: event.addr.0,
-            args: &args,
+            args: args.as_deref(),
+            end,
             ret: event.ret.as_ref().map(|value| (ty, read(value))),
             duration_ns: event.duration_ns,
         };
-        match self.format {
-            Format::Text => event_text(&mut self.line, &event, self.start_ns),
-            Format::Json => event_json(&mut self.line, &event),
+        let line = &mut self.line;
+        match (self.format, moment) {
+            (Format::Text, Moment::Begins(call)) => self.lines.begin(call, &event),
+            (Format::Text, Moment::Ends(call, _)) => self.lines.end(line, call, &event),
+            (Format::Text, Moment::Hit) => self.lines.hit(line, &event),
+            (Format::Json, Moment::Begins(_)) => {}
+            (Format::Json, _) => event_json(line, &event),
         }
         self.send(false);
     }
@@ -311,6 +322,7 @@ impl Sink for Reporter<'_> {
 
     fn tick(&mut self) {
         self.line.clear();
+        self.lines.tick(&mut self.line, own::now_ns());
         self.send(true);
     }
 
@@ -345,5 +357,6 @@ fn read(value: &Value) -> Read<'_> {
         Value::Bits(bits) => Read::Bits(*bits),
         Value::Text(text, more) => Read::Text(text, *more),
         Value::Bad(at) => Read::Bad(*at),
+        Value::Unknown(at) => Read::Unknown(*at),
     }
 }

@@ -1,12 +1,12 @@
 //! The reader of the ring that trampolines write (its layout is `xol_arch::jump`'s).
 //!
 //! One reader, many writers, none of which ever waits for the other: a writer that finds its
-//! shard full counts a missed record, a reader that finds a slot taken but not committed leaves
+//! shard full counts a missed record elsewhere, a reader that finds a slot taken but not committed leaves
 //! the shard for later. That writer was stopped or lost its processor between two instructions;
 //! only when it is known to be gone may its record be [passed over](Reader::pass_over).
 
 use core::sync::atomic::{AtomicU64, Ordering};
-use xol_arch::jump::{HEAD, MISSED, PROBE, SLOT, SLOTS, Shape, THREAD, TIME, TURN, VALUES, Value};
+use xol_arch::jump::{HEAD, PROBE, SLOT, SLOTS, Shape, THREAD, TIME, TURN, VALUES, Value};
 
 /// Shards that a ring may have.
 const MAX_SHARDS: usize = 64;
@@ -110,14 +110,6 @@ impl<W: AsRef<[AtomicU64]>> Reader<W> {
         tail.wrapping_sub(begun) as usize
     }
 
-    /// Records that writers found no room for, since the beginning.
-    #[must_use]
-    pub fn missed(&self) -> u64 {
-        let shards = 0..self.shape.shards() as usize;
-        let missed = shards.filter_map(|shard| self.shard(shard)?.get(index(MISSED)));
-        missed.map(|missed| missed.load(Ordering::Relaxed)).sum()
-    }
-
     /// The first shard from `from` on that waits for a record which is taken and not committed.
     /// When everything else has been read: with nothing running, it never will be.
     #[must_use]
@@ -205,7 +197,6 @@ mod tests {
         let head = shard[index(HEAD)].load(Ordering::Relaxed);
         let slot = slot(shard, shape(), head).unwrap();
         if slot.turn.load(Ordering::Relaxed) != head & !3 {
-            shard[index(MISSED)].fetch_add(1, Ordering::Relaxed);
             return None;
         }
         shard[index(HEAD)].store(head + 1, Ordering::Relaxed);
@@ -242,24 +233,22 @@ mod tests {
             let three: Vec<u32> = (0..3).map(|n| (lap * 3 + n) as u32).collect();
             assert_eq!(probes(&mut reader), three);
         }
-        assert_eq!((reader.missed(), reader.pending(0)), (0, None));
+        assert_eq!(reader.pending(0), None);
     }
 
     #[test]
     fn a_full_shard_misses() {
         let words = ring();
         let mut reader = Reader::new(&words, shape()).unwrap();
-        for n in 0..7 {
-            if let Some(position) = take(&words, 0) {
-                commit(&words, 0, position, n);
-            }
+        for n in 0..4 {
+            let position = take(&words, 0).unwrap();
+            commit(&words, 0, position, n);
         }
-        assert_eq!(reader.missed(), 3);
+        assert_eq!([(); 3].map(|()| take(&words, 0)), [None; 3]);
         assert_eq!(probes(&mut reader), [0, 1, 2, 3]);
         let position = take(&words, 0).unwrap();
         commit(&words, 0, position, 9);
         assert_eq!(probes(&mut reader), [9]);
-        assert_eq!(reader.missed(), 3);
     }
 
     #[test]
@@ -289,7 +278,7 @@ mod tests {
             commit(&words, 1, position, n);
         }
         assert_eq!(probes(&mut reader), [5, 6, 7, 8]);
-        assert_eq!((reader.missed(), reader.pending(0)), (0, None));
+        assert_eq!(reader.pending(0), None);
     }
 
     #[test]

@@ -15,5 +15,5 @@ pub mod json;
 mod value;
 
 pub use count::{Became, CountRow, NOT_ASKED_FOR, count_json, count_text};
-pub use event::{Event, event_json, event_text};
-pub use value::{Read, value_json, value_text};
+pub use event::{End, Event, Lines, event_json};
+pub use value::{Read, untyped_text, value_json, value_text};

@@ -13,6 +13,8 @@ pub enum Read<'a> {
     Text(&'a [u8], bool),
     /// The address of a string that cannot be read.
     Bad(u64),
+    /// A value that could not be read; where it is, if that is known.
+    Unknown(Option<u64>),
 }
 
 /// Appends `value` for people.
@@ -23,9 +25,11 @@ pub fn value_text(out: &mut String, ty: Type, value: Read<'_>) {
             let _ = write!(out, "{at:#x} (unreadable)");
             return;
         }
+        Read::Unknown(_) => return out.push('?'),
         Read::Bits(bits) => bits,
     };
     let _ = match ty {
+        Type::Void => write!(out, "void"),
         Type::I8 | Type::I16 | Type::I32 | Type::I64 => write!(out, "{}", signed(ty, bits)),
         Type::U8 | Type::U16 | Type::U32 | Type::U64 => write!(out, "{}", unsigned(ty, bits)),
         Type::Ptr | Type::Str if bits == 0 => write!(out, "NULL"),
@@ -42,38 +46,93 @@ pub fn value_text(out: &mut String, ty: Type, value: Read<'_>) {
     };
 }
 
-/// Appends `value` as JSON: numbers, strings, `true`, `false`; null for NULL strings, for what
-/// cannot be read, and for floats that JSON has no number for.
+/// Appends the value of a function whose type is not known: its bits, and what they are as a number
+/// with a sign. The upper half of a register says nothing of an `int`.
+pub fn untyped_text(out: &mut String, value: Read<'_>) {
+    let Read::Bits(bits) = value else { return value_text(out, Type::Hex, value) };
+    let _ = match u32::try_from(bits) {
+        Ok(low) if low.cast_signed() < 0 => {
+            write!(out, "{bits:#x} ({bits}, as i32 {})", low.cast_signed())
+        }
+        _ => write!(out, "{bits:#x} ({})", bits.cast_signed()),
+    };
+}
+
+/// Appends `value` as JSON: a number, a string, `true` or `false`.
+///
+/// | value | JSON |
+/// |---|---|
+/// | a NULL string | `null` |
+/// | a string that is cut | `{"str":"…","cut":true}` |
+/// | one that is not UTF-8 | `{"bytes":"…"}` in hexadecimal, with `"cut":true` too where it is |
+/// | what cannot be read | `{"unreadable":ADDRESS}`, or `{"unreadable":null}` |
+/// | a float that JSON has no number for | `"NaN"`, `"inf"`, `"-inf"` |
 pub fn value_json(out: &mut String, ty: Type, value: Read<'_>) {
     let bits = match value {
-        // What is no UTF-8 becomes U+FFFD: JSON has no other way to say it.
-        Read::Text(bytes, _) => return json::string(out, &String::from_utf8_lossy(bytes)),
-        Read::Bad(_) => return out.push_str("null"),
+        Read::Text(bytes, more) => return text_json(out, bytes, more),
+        Read::Bad(at) | Read::Unknown(Some(at)) => {
+            let _ = write!(out, "{{\"unreadable\":{at}}}");
+            return;
+        }
+        Read::Unknown(None) => return out.push_str("{\"unreadable\":null}"),
         Read::Bits(bits) => bits,
     };
-    let finite = |out: &mut String, finite: bool, text: String| {
-        out.push_str(if finite { &text } else { "null" });
+    let float = |out: &mut String, finite: bool, text: String| {
+        if finite {
+            out.push_str(&text);
+        } else {
+            json::string(out, &text);
+        }
         Ok(())
     };
     let _ = match ty {
         Type::I8 | Type::I16 | Type::I32 | Type::I64 => write!(out, "{}", signed(ty, bits)),
         Type::U8 | Type::U16 | Type::U32 | Type::U64 => write!(out, "{}", unsigned(ty, bits)),
         Type::Hex | Type::Ptr => write!(out, "{bits}"),
-        Type::Str => write!(out, "null"),
+        Type::Str | Type::Void => write!(out, "null"),
         Type::Bool => write!(out, "{}", bits as u8 != 0),
         Type::Char => {
             json::string(out, char::from(bits as u8).encode_utf8(&mut [0; 4]));
             Ok(())
         }
         Type::F32 => {
-            let float = f32::from_bits(bits as u32);
-            finite(out, float.is_finite(), format!("{float:?}"))
+            let value = f32::from_bits(bits as u32);
+            float(out, value.is_finite(), format!("{value:?}"))
         }
         Type::F64 => {
-            let float = f64::from_bits(bits);
-            finite(out, float.is_finite(), format!("{float:?}"))
+            let value = f64::from_bits(bits);
+            float(out, value.is_finite(), format!("{value:?}"))
         }
     };
+}
+
+fn text_json(out: &mut String, bytes: &[u8], more: bool) {
+    // A character that the end cuts in two is no reason to take the whole for something else.
+    let whole = match str::from_utf8(bytes) {
+        Ok(text) => Some(text),
+        Err(error) if more && error.error_len().is_none() => {
+            str::from_utf8(&bytes[..error.valid_up_to()]).ok()
+        }
+        Err(_) => None,
+    };
+    match whole {
+        Some(text) if !more => json::string(out, text),
+        Some(text) => {
+            let mut object = json::Object::new(out);
+            object.text("str", text);
+            object.flag("cut", true);
+            object.end();
+        }
+        None => {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            let mut object = json::Object::new(out);
+            object.text("bytes", &hex);
+            if more {
+                object.flag("cut", true);
+            }
+            object.end();
+        }
+    }
 }
 
 /// The lowest bits that the type has: the rest of a register is not the caller's.
@@ -155,10 +214,21 @@ mod tests {
                 Type::Str,
                 Read::Text(b"a\"b\n\x1b\xff\xc3\xa9", false),
                 "\"a\\\"b\\n\\x1b\\xffé\"",
-                "\"a\\\"b\\n\\u001b\u{fffd}é\"",
+                "{\"bytes\":\"6122620a1bffc3a9\"}",
             ),
-            (Type::Str, Read::Text(b"abc", true), "\"abc\"…", "\"abc\""),
-            (Type::Str, Read::Bad(0x10), "0x10 (unreadable)", "null"),
+            (Type::Str, Read::Text(b"abc", true), "\"abc\"…", "{\"str\":\"abc\",\"cut\":true}"),
+            (
+                Type::Str,
+                Read::Text(b"ab\xc3", true),
+                "\"ab\\xc3\"…",
+                "{\"str\":\"ab\",\"cut\":true}",
+            ),
+            (Type::Str, Read::Text(b"\xff", true), "\"\\xff\"…", "{\"bytes\":\"ff\",\"cut\":true}"),
+            (Type::Str, Read::Text(b"", false), "\"\"", "\"\""),
+            (Type::Str, Read::Bad(0x10), "0x10 (unreadable)", "{\"unreadable\":16}"),
+            (Type::I32, Read::Unknown(Some(32)), "?", "{\"unreadable\":32}"),
+            (Type::F64, Read::Unknown(None), "?", "{\"unreadable\":null}"),
+            (Type::Void, Read::Bits(7), "void", "null"),
             (Type::Bool, Read::Bits(0x100), "false", "false"),
             (Type::Bool, Read::Bits(1), "true", "true"),
             (Type::Char, Read::Bits(0x61), "'a'", "\"a\""),
@@ -166,12 +236,31 @@ mod tests {
             (Type::Char, Read::Bits(0), "'\\x00'", "\"\\u0000\""),
             (Type::F32, Read::Bits(0x3fc0_0000), "1.5", "1.5"),
             (Type::F64, Read::Bits(0x4000_0000_0000_0000), "2", "2.0"),
-            (Type::F64, Read::Bits(f64::NAN.to_bits()), "NaN", "null"),
+            (Type::F64, Read::Bits(f64::NAN.to_bits()), "NaN", "\"NaN\""),
+            (Type::F32, Read::Bits(0xff80_0000), "-inf", "\"-inf\""),
         ] {
             let (mut out, mut as_json) = (String::new(), String::new());
             value_text(&mut out, ty, value);
             value_json(&mut as_json, ty, value);
             assert_eq!((out.as_str(), as_json.as_str()), (text, json), "{ty:?} {value:?}");
         }
+    }
+
+    #[test]
+    fn what_has_no_type_is_shown_as_both() {
+        for (bits, text) in [
+            (0, "0x0 (0)"),
+            (0x7fff_ffff, "0x7fffffff (2147483647)"),
+            (0xffff_ffff, "0xffffffff (4294967295, as i32 -1)"),
+            (u64::MAX, "0xffffffffffffffff (-1)"),
+            (0x7f00_0000_1000, "0x7f0000001000 (139637976731648)"),
+        ] {
+            let mut out = String::new();
+            untyped_text(&mut out, Read::Bits(bits));
+            assert_eq!(out, text);
+        }
+        let mut out = String::new();
+        untyped_text(&mut out, Read::Unknown(None));
+        assert_eq!(out, "?");
     }
 }

@@ -46,6 +46,10 @@ pub enum Seen<'a> {
     Bits(u64),
     /// What a string's address points to.
     Text(&'a [u8]),
+    /// The address of a string that cannot be read.
+    Address(u64),
+    /// It cannot be read.
+    Unknown,
 }
 
 impl Where {
@@ -148,24 +152,27 @@ impl Where {
 }
 
 impl Condition {
-    /// Whether it holds for these arguments, one for each of the signature. A string that cannot
-    /// be read is like nothing.
+    /// Whether it holds for these arguments, one for each of the signature; `None` where that
+    /// depends on what cannot be read.
     #[must_use]
-    pub fn holds<'a>(&self, arg: &impl Fn(usize) -> Seen<'a>) -> bool {
+    pub fn holds<'a>(&self, arg: &impl Fn(usize) -> Seen<'a>) -> Option<bool> {
         match self {
-            Condition::All(parts) => parts.iter().all(|part| part.holds(arg)),
-            Condition::Any(parts) => parts.iter().any(|part| part.holds(arg)),
-            Condition::Number(test) => test.holds(match arg(test.arg) {
-                Seen::Bits(bits) => bits,
+            Condition::All(parts) => all(parts.iter().map(|part| part.holds(arg)), true),
+            Condition::Any(parts) => all(parts.iter().map(|part| part.holds(arg)), false),
+            Condition::Number(test) => Some(test.holds(match arg(test.arg) {
+                Seen::Bits(bits) | Seen::Address(bits) => bits,
                 // It is somewhere.
                 Seen::Text(_) => 1,
-            }),
+                Seen::Unknown => return None,
+            })),
             Condition::Text(test) => {
                 let like = match arg(test.arg) {
                     Seen::Text(bytes) => test.glob.matches(&String::from_utf8_lossy(bytes)),
+                    // NULL is like nothing.
                     Seen::Bits(_) => false,
+                    Seen::Address(_) | Seen::Unknown => return None,
                 };
-                like == test.like
+                Some(like == test.like)
             }
         }
     }
@@ -185,6 +192,17 @@ impl Condition {
             Condition::Number(test) => test.add_to(filter),
         }
     }
+}
+
+/// Whether all of `parts` are `wanted`, if so the answer is `wanted`: one that is not decides, and
+/// one that is not known leaves it open.
+fn all(mut parts: impl Iterator<Item = Option<bool>>, wanted: bool) -> Option<bool> {
+    let mut known = true;
+    let decided = parts.any(|part| {
+        known &= part.is_some();
+        part == Some(!wanted)
+    });
+    if decided { Some(!wanted) } else { known.then_some(wanted) }
 }
 
 impl NumberTest {

@@ -186,15 +186,21 @@ fn signature_of(
             let at = head.end - 1..head.end;
             return Err(SpecError::new(text, at, "this parenthesis was never opened"));
         }
-        return Ok((head, ret.map(|ret| Signature { args: Vec::new(), ret: Some(ret) })));
+        return Ok((
+            head,
+            ret.map(|ret| Signature { args: Vec::new(), open: true, ret: Some(ret) }),
+        ));
     };
     let name = trim(text, head.start..head.start + open);
     let inside = head.start + open + 1..head.end - 1;
     if text[name.clone()].ends_with("operator") && text[inside.clone()].trim().is_empty() {
-        return Ok((head, ret.map(|ret| Signature { args: Vec::new(), ret: Some(ret) })));
+        return Ok((
+            head,
+            ret.map(|ret| Signature { args: Vec::new(), open: true, ret: Some(ret) }),
+        ));
     }
     let args = signature::args(text, inside)?;
-    Ok((name, Some(Signature { args, ret })))
+    Ok((name, Some(Signature { args, open: false, ret })))
 }
 
 /// The `(` that the last `)` closes.

@@ -56,6 +56,8 @@ types! {
     F32 = "f32",
     /// A double, in a vector register.
     F64 = "f64",
+    /// Nothing: of a function that returns, and has no value.
+    Void = "void",
 }
 
 impl Type {
@@ -63,6 +65,18 @@ impl Type {
     #[must_use]
     pub fn from_name(name: &str) -> Option<Type> {
         Type::ALL.iter().copied().find(|t| t.name() == name)
+    }
+
+    /// Bytes of a value.
+    #[must_use]
+    pub const fn size(self) -> u8 {
+        match self {
+            Type::I8 | Type::U8 | Type::Bool | Type::Char => 1,
+            Type::I16 | Type::U16 => 2,
+            Type::I32 | Type::U32 | Type::F32 => 4,
+            Type::I64 | Type::U64 | Type::Hex | Type::Ptr | Type::Str | Type::F64 => 8,
+            Type::Void => 0,
+        }
     }
 
     /// Whether it travels in vector registers.
@@ -86,12 +100,17 @@ pub struct Arg {
 pub struct Signature {
     /// In the order of the call.
     pub args: Vec<Arg>,
-    /// What comes back; `None` is nothing or not asked for.
+    /// Whether the arguments are not known, and only what comes back is.
+    pub open: bool,
+    /// What comes back; `None` is not known.
     pub ret: Option<Type>,
 }
 
 impl fmt::Display for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.open {
+            return self.ret.map_or(Ok(()), |ret| write!(f, "-> {}", ret.name()));
+        }
         f.write_str("(")?;
         for (i, arg) in self.args.iter().enumerate() {
             write!(f, "{}{}: {}", if i == 0 { "" } else { ", " }, arg.name, arg.ty.name())?;
@@ -176,7 +195,13 @@ pub(crate) fn args(text: &str, inside: Range<usize>) -> Result<Vec<Arg>, SpecErr
             return Err(SpecError::new(text, name_at, "two arguments have this name"));
         }
         let name = name.to_owned();
-        args.push(Arg { name, ty: ty(text, at.start + colon + 1..at.end)? });
+        let ty_at = trim(text, at.start + colon + 1..at.end);
+        let ty = ty(text, ty_at.clone())?;
+        if ty == Type::Void {
+            let what = "an argument has a value; void is what comes back";
+            return Err(SpecError::new(text, ty_at, what));
+        }
+        args.push(Arg { name, ty });
         from = end + 1;
     }
     Ok(args)

@@ -17,6 +17,7 @@
 //! | `fixed`, `sequences` | code that nothing may be moved out of; restartable sequences |
 //! | `dispatch` | from a file's architecture to a type |
 //! | `code` | the bytes around a place, and whether the place can hold a probe at all |
+//! | `go` | whether Go has compiled it, and which |
 //! | `function` | a function as a whole, and what a jump in it would replace |
 
 mod code;
@@ -29,6 +30,7 @@ mod dynamic;
 mod error;
 mod fixed;
 mod function;
+mod go;
 mod gopclntab;
 mod layout;
 mod mapping;
@@ -47,6 +49,7 @@ pub use debug::DebugSearch;
 pub use error::ElfError;
 pub use fixed::Fixed;
 pub use function::Function;
+pub use go::Go;
 pub use layout::{Machine, Segment};
 pub use notes::BuildId;
 pub use relocs::{Reloc, RelocValue};
@@ -72,6 +75,7 @@ pub struct Object {
     dynamic: Option<Dynamic>,
     soname: Option<String>,
     notes: Notes,
+    go: Option<Go>,
     symbols: OnceCell<Symbols>,
     fixed: OnceCell<Vec<Fixed>>,
     branched: OnceCell<Vec<u64>>,
@@ -112,12 +116,14 @@ impl Object {
         let dynamic = Dynamic::read(&source, &layout)?;
         let soname = dynamic.as_ref().and_then(|d| d.soname(&source, &layout));
         let notes = Notes::read(&source, &layout);
+        let go = Go::read(&source, &layout, notes.go);
         Ok(Object {
             source,
             layout,
             dynamic,
             soname,
             notes,
+            go,
             symbols: OnceCell::new(),
             fixed: OnceCell::new(),
             branched: OnceCell::new(),
@@ -203,6 +209,12 @@ impl Object {
     #[must_use]
     pub fn build_id(&self) -> Option<BuildId> {
         self.notes.build_id
+    }
+
+    /// How Go has compiled it, if it has.
+    #[must_use]
+    pub fn go(&self) -> Option<Go> {
+        self.go
     }
 
     /// Whether its pages are mapped guarded (arm64 BTI) by a kernel or loader that can.

@@ -41,6 +41,8 @@ impl std::fmt::Debug for BuildId {
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     pub(crate) build_id: Option<BuildId>,
+    /// Whether Go's linker has left its build-id.
+    pub(crate) go: bool,
     /// GNU_PROPERTY_*_FEATURE_1_AND of the file's own architecture.
     pub(crate) features: u32,
 }
@@ -73,6 +75,8 @@ impl Notes {
             } else if name == b"GNU\0" && kind == elf::NT_GNU_PROPERTY_TYPE_0.0 {
                 self.properties(value, machine);
             }
+            // NT_GO_BUILD_ID
+            self.go |= name == b"Go\0\0" && kind == 4;
             let next = desc_end.checked_next_multiple_of(align).unwrap_or(usize::MAX);
             bytes = bytes.get(next..).unwrap_or(&[]);
         }

@@ -2,8 +2,10 @@
 
 use super::objects::FileId;
 use crate::spec::{Condition, Signature};
+use crate::symbols::{Go, Object};
 use std::rc::Rc;
-use xol_arch::{Reject, Strategy};
+use xol_arch::{Arch as _, ArgPlace, Convention, Reject, Strategy};
+use xol_targets::Native;
 
 /// What a hit of a site means.
 #[derive(Clone, Debug)]
@@ -84,12 +86,55 @@ pub struct Row {
     pub(super) no_jump: Option<super::windows::Why>,
     /// The types of its arguments and of what it returns, if known.
     pub signature: Option<Rc<Signature>>,
+    /// How its function is called.
+    pub(super) calls: Calls,
+    /// Where the arguments of its signature are; none where that is not known.
+    pub(super) places: Rc<[ArgPlace]>,
     /// What must hold of its arguments.
     pub(super) condition: Option<Rc<Condition>>,
     /// Its counter.
     pub(super) consumer: u32,
     /// How far its sites are behind its address, in bytes: behind landing pads.
     pub(super) behind: u64,
+}
+
+/// How a function is called: which registers its arguments are in, and whether its stack may move
+/// while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Calls {
+    /// As C's ABI has it.
+    C,
+    /// As Go has it.
+    Go,
+    /// Go's assembly.
+    GoAssembly,
+    /// An older Go.
+    Unknown,
+}
+
+impl Calls {
+    /// How `symbol` of `object` is called.
+    pub(super) fn of(object: &Object, symbol: &str) -> Calls {
+        match object.go() {
+            Some(_) if !Go::compiled(symbol) => Calls::C,
+            Some(Go::Registers) if Go::assembled(symbol) => Calls::GoAssembly,
+            Some(Go::Registers) => Calls::Go,
+            Some(Go::Older) => Calls::Unknown,
+            None => Calls::C,
+        }
+    }
+
+    /// Where the arguments of a signature are.
+    pub(super) fn places(self, signature: Option<&Signature>) -> Rc<[ArgPlace]> {
+        let convention: Convention = match self {
+            Calls::C => Native::CONVENTION,
+            Calls::Go => Native::GO,
+            Calls::GoAssembly => Native::GO.on_stack(),
+            Calls::Unknown => return Rc::default(),
+        };
+        let args = signature.into_iter().flat_map(|signature| &signature.args);
+        convention.places(args.map(|arg| (arg.ty.is_float(), arg.ty.size()))).collect()
+    }
 }
 
 /// What became of a row.

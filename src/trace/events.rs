@@ -1,5 +1,6 @@
-//! Arguments read from a stopped thread, events told to the sink, counts reported.
+//! Events told to the sink, counts reported.
 
+use super::arguments::Value;
 use super::consumer::{Row, RowState};
 use super::frames::Entry;
 use super::names::Who;
@@ -7,38 +8,40 @@ use super::session::Session;
 use super::windows::{LIMITED_HITS, NOT_ONLY_COUNTED, Why};
 use super::{Counted, Outcome, Report};
 use crate::engine::Wish;
-use crate::spec::{Seen, Signature, Spec, Type};
+use crate::report::End;
+use crate::spec::{Signature, Spec};
 use std::collections::BTreeSet;
 use std::io;
-use xol_arch::{Addr, Memory, Regs as _, Strategy};
-use xol_targets::ptrace::{Pid, Stopped, Tid, own};
+use xol_arch::{Addr, Strategy};
+use xol_targets::ptrace::{Pid, Tid, own};
 
-/// The longest string that is read.
-const STRING_MAX: usize = 256;
-
-/// One argument or return value, read.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// The bits, to be written as their type says.
-    Bits(u64),
-    /// A string, cut at 256 bytes (`true`: there is more).
-    Text(Vec<u8>, bool),
-    /// The address of a string that could not be read.
-    Bad(u64),
+/// What an event is about. Calls have numbers: what begins with one ends with the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// A place was come to; nothing more will be told of it.
+    Hit,
+    /// A call has begun whose end will be told.
+    Begins(u64),
+    /// It has ended, or was left.
+    Ends(u64, End),
 }
 
-/// One hit.
+/// One hit, or one end of a call.
 #[derive(Debug)]
 pub struct HitEvent<'a> {
+    /// What has happened.
+    pub moment: Moment,
     /// CLOCK_MONOTONIC, in nanoseconds.
     pub ts_ns: u64,
     /// The process.
     pub pid: Pid,
     /// The thread.
     pub tid: Tid,
+    /// The thread's name, if that was asked for and is known.
+    pub comm: Option<&'a str>,
     /// What was hit.
     pub row: &'a Row,
-    /// The address in memory: of the instruction; at a return, of the one it goes back to.
+    /// The address in memory: of the instruction; at the end of a call, of the one it goes back to.
     pub addr: Addr,
     /// The types of arguments and return value, if known.
     pub signature: Option<&'a Signature>,
@@ -46,8 +49,20 @@ pub struct HitEvent<'a> {
     pub args: &'a [Value],
     /// The return value, at a return.
     pub ret: Option<Value>,
-    /// From entry to return, at a return.
+    /// From entry to end, where both are known.
     pub duration_ns: Option<u64>,
+}
+
+/// What is told of a hit, but for the arguments.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) moment: Moment,
+    pub(super) who: Who,
+    pub(super) row: u32,
+    pub(super) addr: Addr,
+    pub(super) ts_ns: u64,
+    pub(super) ret: Option<Value>,
+    pub(super) duration_ns: Option<u64>,
 }
 
 impl Session<'_> {
@@ -58,109 +73,74 @@ impl Session<'_> {
         }
         let args = self.read_args(tid, row)?;
         let Some(pid) = self.target.thread(tid).map(|t| t.pid) else { return Ok(()) };
-        self.tell_sink((pid, tid), row, at, own::now_ns(), &args, None);
+        self.hit_event((pid, tid), row, at, own::now_ns(), &args);
         Ok(())
     }
 
+    /// Tells of a hit of which nothing more is to be told.
+    pub(super) fn hit_event(&mut self, who: Who, row: u32, addr: Addr, ts_ns: u64, args: &[Value]) {
+        let moment = Moment::Hit;
+        let told = Told { moment, who, row, addr, ts_ns, ret: None, duration_ns: None };
+        self.tell_sink(told, args);
+    }
+
+    /// Tells of a return.
     pub(super) fn return_event(
         &mut self,
-        tid: Tid,
+        who: Who,
         row: u32,
         entry: &Entry,
-        value: u64,
         back: Addr,
-    ) -> io::Result<()> {
-        let now = own::now_ns();
-        let ty = self.rows[row as usize].signature.as_ref().and_then(|s| s.ret);
-        let ty = Some(ty.unwrap_or(Type::Hex));
-        let ret = match ty {
-            Some(Type::Str) => read_string(&mut self.target.stopped(tid)?, value),
-            Some(ty) if ty.is_float() => {
-                Value::Bits(xol_targets::native::float(tid, 0).unwrap_or(value))
-            }
-            _ => Value::Bits(value),
+        ts_ns: u64,
+        value: Value,
+    ) {
+        let told = Told {
+            moment: Moment::Ends(entry.call, End::Return),
+            who,
+            row,
+            addr: back,
+            ts_ns,
+            ret: Some(value),
+            duration_ns: Some(ts_ns.saturating_sub(entry.ts_ns)),
         };
-        let duration = now.saturating_sub(entry.ts_ns);
-        let Some(pid) = self.target.thread(tid).map(|t| t.pid) else { return Ok(()) };
-        self.tell_sink((pid, tid), row, back, now, &entry.args, Some((ret, duration)));
-        Ok(())
+        self.tell_sink(told, &entry.args);
     }
 
-    /// Passes a hit on, unless there were enough.
-    pub(super) fn tell_sink(
-        &mut self,
-        (pid, tid): Who,
-        row: u32,
-        addr: Addr,
-        ts_ns: u64,
-        args: &[Value],
-        returned: Option<(Value, u64)>,
-    ) {
-        if self.options.max_events.is_some_and(|max| self.events >= max) {
+    /// Passes an event on, unless there were enough.
+    pub(super) fn tell_sink(&mut self, told: Told, args: &[Value]) {
+        if !self.options.events || self.has_enough() {
             return;
         }
-        let row = &self.rows[row as usize];
-        let addr = Addr(addr.0 - row.behind);
-        let (ret, duration_ns) = returned.unzip();
+        let Told { moment, who, ts_ns, ret, duration_ns, .. } = told;
+        let row = &self.rows[told.row as usize];
+        let comm = match self.options.comm {
+            true => self.comms.of(who, ts_ns),
+            false => None,
+        };
         self.sink.hit(&HitEvent {
+            moment,
             ts_ns,
-            pid,
-            tid,
+            pid: who.0,
+            tid: who.1,
+            comm,
             row,
-            addr,
+            addr: Addr(told.addr.0.wrapping_sub(row.behind)),
             signature: row.signature.as_deref(),
             args,
             ret,
             duration_ns,
         });
-        self.events += 1;
+        self.events += u64::from(!matches!(moment, Moment::Begins(_)));
     }
 
-    /// Whether a thread that is at a function's entry passes the filter.
-    pub(super) fn passes(&mut self, tid: Tid, row: u32) -> io::Result<bool> {
-        let Some(condition) = self.rows[row as usize].condition.clone() else { return Ok(true) };
-        let args = self.read_args(tid, row)?;
-        Ok(condition.holds(&|n| match args.get(n) {
-            Some(Value::Text(text, _)) => Seen::Text(text),
-            Some(&Value::Bits(bits) | &Value::Bad(bits)) => Seen::Bits(bits),
-            None => Seen::Bits(0),
-        }))
+    /// Whether the user has got as many events as were asked for.
+    pub(super) fn has_enough(&self) -> bool {
+        self.options.max_events.is_some_and(|max| self.events >= max)
     }
 
     /// The probe of a row.
     pub(super) fn probe_of(&self, row: u32) -> &Spec {
         &self.options.probes[self.rows[row as usize].probe]
-    }
-
-    /// The arguments that a row's signature names.
-    pub(super) fn read_args(&mut self, tid: Tid, row: u32) -> io::Result<Vec<Value>> {
-        if self.rows[row as usize].offset != 0 {
-            return Ok(Vec::new());
-        }
-        let Some(signature) = self.rows[row as usize].signature.clone() else {
-            return Ok(Vec::new());
-        };
-        let mut machine = self.target.stopped(tid)?;
-        let regs = *machine.seen();
-        let (mut integers, mut floats) = (0, 0);
-        let mut values = Vec::with_capacity(signature.args.len());
-        for arg in &signature.args {
-            if arg.ty.is_float() {
-                values.push(Value::Bits(xol_targets::native::float(tid, floats).unwrap_or(0)));
-                floats += 1;
-                continue;
-            }
-            let bits = match regs.arg(integers) {
-                Some(bits) => bits,
-                None => xol_targets::native::stack_arg(&mut machine, integers).unwrap_or(0),
-            };
-            integers += 1;
-            values.push(match arg.ty {
-                Type::Str => read_string(&mut machine, bits),
-                _ => Value::Bits(bits),
-            });
-        }
-        Ok(values)
     }
 
     /// The counts now.
@@ -183,7 +163,7 @@ impl Session<'_> {
             absent,
             hints: Vec::new(),
             stolen: self.stolen,
-            unread: self.rings.missed(),
+            unread: self.lost,
             no_slots: self.spaces.values().find_map(|s| s.no_slots.clone()),
         }
     }
@@ -196,15 +176,38 @@ impl Session<'_> {
             (_, Wish::Only(wish)) if wish != Strategy::Jump => Some(crate::report::NOT_ASKED_FOR),
             (_, Wish::Auto) if self.options.events || row.is_return => Some(NOT_ONLY_COUNTED),
             _ if self.options.hits_per_site.is_some() => Some(LIMITED_HITS),
+            _ if self.options.max_events.is_some() && !self.options.events => Some(LIMITED_HITS),
             _ => row.no_jump.or(Some("few-hits")),
         }
     }
 
-    pub(super) fn outcome(&mut self, signal: Option<i32>) -> Outcome {
+    /// What became of each row's places.
+    pub(super) fn places(&self) -> Vec<(RowState, Option<Why>)> {
+        self.rows.iter().map(|row| (row.state, self.why_not_jump(row))).collect()
+    }
+
+    /// How the run has ended, when the last trap is gone: with what had become of the places
+    /// before. Where so many hits were asked for, later ones do not count.
+    pub(super) fn outcome(
+        &mut self,
+        signal: Option<i32>,
+        places: &[(RowState, Option<Why>)],
+        enough: Option<Report>,
+    ) -> Outcome {
         let running = self.root.filter(|_| self.root_status.is_none());
-        let mut report = self.report();
+        let mut report = enough.unwrap_or_else(|| self.report());
+        for (counted, &(state, why)) in report.rows.iter_mut().zip(places) {
+            (counted.row.state, counted.why_not_jump) = (state, why);
+        }
         report.hints = self.hints(&report);
         Outcome { report, status: self.root_status, running, signal }
+    }
+
+    /// One more hit, where a run that only counts is to end after so many.
+    pub(super) fn count_event(&mut self) {
+        if !self.options.events && self.options.max_events.is_some() {
+            self.events += 1;
+        }
     }
 
     /// Records what became of wants that were armed outside of a refresh.
@@ -224,28 +227,4 @@ impl Session<'_> {
             self.set_no_jump(want.consumer, why);
         }
     }
-}
-
-fn read_string(machine: &mut Stopped<'_>, at: u64) -> Value {
-    if at == 0 {
-        return Value::Bits(0);
-    }
-    let mut text = Vec::new();
-    while text.len() < STRING_MAX {
-        // Never over the end of a page that the string may end in.
-        let from = at + text.len() as u64;
-        let room = (4096 - from % 4096).min((STRING_MAX - text.len()) as u64) as usize;
-        let mut piece = [0; STRING_MAX];
-        if machine.read(Addr(from), &mut piece[..room]).is_err() {
-            return if text.is_empty() { Value::Bad(at) } else { Value::Text(text, true) };
-        }
-        match piece[..room].iter().position(|&b| b == 0) {
-            Some(end) => {
-                text.extend_from_slice(&piece[..end]);
-                return Value::Text(text, false);
-            }
-            None => text.extend_from_slice(&piece[..room]),
-        }
-    }
-    Value::Text(text, true)
 }

@@ -1,6 +1,7 @@
 //! New processes, new threads, new programs.
 
 use super::session::Session;
+use crate::report::End;
 use std::collections::BTreeSet;
 use std::io;
 use xol_arch::Addr;
@@ -22,7 +23,10 @@ impl Session<'_> {
         {
             let copy = self.spaces.get(&from).cloned().unwrap_or_default();
             if self.options.follow {
-                self.frames.fork_space(from, to);
+                if let Some(of) = self.target.thread(parent).map(|t| t.pid) {
+                    let whose = ((of, parent), (pid, child));
+                    self.calls += self.frames.fork_space(from, to, whose, self.calls + 1);
+                }
                 // Both count in the same memory.
                 self.lock_counts(from)?;
             } else {
@@ -95,9 +99,12 @@ impl Session<'_> {
         let unused = !self.target.processes().any(|p| p.space == old);
         if unused {
             self.finish_rings(old)?;
+        }
+        self.end_process(pid, old, End::Exec)?;
+        if unused {
+            self.end_space(old);
             self.target.drop_space(old);
             self.spaces.remove(&old);
-            self.frames.forget_space(old);
             self.read_tallies();
         }
         if !wanted {

@@ -2,10 +2,12 @@
 
 use super::Value;
 use super::consumer::Resolver;
+use super::names::Who;
+use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use xol_arch::Addr;
-use xol_targets::ptrace::SpaceId;
+use xol_targets::ptrace::{SpaceId, Tid};
 
 /// Frames that are waited for at most, in all.
 const MOST: usize = 1 << 20;
@@ -30,9 +32,13 @@ impl Expect {
     }
 }
 
-/// What is kept of the entry until the return.
+/// What is kept of the entry until the end.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
+    /// The call's number; a number of its own for each call that is told of.
+    pub(super) call: u64,
+    /// Who has made it.
+    pub(super) who: Who,
     pub(super) ts_ns: u64,
     pub(super) args: Vec<Value>,
 }
@@ -42,7 +48,9 @@ pub(super) struct Entry {
 pub(super) struct Key {
     /// The address space.
     pub(super) space: SpaceId,
-    /// The stack pointer behind the return.
+    /// 0, or the goroutine: its stack may be moved.
+    pub(super) goroutine: Addr,
+    /// The stack pointer behind the return; of a goroutine, less the end of its stack.
     pub(super) sp: Addr,
     /// The return address.
     pub(super) back: Addr,
@@ -56,6 +64,41 @@ pub(super) struct Frame {
     pub(super) awaited: bool,
     /// Whether it was left by a tail call: a later call with the same key does not replace it.
     pub(super) left: bool,
+    /// Whether its thread was seen further up the stack since: unless it has changed stacks, the
+    /// call cannot return.
+    pub(super) passed: bool,
+}
+
+impl Frame {
+    /// A call that has just been made.
+    pub(super) fn new(expect: Expect, awaited: bool) -> Frame {
+        Frame { expect, awaited, left: false, passed: false }
+    }
+
+    /// What was kept of its entry, with the row that it is of.
+    pub(super) fn entry(self) -> Option<(u32, Entry)> {
+        match self.expect {
+            Expect::Row(row, entry) => Some((row, entry)),
+            Expect::Resolver(_) => None,
+        }
+    }
+
+    fn is_by(&self, who: Who) -> bool {
+        matches!(&self.expect, Expect::Row(_, entry) if entry.who == who)
+    }
+}
+
+/// What became of a call that was to be remembered.
+#[derive(Debug)]
+pub(super) enum Added {
+    /// It is.
+    Alone,
+    /// It is, in the place of one with the same key, which never returned.
+    For(Frame),
+    /// It goes on: Go's code begins a function again when it has made room on the stack.
+    Again,
+    /// There is no room.
+    No,
 }
 
 /// The calls that have not returned. They belong to stacks, not to threads.
@@ -64,13 +107,22 @@ pub(super) struct Frames {
     waiting: BTreeMap<Key, Vec<Frame>>,
     count: usize,
     limit: usize,
+    /// The calls that a thread has made and not returned from, the last one last; some of them may
+    /// be over.
+    made: FxHashMap<Who, Vec<Key>>,
     /// For each row the consumers of its exits: RETs, jumps that may leave.
     pub(super) exits: HashMap<u32, [u32; 2]>,
 }
 
 impl Default for Frames {
     fn default() -> Frames {
-        Frames { waiting: BTreeMap::new(), count: 0, limit: MANY, exits: HashMap::new() }
+        Frames {
+            waiting: BTreeMap::new(),
+            count: 0,
+            limit: MANY,
+            made: FxHashMap::default(),
+            exits: HashMap::new(),
+        }
     }
 }
 
@@ -80,25 +132,67 @@ impl Frames {
         self.count >= self.limit
     }
 
-    /// Adds one; `false` if there is no room.
-    pub(super) fn add(&mut self, key: Key, frame: Frame) -> bool {
+    /// Adds one.
+    pub(super) fn add(&mut self, key: Key, frame: Frame) -> Added {
         if self.count >= MOST {
-            return false;
+            return Added::No;
         }
         let all = self.waiting.entry(key).or_default();
         if all.len() >= DEEP {
-            return false;
+            return Added::No;
         }
-        if let Expect::Row(row, _) = frame.expect
-            && let Some(i) = all.iter().position(|f| f.expect.is_of(row) && !f.left)
+        // Go makes no tail calls; it jumps back to a function's beginning when its stack was moved.
+        let go = key.goroutine != Addr(0);
+        let mut before = None;
+        if let Expect::Row(row, entry) = &frame.expect
+            && let Some(i) = all.iter().position(|f| f.expect.is_of(*row) && (go || !f.left))
         {
+            if go && matches!(&all[i].expect, Expect::Row(_, was) if was.args == entry.args) {
+                return Added::Again;
+            }
             // The same frame again: the call before it never returned (longjmp, unwinding).
-            all.remove(i);
+            before = Some(all.remove(i));
             self.count -= 1;
         }
         all.push(frame);
         self.count += 1;
-        true
+        before.map_or(Added::Alone, Added::For)
+    }
+
+    /// A thread has made a call. Those that it has made before further down the stack are passed.
+    pub(super) fn begins(&mut self, who: Who, key: Key) {
+        self.pass(who, key);
+        let Frames { made, waiting, .. } = self;
+        let made = made.entry(who).or_default();
+        made.pop_if(|last| *last == key);
+        if made.len() >= MANY {
+            made.retain(|key| waiting.contains_key(key));
+        }
+        made.push(key);
+    }
+
+    /// A thread has returned from a call.
+    pub(super) fn ends(&mut self, who: Who, key: Key) {
+        self.pass(who, key);
+        let Some(made) = self.made.get_mut(&who) else { return };
+        if let Some(i) = made.iter().rposition(|made| *made == key) {
+            made.remove(i);
+        }
+    }
+
+    fn pass(&mut self, who: Who, now: Key) {
+        let Some(made) = self.made.get_mut(&who) else { return };
+        // A thread's stack is no bigger; another one may be further away.
+        const STACK: u64 = 8 << 20;
+        let below = |key: &mut Key| {
+            (key.space, key.goroutine) == (now.space, now.goroutine)
+                && key.sp < now.sp
+                && now.sp.0 - key.sp.0 < STACK
+        };
+        while let Some(key) = made.pop_if(below) {
+            let frames = self.waiting.get_mut(&key).into_iter().flatten();
+            frames.filter(|frame| frame.is_by(who)).for_each(|frame| frame.passed = true);
+        }
     }
 
     /// Takes the frames that coming to the return address ends, the last first.
@@ -117,15 +211,12 @@ impl Frames {
             self.waiting.remove(&key);
         }
         self.count -= 1;
-        match frame.expect {
-            Expect::Row(_, entry) => Some(entry),
-            Expect::Resolver(_) => None,
-        }
+        frame.entry().map(|(_, entry)| entry)
     }
 
-    /// Drops calls that were left by a tail call and cannot return: the same call is made again.
-    pub(super) fn drop_left(&mut self, key: Key) {
-        self.remove(key, |frame| frame.left);
+    /// Takes the calls that were left by a tail call and cannot return: the same call is made again.
+    pub(super) fn take_left(&mut self, key: Key) -> Vec<Frame> {
+        self.remove(key, |frame| frame.left)
     }
 
     fn remove(&mut self, key: Key, which: impl Fn(&Frame) -> bool) -> Vec<Frame> {
@@ -150,14 +241,17 @@ impl Frames {
         // Deeper stacks have more frames of other rows between; beyond that, none is found.
         const LOOK: usize = 4096;
         let above = self.waiting.range(Key { back: Addr(0), ..key }..).take(LOOK);
-        let mut here = above.take_while(|(k, _)| k.space == key.space);
+        let stack = (key.space, key.goroutine);
+        let mut here = above.take_while(|(k, _)| (k.space, k.goroutine) == stack);
         here.find(|(_, all)| all.iter().any(|f| f.expect.is_of(row))).map(|(k, _)| *k)
     }
 
-    /// The frames of a space, and when the last call with each key was made.
+    /// The frames of a space, but for those of goroutines, and when the last call with each key was made.
     pub(super) fn of(&self, space: SpaceId) -> impl Iterator<Item = (Key, u64)> {
-        let from = Key { space, sp: Addr(0), back: Addr(0) };
-        let here = self.waiting.range(from..).take_while(move |(key, _)| key.space == space);
+        let stack = (space, Addr(0));
+        let from = Key { space, goroutine: Addr(0), sp: Addr(0), back: Addr(0) };
+        let here = self.waiting.range(from..);
+        let here = here.take_while(move |(key, _)| (key.space, key.goroutine) == stack);
         here.map(|(key, all)| {
             let made = all.iter().map(|frame| match &frame.expect {
                 Expect::Row(_, entry) => entry.ts_ns,
@@ -167,24 +261,73 @@ impl Frames {
         })
     }
 
-    /// Drops the frames of a space for which `dead` says so.
-    pub(super) fn sweep(&mut self, space: SpaceId, mut dead: impl FnMut(&Key) -> bool) {
-        self.waiting.retain(|key, _| key.space != space || !dead(key));
-        self.recount();
+    /// Takes the frames of a space for which `dead` says so, but for those of goroutines.
+    pub(super) fn sweep(
+        &mut self,
+        space: SpaceId,
+        mut dead: impl FnMut(&Key) -> bool,
+    ) -> Vec<(Key, Frame)> {
+        let stack = (space, Addr(0));
+        let dead = self.take_if(|key, _| (key.space, key.goroutine) == stack && dead(key));
         self.limit = (self.count * 2).clamp(MANY, MOST);
+        dead
     }
 
-    pub(super) fn forget_space(&mut self, space: SpaceId) {
-        self.waiting.retain(|key, _| key.space != space);
-        self.recount();
+    /// Takes the frames for which `which` says so.
+    pub(super) fn take_if(
+        &mut self,
+        mut which: impl FnMut(&Key, &Frame) -> bool,
+    ) -> Vec<(Key, Frame)> {
+        let mut taken = Vec::new();
+        self.waiting.retain(|key, all| {
+            taken.extend(all.extract_if(.., |frame| which(key, frame)).map(|f| (*key, f)));
+            !all.is_empty()
+        });
+        self.count -= taken.len();
+        taken
     }
 
-    pub(super) fn fork_space(&mut self, from: SpaceId, to: SpaceId) {
+    /// Takes the frames of a space.
+    pub(super) fn take_space(&mut self, space: SpaceId) -> Vec<(Key, Frame)> {
+        self.take_if(|key, _| key.space == space)
+    }
+
+    /// Takes the frames of a thread that is gone, but for those of goroutines, which others go on
+    /// with.
+    pub(super) fn take_thread(&mut self, who: Who) -> Vec<(Key, Frame)> {
+        match self.made.remove(&who) {
+            Some(_) => self.take_if(|key, frame| key.goroutine == Addr(0) && frame.is_by(who)),
+            None => Vec::new(),
+        }
+    }
+
+    /// Gives a forked process the calls of its parent, with numbers from `call` on: its one thread
+    /// returns from those that the parent's had made, and nobody from the others. Returns how many
+    /// there are.
+    pub(super) fn fork_space(
+        &mut self,
+        from: SpaceId,
+        to: SpaceId,
+        (parent, child): (Who, Who),
+        call: u64,
+    ) -> u64 {
         let of_parent = self.waiting.iter().filter(|(key, _)| key.space == from);
-        let copies: Vec<_> =
+        let mut copies: Vec<(Key, Vec<Frame>)> =
             of_parent.map(|(key, all)| (Key { space: to, ..*key }, all.clone())).collect();
+        let mut next = call;
+        for frame in copies.iter_mut().flat_map(|(_, all)| all) {
+            if let Expect::Row(_, entry) = &mut frame.expect {
+                entry.who = if entry.who == parent { child } else { (child.0, Tid(0)) };
+                entry.call = next;
+                next += 1;
+            }
+        }
         self.waiting.extend(copies);
         self.recount();
+        let of_parent = self.made.get(&parent).into_iter().flatten();
+        let made = of_parent.map(|key| Key { space: to, ..*key }).collect();
+        self.made.insert(child, made);
+        next - call
     }
 
     fn recount(&mut self) {
@@ -193,85 +336,5 @@ impl Frames {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(sp: u64, back: u64) -> Key {
-        Key { space: SpaceId(1), sp: Addr(sp), back: Addr(back) }
-    }
-
-    fn frame(row: u32, ts_ns: u64) -> Frame {
-        let expect = Expect::Row(row, Entry { ts_ns, args: Vec::new() });
-        Frame { expect, awaited: false, left: false }
-    }
-
-    #[test]
-    fn the_same_call_again_replaces_one_that_never_returned() {
-        let mut frames = Frames::default();
-        assert!(frames.add(key(0x1000, 7), frame(0, 1)));
-        assert!(frames.add(key(0x1000, 7), frame(0, 2)));
-        assert_eq!(frames.count, 1);
-        assert_eq!(frames.take_last(key(0x1000, 7), 0).map(|e| e.ts_ns), Some(2));
-        assert!(frames.take_last(key(0x1000, 7), 0).is_none());
-        assert_eq!(frames.count, 0);
-    }
-
-    #[test]
-    fn a_tail_call_does_not() {
-        let mut frames = Frames::default();
-        assert!(frames.add(key(0x1000, 7), frame(0, 1)));
-        let last = frames.last_mut(key(0x1000, 7), 0).expect("it was added");
-        (last.awaited, last.left) = (true, true);
-        assert!(frames.add(key(0x1000, 7), frame(0, 2)));
-        assert_eq!(frames.take_last(key(0x1000, 7), 0).map(|e| e.ts_ns), Some(2));
-        assert_eq!(frames.take_awaited(key(0x1000, 7)).len(), 1);
-        assert_eq!(frames.count, 0);
-    }
-
-    #[test]
-    fn a_return_address_ends_what_is_awaited() {
-        let mut frames = Frames::default();
-        assert!(frames.add(key(0x1000, 7), frame(0, 1)));
-        assert!(frames.add(key(0x1000, 7), Frame { awaited: true, ..frame(1, 2) }));
-        assert_eq!(frames.take_awaited(key(0x1000, 7)).len(), 1);
-        assert!(frames.last_mut(key(0x1000, 7), 0).is_some());
-        assert_eq!(frames.count, 1);
-    }
-
-    #[test]
-    fn the_innermost_frame_is_the_next_one_up_the_stack() {
-        let mut frames = Frames::default();
-        for (row, sp) in [(0, 0x1000), (1, 0x1100), (0, 0x2000)] {
-            assert!(frames.add(key(sp, 7), frame(row, sp)));
-        }
-        assert_eq!(frames.innermost(key(0x1000, 9), 0), Some(key(0x1000, 7)));
-        assert_eq!(frames.innermost(key(0x1001, 9), 0), Some(key(0x2000, 7)));
-        assert_eq!(frames.innermost(key(0x1101, 9), 1), None);
-        let other = Key { space: SpaceId(0), ..key(0, 0) };
-        assert_eq!(frames.innermost(other, 0), None);
-    }
-
-    #[test]
-    fn a_forked_space_has_the_same_frames() {
-        let mut frames = Frames::default();
-        assert!(frames.add(key(0x1000, 7), frame(0, 1)));
-        frames.fork_space(SpaceId(1), SpaceId(2));
-        assert_eq!(frames.count, 2);
-        frames.sweep(SpaceId(1), |_| true);
-        assert_eq!(frames.count, 1);
-        assert!(frames.take_last(Key { space: SpaceId(2), ..key(0x1000, 7) }, 0).is_some());
-    }
-
-    #[test]
-    fn there_is_a_limit() {
-        let mut frames = Frames { count: MOST, ..Frames::default() };
-        assert!(frames.is_crowded());
-        assert!(!frames.add(key(0x1000, 7), frame(0, 1)));
-        let mut frames = Frames::default();
-        let left = || Frame { awaited: true, left: true, ..frame(0, 1) };
-        assert!((0..DEEP).all(|_| frames.add(key(0x1000, 7), left())));
-        assert!(!frames.add(key(0x1000, 7), left()));
-        frames.drop_left(key(0x1000, 7));
-        assert_eq!(frames.count, 0);
-    }
-}
+#[path = "frames_tests.rs"]
+mod tests;

@@ -364,6 +364,8 @@ impl Session<'_> {
                         self.counters[consumer as usize].hits -= 1;
                     } else if self.options.events {
                         self.entry_event(tid, row, at)?;
+                    } else {
+                        self.count_event();
                     }
                 }
                 Consumer::Entered(row) => {

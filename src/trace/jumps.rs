@@ -1,8 +1,8 @@
 //! The jumps of one address space: what they replace, what they lead to, what they have counted.
 
+use super::consumer::Consumer;
 use super::session::Session;
 use super::windows::{BEING_RETRIED, NO_SLOT, Why};
-use crate::engine::Counter;
 use crate::landing::Landings;
 use rustc_hash::FxHashMap;
 use std::cell::RefCell;
@@ -300,8 +300,8 @@ pub(super) struct Tally {
 struct Inner {
     /// What was passed on of each counter already.
     passed: Vec<u64>,
-    /// Whom it is for.
-    consumers: Vec<Vec<u32>>,
+    /// Whom it is for, and whether it counts what they missed.
+    consumers: Vec<(Vec<u32>, bool)>,
 }
 
 impl Tally {
@@ -314,26 +314,27 @@ impl Tally {
         self.shared.words().len() - self.inner.borrow().passed.len()
     }
 
-    /// A new counter for `consumers`: its offset in bytes.
-    pub(super) fn add(&self, consumers: Vec<u32>) -> Option<u64> {
+    /// A new counter of hits for `consumers`, or of records that they missed: its offset in bytes.
+    pub(super) fn add(&self, consumers: Vec<u32>, missed: bool) -> Option<u64> {
         let mut inner = self.inner.borrow_mut();
         let number = inner.passed.len();
         let word = self.shared.words().get(number)?;
         inner.passed.push(word.load(Ordering::Relaxed));
-        inner.consumers.push(consumers);
+        inner.consumers.push((consumers, missed));
         Some(number as u64 * 8)
     }
 
-    fn pass_on(&self, counters: &mut [Counter]) {
+    /// Gives each counter's growth to `counted`: whom it is for, whether it is of missed records,
+    /// how much.
+    fn pass_on(&self, counted: &mut dyn FnMut(&[u32], bool, u64)) {
         let mut inner = self.inner.borrow_mut();
         let Inner { passed, consumers } = &mut *inner;
-        for ((word, passed), consumers) in self.shared.words().iter().zip(passed).zip(consumers) {
+        let words = self.shared.words().iter().zip(passed).zip(consumers);
+        for ((word, passed), (consumers, missed)) in words {
             let now = word.load(Ordering::Relaxed);
             let more = now.wrapping_sub(std::mem::replace(passed, now));
-            for &consumer in consumers.iter().filter(|_| more != 0) {
-                if let Some(counter) = counters.get_mut(consumer as usize) {
-                    counter.hits = counter.hits.wrapping_add(more);
-                }
+            if more != 0 {
+                counted(consumers, *missed, more);
             }
         }
     }
@@ -345,10 +346,30 @@ impl Session<'_> {
         if !cfg!(feature = "jump") {
             return;
         }
+        let (consumers, rows, counters) = (&self.consumers, &self.rows, &mut self.counters);
+        let lost = &mut self.lost;
         for tally in &self.tallies {
-            tally.pass_on(&mut self.counters);
+            tally.pass_on(&mut |told, missed, more| {
+                *lost = lost.wrapping_add(if missed { more } else { 0 });
+                for &consumer in told {
+                    // The ends of a call are counted by its row.
+                    let counter = match consumers.get(consumer as usize) {
+                        Some(&Consumer::Exit(row)) => rows[row as usize].consumer,
+                        _ => consumer,
+                    };
+                    let Some(counter) = counters.get_mut(counter as usize) else { continue };
+                    let count = if missed { &mut counter.missed } else { &mut counter.hits };
+                    *count = count.wrapping_add(more);
+                }
+            });
         }
         self.tallies.retain(|tally| Rc::strong_count(tally) > 1);
+    }
+
+    /// How many records have found no room so far.
+    pub(super) fn missed_records(&mut self) -> u64 {
+        self.read_tallies();
+        self.lost
     }
 }
 

@@ -18,11 +18,16 @@
 //! | `changing` | text that the program itself writes or moves |
 //! | `follow`, `leave` | new processes and programs; the end |
 //! | `toggle` | for tests: jumps taken back and written again |
-//! | `events` | arguments read, events told |
+//! | `arguments`, `comms` | arguments and values read; the names of threads |
+//! | `calls` | open calls, and how they end |
+//! | `events` | events told, counts reported |
 
+mod arguments;
 mod arm;
+mod calls;
 mod changing;
 mod clock;
+mod comms;
 mod consumer;
 mod events;
 mod exits;
@@ -55,8 +60,9 @@ mod watch;
 mod whole;
 mod windows;
 
+pub use arguments::Value;
 pub use consumer::{Row, RowState};
-pub use events::{HitEvent, Value};
+pub use events::{HitEvent, Moment};
 pub use options::{Options, Subject};
 pub use session::Stage;
 
@@ -67,7 +73,7 @@ use xol_targets::ptrace::{AttachError, LaunchError, Pid};
 
 /// Where a run's hits and messages go. It cannot touch the target.
 pub trait Sink {
-    /// A hit, or a return.
+    /// A hit, or the beginning or end of a call.
     fn hit(&mut self, event: &HitEvent<'_>);
     /// The counts so far, every `--interval`.
     fn interval(&mut self, report: &Report);

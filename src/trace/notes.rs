@@ -1,8 +1,8 @@
 //! What trampolines note down: which values a site's consumers need, and their telling.
 
 use super::Value;
-use super::consumer::Consumer;
-use super::frames::{Entry, Expect, Frame, Key};
+use super::consumer::{Calls, Consumer};
+use super::frames::{Expect, Frame, Key};
 use super::names::Who;
 use super::session::Session;
 use super::windows::{LIMITED_HITS, NO_SLOT, NOT_ONLY_COUNTED, Why};
@@ -11,9 +11,12 @@ use crate::spec::Type;
 use std::io;
 use std::rc::Rc;
 use xol_arch::jump::{self, Filter, Values};
-use xol_arch::{Addr, Regs as _};
-use xol_targets::native::{self, Regs};
+use xol_arch::{Addr, ArgPlace};
+use xol_targets::native;
 use xol_targets::ptrace::SpaceId;
+
+/// A recorder does not know which goroutine's stack it is on.
+const MOVING_STACK: Why = "moving-stack";
 
 /// What a trampoline cannot test, or not for all who are told.
 const UNCOMPILED: Why = "where-not-compiled";
@@ -45,7 +48,8 @@ impl Session<'_> {
         const OTHER: Why = NOT_ONLY_COUNTED;
         let sites = self.spaces.get(&space).ok_or(OTHER)?;
         let site = sites.sites.get(number as usize).filter(|site| site.armed).ok_or("disarmed")?;
-        if self.options.hits_per_site.is_some() {
+        let to_the_hit = self.options.max_events.is_some() && !self.options.events;
+        if self.options.hits_per_site.is_some() || to_the_hit {
             return Err(LIMITED_HITS);
         }
         if site.slot.is_none() {
@@ -83,6 +87,9 @@ impl Session<'_> {
                     if !sites.exits.proven(site.addr, row) {
                         return Err("exits-not-proven");
                     }
+                    if self.is_go(row) {
+                        return Err(MOVING_STACK);
+                    }
                     noted = true;
                     values = values.with(jump::Value::Sp).with(jump::Value::Link);
                     if self.options.events {
@@ -90,11 +97,13 @@ impl Session<'_> {
                     }
                 }
                 Consumer::Exit(row) => {
+                    if self.is_go(row) {
+                        return Err(MOVING_STACK);
+                    }
                     noted = true;
                     values = values.with(jump::Value::Sp).with(jump::Value::Link);
                     if self.options.events {
-                        let ty = self.rows[row as usize].signature.as_ref().and_then(|s| s.ret);
-                        match ty {
+                        match self.rows[row as usize].returned_type() {
                             Some(Type::Str) => return Err("string-return"),
                             Some(ty) if ty.is_float() => return Err("float-return"),
                             _ => values = values.with(jump::Value::Ret),
@@ -116,13 +125,15 @@ impl Session<'_> {
 
     /// What a trampoline tests for a row.
     fn filter(&self, row: u32) -> Result<Filter, Why> {
-        let Some(condition) = &self.rows[row as usize].condition else { return Ok(Filter::NONE) };
+        let row = &self.rows[row as usize];
+        let Some(condition) = &row.condition else { return Ok(Filter::NONE) };
         let filter = condition.filter().ok_or(UNCOMPILED)?;
         let in_register = |test: &jump::Test| match test.value {
-            jump::Value::Arg(n) => Regs::default().arg(n.into()).is_some(),
+            jump::Value::Arg(n) => row.places.contains(&ArgPlace::Integer(n)),
             _ => true,
         };
-        if filter.iter().all(in_register) { Ok(filter) } else { Err(UNCOMPILED) }
+        let all = row.calls == Calls::C && filter.iter().all(in_register);
+        if all { Ok(filter) } else { Err(UNCOMPILED) }
     }
 
     /// `values` with the arguments that a row's signature names.
@@ -138,9 +149,10 @@ impl Session<'_> {
             if arg.ty == Type::Str {
                 return Err("string-argument");
             }
-            match Regs::default().arg(n) {
-                Some(_) => values = values.with(jump::Value::Arg(n as u8)),
-                None => return Err("stack-argument"),
+            match row.places.get(n) {
+                _ if row.calls != Calls::C => return Err("go-argument"),
+                Some(&ArgPlace::Integer(n)) => values = values.with(jump::Value::Arg(n)),
+                _ => return Err("stack-argument"),
             }
         }
         Ok(values)
@@ -166,11 +178,11 @@ impl Session<'_> {
         for &consumer in &*consumers {
             match self.consumers[consumer as usize] {
                 Consumer::Row(row) => {
-                    self.counters[consumer as usize].hits += 1;
+                    self.count_of(row);
                     if self.options.events && !self.probe_of(row).when.ret() {
                         let mut args = std::mem::take(&mut self.args);
                         self.noted_args(note, row, &mut args);
-                        self.tell_sink(who, row, at, ts_ns, &args, None);
+                        self.hit_event(who, row, at, ts_ns, &args);
                         self.args = args;
                     }
                 }
@@ -180,28 +192,22 @@ impl Session<'_> {
                         self.noted_args(note, row, &mut args);
                     }
                     let key = key(space, note, native::called);
-                    let frame = Frame {
-                        expect: Expect::Row(row, Entry { ts_ns, args }),
-                        awaited: false,
-                        left: false,
-                    };
+                    let expect = Expect::Row(row, self.entry(who, ts_ns, args));
                     if self.frames.is_crowded() {
                         self.drop_dead_noted(who.0, key);
                     }
-                    if !self.frames.add(key, frame) {
+                    if !self.begin_call(key, Frame::new(expect, false)) {
                         self.missed(Some(row));
                     }
                 }
                 Consumer::Exit(row) => {
                     let key = key(space, note, native::returned);
                     if let Some(entry) = self.frames.take_last(key, row) {
-                        let number = self.rows[row as usize].consumer;
-                        self.counters[number as usize].hits += 1;
+                        self.count_of(row);
                         if self.options.events {
-                            let value = note.value(jump::Value::Ret).unwrap_or(0);
-                            let duration = ts_ns.saturating_sub(entry.ts_ns);
-                            let returned = Some((Value::Bits(value), duration));
-                            self.tell_sink(who, row, key.back, ts_ns, &entry.args, returned);
+                            let value = Value::Bits(note.value(jump::Value::Ret).unwrap_or(0));
+                            self.frames.ends(entry.who, key);
+                            self.return_event(who, row, &entry, key.back, ts_ns, value);
                         }
                     }
                 }
@@ -215,10 +221,13 @@ impl Session<'_> {
         args.clear();
         let row = &self.rows[row as usize];
         let Some(signature) = row.signature.as_ref().filter(|_| row.offset == 0) else { return };
-        args.extend(
-            (0..signature.args.len())
-                .map(|n| Value::Bits(note.value(jump::Value::Arg(n as u8)).unwrap_or(0))),
-        );
+        args.extend((0..signature.args.len()).map(|n| {
+            let noted = match row.places.get(n) {
+                Some(&ArgPlace::Integer(n)) => note.value(jump::Value::Arg(n)),
+                _ => None,
+            };
+            noted.map_or(Value::Unknown(None), Value::Bits)
+        }));
     }
 }
 
@@ -226,5 +235,5 @@ impl Session<'_> {
 fn key(space: SpaceId, note: &Note, place: fn(u64, u64) -> (Addr, Addr)) -> Key {
     let value = |value| note.value(value).unwrap_or(0);
     let (back, sp) = place(value(jump::Value::Sp), value(jump::Value::Link));
-    Key { space, sp, back }
+    Key { space, goroutine: Addr(0), sp, back }
 }

@@ -54,6 +54,8 @@ pub struct Options {
     pub toggle: Option<u64>,
     /// Whether each hit is wanted, or only the counts.
     pub events: bool,
+    /// Whether the names of threads are wanted.
+    pub comm: bool,
 }
 
 impl Options {

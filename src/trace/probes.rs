@@ -1,7 +1,7 @@
 //! From PROBEs and what is mapped to rows and wanted sites.
 
 use super::arm::Want;
-use super::consumer::{Consumer, Resolver, Row, RowState};
+use super::consumer::{Calls, Consumer, Resolver, Row, RowState};
 use super::objects::{FileId, Loaded};
 use super::session::Session;
 use super::{TraceError, watch};
@@ -366,6 +366,15 @@ impl Session<'_> {
         let entry = place.kind != PlaceKind::Insn;
         let bound = signature.as_ref().filter(|_| entry).zip(self.options.filter.as_ref());
         let condition = bound.and_then(|(s, filter)| filter.bind(s).ok()).map(Rc::new);
+        let calls = Calls::of(object, &symbol);
+        let places = calls.places(signature.as_deref());
+        if calls == Calls::Unknown && (signature.is_some() || is_return) {
+            self.note(format!(
+                "{path}: an older Go, before 1.18, has compiled it: arguments and values of its \
+                 functions are not read"
+            ));
+        }
+        self.go_returns |= calls == Calls::Go && is_return;
         self.rows.push(Row {
             probe,
             object: path,
@@ -377,6 +386,8 @@ impl Session<'_> {
             state: RowState::Waiting,
             no_jump: None,
             signature,
+            calls,
+            places,
             condition,
             consumer,
             behind: 0,

@@ -4,7 +4,7 @@
 //! to it with the stack pointer that the call had promised (RULES H).
 
 use super::consumer::Consumer;
-use super::frames::{Entry, Expect, Frame, Key};
+use super::frames::{Expect, Frame, Key};
 use super::session::Session;
 use std::collections::HashMap;
 use std::io;
@@ -28,7 +28,8 @@ impl Session<'_> {
             return Ok(());
         }
         let args = if self.options.events { self.read_args(tid, row)? } else { Vec::new() };
-        let entry = Entry { ts_ns: own::now_ns(), args };
+        let Some(pid) = self.target.thread(tid).map(|t| t.pid) else { return Ok(()) };
+        let entry = self.entry((pid, tid), own::now_ns(), args);
         let proven = self.sites_mut(space).exits.proven(at, row);
         self.expect(tid, space, at, Expect::Row(row, entry), !proven)
     }
@@ -59,14 +60,15 @@ impl Session<'_> {
         let Some((back, sp)) = native::caller(&mut self.target.stopped(tid)?) else {
             return Ok(());
         };
-        let key = Key { space, sp, back };
+        let is_go = row.is_some_and(|row| self.is_go(row));
+        let key = self.key_of(tid, space, is_go, (back, sp))?;
         if self.frames.is_crowded()
             && let Some(pid) = self.target.thread(tid).map(|t| t.pid)
         {
             self.drop_dead(pid, key);
         }
         let seen = !awaited || self.arm_back(tid, space, at, back)?;
-        if !(seen && self.frames.add(key, Frame { expect, awaited, left: false })) {
+        if !(seen && self.begin_call(key, Frame::new(expect, awaited))) {
             self.missed(row);
         }
         Ok(())
@@ -106,10 +108,17 @@ impl Session<'_> {
     /// A thread came to a return address.
     pub(super) fn returned(&mut self, tid: Tid, space: SpaceId, at: Addr) -> io::Result<()> {
         let regs = self.target.regs(tid)?;
-        let key = Key { space, sp: regs.sp(), back: at };
-        for expect in self.frames.take_awaited(key) {
+        let place = (at, regs.sp());
+        let key = self.key_of(tid, space, false, place)?;
+        let mut ended = self.frames.take_awaited(key).into_iter().map(|e| (key, e)).collect();
+        if self.go_returns {
+            let key = self.key_of(tid, space, true, place)?;
+            let of_go = self.frames.take_awaited(key);
+            Vec::extend(&mut ended, of_go.into_iter().map(|expect| (key, expect)));
+        }
+        for (key, expect) in ended {
             match expect {
-                Expect::Row(row, entry) => self.count_return(tid, row, &entry, at)?,
+                Expect::Row(row, entry) => self.end_by_return(tid, row, &entry, key)?,
                 Expect::Resolver(resolver) => {
                     self.target.stopped(tid)?.rewind(at);
                     self.resolver_returned(tid, space, &resolver, Addr(regs.ret()))?;
@@ -119,23 +128,15 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn count_return(&mut self, tid: Tid, row: u32, entry: &Entry, back: Addr) -> io::Result<()> {
-        self.counters[self.rows[row as usize].consumer as usize].hits += 1;
-        if self.options.events {
-            let value = self.target.regs(tid)?.ret();
-            self.return_event(tid, row, entry, value, back)?;
-        }
-        Ok(())
-    }
-
     /// A thread is about to run a RET of a function of this row. It returns from it if it does so
     /// to where the call came from, with the stack as it was then.
     pub(super) fn exited(&mut self, tid: Tid, space: SpaceId, row: u32) -> io::Result<()> {
-        let Some((back, sp)) = native::returning(&mut self.target.stopped(tid)?) else {
+        let Some(place) = native::returning(&mut self.target.stopped(tid)?) else {
             return Ok(());
         };
-        match self.frames.take_last(Key { space, sp, back }, row) {
-            Some(entry) => self.count_return(tid, row, &entry, back),
+        let key = self.key_of(tid, space, self.is_go(row), place)?;
+        match self.frames.take_last(key, row) {
+            Some(entry) => self.end_by_return(tid, row, &entry, key),
             None => Ok(()),
         }
     }
@@ -148,11 +149,14 @@ impl Session<'_> {
         {
             return Ok(());
         }
-        let regs = self.target.regs(tid)?;
-        let exact = native::returning(&mut self.target.stopped(tid)?);
-        let exact = exact.map(|(back, sp)| Key { space, sp, back });
+        let is_go = self.is_go(row);
+        let sp = self.target.regs(tid)?.sp();
+        let exact = match native::returning(&mut self.target.stopped(tid)?) {
+            Some(place) => Some(self.key_of(tid, space, is_go, place)?),
+            None => None,
+        };
         let exact = exact.filter(|key| self.frames.last_mut(*key, row).is_some());
-        let below = Key { space, sp: regs.sp(), back: Addr(0) };
+        let below = self.key_of(tid, space, is_go, (Addr(0), sp))?;
         let Some(key) = exact.or_else(|| self.frames.innermost(below, row)) else {
             return Ok(());
         };
@@ -222,7 +226,11 @@ impl Session<'_> {
         let sites = self.sites_mut(space);
         let Some(site) = sites.find(at) else { return Ok(()) };
         let back = at.add(sites.sites[site as usize].plan.len.into());
-        self.frames.drop_left(Key { space, sp, back });
+        for is_go in [false, true].into_iter().take(1 + usize::from(self.go_returns)) {
+            let key = self.key_of(tid, space, is_go, (back, sp))?;
+            let left = self.frames.take_left(key).into_iter().map(|frame| (key, frame));
+            self.end_unwound(left.collect());
+        }
         Ok(())
     }
 
@@ -230,7 +238,8 @@ impl Session<'_> {
     fn drop_dead(&mut self, pid: Pid, now: Key) {
         if native::return_slot(now.sp).is_some() {
             let dead = self.overwritten(now.space);
-            self.frames.sweep(now.space, |key| dead.contains_key(key));
+            let dead = self.frames.sweep(now.space, |key| dead.contains_key(key));
+            self.end_unwound(dead);
         } else {
             self.drop_below(pid, now);
         }
@@ -252,7 +261,9 @@ impl Session<'_> {
         let dead = self.overwritten(space);
         self.drain_all()?;
         let now: HashMap<Key, u64> = self.frames.of(space).collect();
-        self.frames.sweep(space, |key| dead.get(key).is_some_and(|at| now.get(key) == Some(at)));
+        let is_dead = |key: &Key| dead.get(key).is_some_and(|at| now.get(key) == Some(at));
+        let dead = self.frames.sweep(space, is_dead);
+        self.end_unwound(dead);
         Ok(())
     }
 
@@ -274,9 +285,10 @@ impl Session<'_> {
         let maps = procfs::maps(pid).ok();
         let stack =
             maps.and_then(|maps| maps.into_iter().find(|m| m.start <= now.sp && now.sp < m.end));
-        self.frames.sweep(now.space, |key| {
+        let dead = self.frames.sweep(now.space, |key| {
             stack.as_ref().is_some_and(|stack| stack.start <= key.sp && key.sp < now.sp)
         });
+        self.end_unwound(dead);
     }
 }
 

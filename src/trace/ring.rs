@@ -39,8 +39,6 @@ pub(super) struct Rings {
     clock: Clock,
     /// Read, and not told yet.
     held: Vec<Held>,
-    /// Missed in rings that are gone.
-    missed: u64,
     /// How often they are read now; nothing is read where there is no ring.
     period: Duration,
 }
@@ -87,11 +85,6 @@ impl Rings {
     /// The rings of a space.
     pub(super) fn areas(&self, space: SpaceId) -> impl Iterator<Item = Area> {
         self.all.get(&space).into_iter().flatten().map(|ring| ring.area)
-    }
-
-    /// Records that found no room.
-    pub(super) fn missed(&self) -> u64 {
-        self.missed + self.all.values().flatten().map(|ring| ring.reader.missed()).sum::<u64>()
     }
 
     /// Reads what is committed; how much there was.
@@ -164,6 +157,22 @@ impl Session<'_> {
         self.drain_until(None, Some(u64::MAX))
     }
 
+    /// Before a thread's end is dealt with, all that it has written is told.
+    pub(super) fn drain_gone(&mut self, (pid, tid): Who) -> io::Result<()> {
+        if !cfg!(feature = "jump") || self.rings.is_empty() {
+            return Ok(());
+        }
+        let space = self.target.process(pid).map(|process| process.space);
+        let pointer = |space| self.rings.names.get(&space)?.pointer(tid);
+        let first = space.and_then(|space| Some((space, pointer(space)?)));
+        let mut rings = std::mem::take(&mut self.rings);
+        let now = native::ticks();
+        rings.read();
+        let result = self.tell_due(&mut rings, now, first, None);
+        self.rings = rings;
+        result
+    }
+
     fn drain_until(&mut self, stopped: Option<Tid>, until: Option<u64>) -> io::Result<usize> {
         if self.rings.is_empty() {
             return Ok(0);
@@ -196,13 +205,25 @@ impl Session<'_> {
                 count += rings.read();
             }
         }
-        if !rings.held.is_empty() {
-            rings.clock.mark(native::ticks, own::now_ns);
-            let before = now.saturating_sub(rings.clock.ticks_in(APART));
-            let notes = rings.take(until.unwrap_or(before), first);
-            self.tell_notes(rings, &notes)?;
-        }
+        self.tell_due(rings, now, first, until)?;
         Ok(count)
+    }
+
+    /// Tells of what was read by the tick `now`, and is old enough; and of all that `first` wrote.
+    fn tell_due(
+        &mut self,
+        rings: &mut Rings,
+        now: u64,
+        first: Option<(SpaceId, u64)>,
+        until: Option<u64>,
+    ) -> io::Result<()> {
+        if rings.held.is_empty() {
+            return Ok(());
+        }
+        rings.clock.mark(native::ticks, own::now_ns);
+        let before = now.saturating_sub(rings.clock.ticks_in(APART));
+        let notes = rings.take(until.unwrap_or(before), first);
+        self.tell_notes(rings, &notes)
     }
 
     fn tell_notes(&mut self, rings: &mut Rings, notes: &[Held]) -> io::Result<()> {
@@ -342,7 +363,6 @@ impl Session<'_> {
                 let Some(pending) = ring.reader.pending(0) else { break };
                 ring.reader.pass_over(pending);
             }
-            self.rings.missed += ring.reader.missed();
         }
         let mut rings = std::mem::take(&mut self.rings);
         rings.clock.mark(native::ticks, own::now_ns);

@@ -7,6 +7,7 @@ use super::options::{Options, Subject};
 use super::sites::Sites;
 use super::{Outcome, Sink, TraceError};
 use crate::engine::Counter;
+use crate::report::End;
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -64,6 +65,12 @@ pub(super) struct Session<'a> {
     pub(super) rows: Vec<Row>,
     pub(super) row_index: HashMap<super::consumer::RowKey, u32>,
     pub(super) frames: Frames,
+    /// How many calls were told of that have an end.
+    pub(super) calls: u64,
+    /// Whether returns of functions that Go has compiled are of interest.
+    pub(super) go_returns: bool,
+    /// What threads are called.
+    pub(super) comms: super::comms::Comms,
     pub(super) visits: FxHashMap<Tid, Visit>,
     /// Of the trap that is dealt with: the instruction, and where the thread has trapped in its place.
     pub(super) shadowed: Option<(Addr, Addr)>,
@@ -90,6 +97,8 @@ pub(super) struct Session<'a> {
     pub(super) stolen: u64,
     /// Counters that trampolines write.
     pub(super) tallies: Vec<Rc<super::jumps::Tally>>,
+    /// Records that trampolines found no room for.
+    pub(super) lost: u64,
     /// What trampolines note down.
     pub(super) rings: super::ring::Rings,
     /// Whose sites they note down.
@@ -125,6 +134,9 @@ impl<'a> Session<'a> {
             rows: Vec::new(),
             row_index: HashMap::new(),
             frames: Frames::default(),
+            calls: 0,
+            go_returns: false,
+            comms: super::comms::Comms::default(),
             visits: FxHashMap::default(),
             shadowed: None,
             to_clean: BTreeMap::new(),
@@ -141,6 +153,7 @@ impl<'a> Session<'a> {
             named: None,
             stolen: 0,
             tallies: Vec::new(),
+            lost: 0,
             rings: super::ring::Rings::default(),
             notings: Vec::new(),
             crowded: None,
@@ -170,14 +183,18 @@ impl<'a> Session<'a> {
                 xol_targets::ptrace::sys::tgkill(root, Tid(root.0), super::hit::libc_signal::KILL);
             return Err(result.err().unwrap_or(TraceError::Io(io::ErrorKind::Other.into())));
         }
+        // What became of the places is what it was before leaving; what was counted in them goes on
+        // until the last trap is gone.
+        let places = self.places();
+        let enough = self.has_enough().then(|| self.report());
         // Whatever happened: the text is restored before anything is said.
         let left = self.leave();
         let left = left.and_then(|()| self.finish_all_rings());
-        let mut outcome = result?;
+        self.end_all_calls();
+        let signal = result?;
         left.map_err(TraceError::Io)?;
         self.target.say_done();
-        outcome.report.unread = self.rings.missed();
-        Ok(outcome)
+        Ok(self.outcome(signal, &places, enough))
     }
 
     fn begin(&mut self) -> Result<(), TraceError> {
@@ -208,7 +225,8 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn main_loop(&mut self) -> Result<Outcome, TraceError> {
+    /// Runs until there is a reason to end: the signal that asked for it, if that is the reason.
+    fn main_loop(&mut self) -> Result<Option<i32>, TraceError> {
         let deadline = self.options.duration.map(|d| self.started + d);
         let mut next_report = self.options.interval.map(|i| (Instant::now() + i, i));
         while !self.target.is_empty() {
@@ -224,14 +242,14 @@ impl<'a> Session<'a> {
                 Err(error) => return Err(TraceError::Io(error)),
             }
             if self.sink.failed() {
-                return Ok(self.outcome(None));
+                return Ok(None);
             }
             if let Event::Tick = event {
                 self.sink.tick();
                 if let Some((signal, terminal)) = xol_targets::ptrace::own::take_caught()
                     && self.asked_to_end(signal, terminal)
                 {
-                    return Ok(self.outcome(Some(signal)));
+                    return Ok(Some(signal));
                 }
                 if let Some((at, every)) = &mut next_report
                     && Instant::now() >= *at
@@ -241,18 +259,18 @@ impl<'a> Session<'a> {
                     self.sink.interval(&report);
                 }
                 if deadline.is_some_and(|at| Instant::now() >= at) {
-                    return Ok(self.outcome(None));
+                    return Ok(None);
                 }
                 self.toggle().map_err(TraceError::Io)?;
             }
-            if self.options.max_events.is_some_and(|max| self.events >= max) {
-                return Ok(self.outcome(None));
+            if self.has_enough() {
+                return Ok(None);
             }
             if let Some(error) = self.fatal.take() {
                 return Err(error);
             }
         }
-        Ok(self.outcome(None))
+        Ok(None)
     }
 
     /// Ctrl-C reaches a launched program too: it ends as it wants to, unless asked twice.
@@ -293,6 +311,7 @@ impl<'a> Session<'a> {
             }
             Event::Gone(tid, pid) => {
                 self.visits.remove(&tid);
+                self.end_thread((pid, tid))?;
                 self.unname_thread(pid, tid);
                 self.put_traps_back(tid)
             }
@@ -305,7 +324,12 @@ impl<'a> Session<'a> {
                 let space = self.target.process(pid).map(|p| p.space);
                 self.vforks.forget(pid);
                 self.target.forget(pid);
-                self.forget_unused(space);
+                match space {
+                    Some(space) if self.target.space(space).is_some() => {
+                        self.end_process(pid, space, End::Exit)?;
+                    }
+                    _ => self.forget_unused(space),
+                }
                 Ok(())
             }
             Event::Tick => {
@@ -331,8 +355,8 @@ impl<'a> Session<'a> {
             if let Err(error) = self.finish_rings(space) {
                 self.note(format!("the last events of a process: {error}"));
             }
+            self.end_space(space);
             self.spaces.remove(&space);
-            self.frames.forget_space(space);
             self.read_tallies();
         }
     }

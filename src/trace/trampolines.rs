@@ -278,13 +278,18 @@ impl Session<'_> {
             let consumers: Vec<u32> = sites.consumers(number).collect();
             let (recorder, filter) = match served {
                 Served::Counted(filter) => {
-                    let counter = region.tally.add(consumers).ok_or(Reason::NoRoomForSlots.id())?;
+                    let counter =
+                        region.tally.add(consumers, false).ok_or(Reason::NoRoomForSlots.id())?;
                     (Recorder::Count { counter: region.counters.start.add(counter) }, filter)
                 }
                 Served::Noted(values, filter) => {
                     let ring = ring.ok_or(Reason::NoRoomForSlots.id())?;
+                    let missed = region.tally.add(consumers.clone(), true);
+                    let missed = missed.ok_or(Reason::NoRoomForSlots.id())?;
+                    let missed = region.counters.start.add(missed);
                     let probe = self.noting(window.at.add(offset.into()), consumers);
-                    (Recorder::Event { ring, shape: shape(), probe, values, time: true }, filter)
+                    let (shape, time) = (shape(), true);
+                    (Recorder::Event { ring, shape, missed, probe, values, time }, filter)
                 }
             };
             records.push(Record { offset, flags, stack: chosen.stack, filter, recorder });

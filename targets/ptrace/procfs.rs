@@ -255,6 +255,14 @@ pub fn tasks(pid: Pid) -> io::Result<Vec<Tid>> {
     Ok(all)
 }
 
+/// The name of a thread.
+#[must_use]
+pub fn comm(pid: Pid, tid: Tid) -> Option<String> {
+    let name = fs::read(format!("/proc/{pid}/task/{tid}/comm")).ok()?;
+    let name = String::from_utf8_lossy(&name);
+    Some(name.strip_suffix('\n').unwrap_or(&name).to_owned())
+}
+
 /// When a thread last left a CPU, in nanoseconds of the scheduler's clock, where
 /// /proc/TID/sched has it.
 #[must_use]

@@ -2,8 +2,8 @@
 //! place in the recorder, from where the thread is taken back to the instruction.
 
 use xol_arch::jump::{
-    Features, Filter, MISSED, Order, PROBE, Phase, Place, Record, Recorder, Relation, SLOT, SLOTS,
-    Shape, THREAD, TIME, TURN, Test, Trampoline, VALUES, Value, Values, Window, build,
+    Features, Filter, Order, PROBE, Phase, Place, Record, Recorder, Relation, SLOT, SLOTS, Shape,
+    THREAD, TIME, TURN, Test, Trampoline, VALUES, Value, Values, Window, build,
 };
 use xol_arch::{Addr, Arch, Regs as _, Rules, Strategy};
 
@@ -15,6 +15,8 @@ use crate::rng::Rng;
 const FRAME: u64 = 64;
 /// The ring in the notes; the counter is at their beginning.
 const RING: u64 = 256;
+/// Where missed records are counted.
+const LOST: u64 = 8;
 const WAY: Way = Way::Near(Strategy::Jump);
 
 fn shape() -> Shape {
@@ -181,12 +183,12 @@ impl<C: Cpu> Bench<'_, C> {
             notes[at as usize..at as usize + 8].copy_from_slice(&value.to_le_bytes());
         };
         set(0, if rng.one_in(8) { 0xffff_ffff } else { rng.below(100) });
+        set(LOST, rng.below(5));
         for shard in 0..shape().shards() {
             let shard = RING + shard * shape().shard_len();
             let slots = shape().slots();
             let head = slots + rng.below(1000);
             set(shard, head);
-            set(shard + MISSED, rng.below(5));
             let full = rng.one_in(4);
             for slot in 0..slots {
                 let lap = head - head % slots;
@@ -218,7 +220,7 @@ impl<C: Cpu> Bench<'_, C> {
             let lap = head - head % slots;
             let slot = shard + SLOTS + head % slots * SLOT;
             if word(&wanted, slot) != lap {
-                add(&mut wanted, shard + MISSED);
+                add(&mut wanted, LOST);
                 continue;
             }
             add(&mut wanted, shard);
@@ -391,6 +393,7 @@ fn records<R: xol_arch::Regs>(
             Recorder::Event {
                 ring: notes.add(RING),
                 shape: shape(),
+                missed: notes.add(LOST),
                 probe: rng.next() as u32,
                 values,
                 time: !rng.one_in(4),

@@ -13,9 +13,8 @@
 use super::assembler::{Assembler, Forward, SP, X, XZR, opcode};
 use crate::arm64::regs::Registers;
 use crate::jump::{
-    Features, HEAD, Kept, LongCode, MISSED, Noted, PROBE, Record, Recorded, Recorder, Relation,
-    SLOT, SLOTS, SPREAD, SPREAD_SHIFT, Saved, Shape, THREAD, TIME, TURN, Test, VALUES, Value,
-    Values,
+    Features, HEAD, Kept, LongCode, Noted, PROBE, Record, Recorded, Recorder, Relation, SLOT,
+    SLOTS, SPREAD, SPREAD_SHIFT, Saved, Shape, THREAD, TIME, TURN, Test, VALUES, Value, Values,
 };
 use crate::{Addr, Reason, Reject};
 
@@ -58,7 +57,7 @@ pub(in crate::arm64) fn record(
             body.asm.address(16, counter)?;
             done.noted = body.increment(16, 17, 14, 15)?;
         }
-        Recorder::Event { ring, shape, probe, values, time } => {
+        Recorder::Event { ring, shape, missed, probe, values, time } => {
             if time {
                 // Where it is forbidden it faults before a slot is taken.
                 body.asm.word(opcode::MRS_TIME | 12)?;
@@ -66,7 +65,7 @@ pub(in crate::arm64) fn record(
             }
             let (full, again) = body.claim(ring, shape, &mut done)?;
             body.write(probe, values, time)?;
-            body.commit(full, again, &mut done)?;
+            body.commit(full, again, missed, &mut done)?;
         }
     }
     for failed in failed {
@@ -341,7 +340,13 @@ impl Body<'_> {
     }
 
     /// Hands the slot over; the other way out.
-    fn commit(&mut self, differs: Forward, again: u16, done: &mut Recorded) -> Result<(), Reject> {
+    fn commit(
+        &mut self,
+        differs: Forward,
+        again: u16,
+        missed: Addr,
+        done: &mut Recorded,
+    ) -> Result<(), Reject> {
         self.asm.two(opcode::ADD_IMMEDIATE | 1 << 10, 16, 16)?;
         self.asm.two(opcode::STLR, 16, 15)?;
         done.noted.committed = self.asm.offset();
@@ -349,7 +354,7 @@ impl Body<'_> {
         self.asm.land(differs)?;
         let from = self.asm.offset();
         self.asm.branch_back(opcode::TBZ_SIGN, 17, again)?;
-        self.asm.two(opcode::ADD_IMMEDIATE | (MISSED as u32) << 10, 12, 13)?;
+        self.asm.address(12, missed)?;
         let missed = self.increment(12, 14, 14, 16)?;
         done.missed = Some(Noted { from, ..missed });
         self.asm.land(over)

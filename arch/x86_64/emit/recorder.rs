@@ -16,9 +16,9 @@
 
 use super::assembler::{Assembler, Forward, Mem};
 use crate::jump::{
-    Features, Filter, HEAD, Kept, LongCode, MISSED, Noted, PROBE, Record, Recorded, Recorder,
-    Relation, SLOT, SLOTS, SPREAD, SPREAD_SHIFT, Saved, Shape, THREAD, TIME, TURN, Test, VALUES,
-    Value, Values,
+    Features, Filter, HEAD, Kept, LongCode, Noted, PROBE, Record, Recorded, Recorder, Relation,
+    SLOT, SLOTS, SPREAD, SPREAD_SHIFT, Saved, Shape, THREAD, TIME, TURN, Test, VALUES, Value,
+    Values,
 };
 use crate::x86_64::regs::{Gpr, Registers};
 use crate::{Addr, Reason, Reject};
@@ -105,11 +105,11 @@ pub(in crate::x86_64) fn record(
             body.asm.increment(counter)?;
             done.noted = body.noted();
         }
-        Recorder::Event { ring, shape, probe, values, time } => {
+        Recorder::Event { ring, shape, missed, probe, values, time } => {
             body.fetch(values, time)?;
             let (differs, again) = body.claim(ring, shape, &mut done)?;
             body.write(probe, values, time)?;
-            body.commit(differs, again, &mut done)?;
+            body.commit(differs, again, missed, &mut done)?;
         }
     }
     for failed in failed {
@@ -324,7 +324,7 @@ impl Body<'_> {
     ///     jne 1b
     ///     …write, commit, jump to 3
     /// 2:  js 1b                                 another writer has been there
-    ///     lock inc qword [r11 + MISSED]
+    ///     lock inc qword [rip + missed]
     /// 3:
     /// ```
     /// Returns the jump to 2 and the offset of 1.
@@ -401,16 +401,20 @@ impl Body<'_> {
     }
 
     /// Hands the slot over; the other way out.
-    fn commit(&mut self, differs: Forward, again: u16, done: &mut Recorded) -> Result<(), Reject> {
+    fn commit(
+        &mut self,
+        differs: Forward,
+        again: u16,
+        missed: Addr,
+        done: &mut Recorded,
+    ) -> Result<(), Reject> {
         self.asm.store(Mem(R10, TURN_OF), R11)?;
         done.noted.committed = self.asm.offset();
         let over = self.asm.jump()?;
         self.asm.land(differs)?;
         let from = self.asm.offset();
         self.asm.jump_back_if(condition::S, again)?;
-        self.asm.bytes(&[0xf0])?;
-        // FF /0  INC
-        self.asm.memory(true, &[0xff], RAX, Mem(R11, MISSED as i32))?;
+        self.asm.increment(missed)?;
         done.missed = Some(Noted { from, ..self.noted() });
         self.asm.land(over)
     }

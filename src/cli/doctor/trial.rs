@@ -48,6 +48,7 @@ pub(super) fn run() -> Finding {
         toggle: None,
         filter: None,
         events: false,
+        comm: false,
     };
     match trace::run(&options, &mut Silent) {
         Ok(outcome) => judged(check, &outcome.report),

@@ -1,7 +1,7 @@
-//! Calls as the ABI has them: return addresses and arguments on the stack.
+//! Calls as the ABI has them: return addresses.
 
 use crate::ptrace::Stopped;
-use xol_arch::{Addr, Memory as _};
+use xol_arch::Addr;
 
 /// At a function's first instruction: where it returns to, and the stack pointer behind the
 /// return (AAPCS64).
@@ -35,13 +35,4 @@ pub fn returning(machine: &mut Stopped<'_>) -> Option<(Addr, Addr)> {
 #[must_use]
 pub fn return_slot(_: Addr) -> Option<Addr> {
     None
-}
-
-/// Integer argument `n` from the stack, at a function's first instruction.
-#[must_use]
-pub fn stack_arg(machine: &mut Stopped<'_>, n: usize) -> Option<u64> {
-    let at = machine.seen().sp + 8 * (n as u64).checked_sub(8)?;
-    let mut word = [0; 8];
-    machine.read(Addr(at), &mut word).ok()?;
-    Some(u64::from_ne_bytes(word))
 }

@@ -1,4 +1,4 @@
-//! Calls as the ABI has them: return addresses and arguments on the stack.
+//! Calls as the ABI has them: return addresses.
 
 use crate::ptrace::Stopped;
 use xol_arch::{Addr, Memory as _};
@@ -35,13 +35,4 @@ pub fn returning(machine: &mut Stopped<'_>) -> Option<(Addr, Addr)> {
 #[must_use]
 pub fn return_slot(sp: Addr) -> Option<Addr> {
     Some(sp.offset(-8))
-}
-
-/// Integer argument `n` from the stack, at a function's first instruction.
-#[must_use]
-pub fn stack_arg(machine: &mut Stopped<'_>, n: usize) -> Option<u64> {
-    let at = machine.seen().rsp + 8 + 8 * (n as u64).checked_sub(6)?;
-    let mut word = [0; 8];
-    machine.read(Addr(at), &mut word).ok()?;
-    Some(u64::from_ne_bytes(word))
 }

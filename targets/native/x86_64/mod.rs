@@ -5,7 +5,7 @@ mod calls;
 pub mod head;
 mod ticks;
 
-pub use calls::{called, caller, return_slot, returned, returning, stack_arg};
+pub use calls::{called, caller, return_slot, returned, returning};
 pub use ticks::{HAS_ATOMICS, STEADY, TICKS, thread_pointer, ticks};
 
 use super::HandlerEntry;

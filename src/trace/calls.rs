@@ -1,0 +1,191 @@
+//! Open calls and how they end: by a return, or without one.
+//!
+//! | end | when |
+//! |---|---|
+//! | `return` | a RET of the function, or coming to the return address |
+//! | `unwound` | the frame is used again, was written over, or its thread was further up the stack before it ended: longjmp, an exception, cancellation |
+//! | `exit` | its thread or process has ended |
+//! | `exec` | its process runs another program |
+//! | `unfinished` | tracing has ended, or its return was missed |
+
+use super::consumer::Calls;
+use super::events::{Moment, Told};
+use super::frames::{Added, Entry, Expect, Frame, Key};
+use super::names::Who;
+use super::session::Session;
+use crate::report::End;
+use std::io;
+use xol_arch::{Addr, Memory as _, Regs as _};
+use xol_targets::ptrace::{Pid, SpaceId, Tid, own};
+
+/// Where a goroutine has the two ends of its stack: at the beginning of runtime.g.
+const STACK_END: u64 = 8;
+/// The largest stack that Go allows.
+const LARGEST_STACK: u64 = 1 << 30;
+
+impl Session<'_> {
+    /// What is kept of a call that begins.
+    pub(super) fn entry(&mut self, who: Who, ts_ns: u64, args: Vec<super::Value>) -> Entry {
+        self.calls += 1;
+        Entry { call: self.calls, who, ts_ns, args }
+    }
+
+    /// Remembers a call, and tells that it has begun. Returns whether there was room.
+    pub(super) fn begin_call(&mut self, key: Key, frame: Frame) -> bool {
+        let told = match &frame.expect {
+            Expect::Row(row, entry) => {
+                let moment = Moment::Begins(entry.call);
+                let (who, ts_ns) = (entry.who, entry.ts_ns);
+                let (ret, duration_ns) = (None, None);
+                let told = Told { moment, who, row: *row, addr: key.back, ts_ns, ret, duration_ns };
+                Some((told, if self.options.events { entry.args.clone() } else { Vec::new() }))
+            }
+            Expect::Resolver(_) => None,
+        };
+        match self.frames.add(key, frame) {
+            Added::No => return false,
+            Added::Again => return true,
+            Added::For(before) => self.end_unwound(vec![(key, before)]),
+            Added::Alone => {}
+        }
+        if let Some((told, args)) = told.filter(|_| self.options.events) {
+            self.frames.begins(told.who, key);
+            self.tell_sink(told, &args);
+        }
+        true
+    }
+
+    /// Counts a return and tells of it.
+    pub(super) fn end_by_return(
+        &mut self,
+        tid: Tid,
+        row: u32,
+        entry: &Entry,
+        key: Key,
+    ) -> io::Result<()> {
+        self.count_of(row);
+        if self.options.events {
+            let value = self.read_returned(tid, row)?;
+            let Some(pid) = self.target.thread(tid).map(|t| t.pid) else { return Ok(()) };
+            self.frames.ends(entry.who, key);
+            self.return_event((pid, tid), row, entry, key.back, own::now_ns(), value);
+        }
+        Ok(())
+    }
+
+    /// Counts a return of a row.
+    pub(super) fn count_of(&mut self, row: u32) {
+        let consumer = self.rows[row as usize].consumer;
+        self.counters[consumer as usize].hits += 1;
+        self.count_event();
+    }
+
+    /// Tells of calls that were left by longjmp or an exception. Where records are missing, so may
+    /// be that of the return.
+    pub(super) fn end_unwound(&mut self, frames: Vec<(Key, Frame)>) {
+        let end = if self.missed_records() == 0 { End::Unwound } else { End::Unfinished };
+        self.end_calls(frames, end);
+    }
+
+    /// Tells of calls that have ended without a return, in the order in which they were made.
+    pub(super) fn end_calls(&mut self, frames: Vec<(Key, Frame)>, end: End) {
+        if !self.options.events || frames.is_empty() {
+            return;
+        }
+        let missed = self.missed_records() != 0;
+        let now = own::now_ns();
+        let ended = frames.into_iter().filter_map(|(key, frame)| {
+            let passed = frame.passed && !missed;
+            let (row, entry) = frame.entry()?;
+            // What a forked child has of its parent's other threads nobody has called.
+            (entry.who.1 != Tid(0)).then_some((entry, row, key.back, passed))
+        });
+        let mut ended: Vec<_> = ended.collect();
+        ended.sort_by_key(|(entry, ..)| entry.call);
+        for (entry, row, addr, passed) in ended {
+            let end = if passed { End::Unwound } else { end };
+            // When it was left is not known.
+            let known = matches!(end, End::Exit | End::Exec);
+            let told = Told {
+                moment: Moment::Ends(entry.call, end),
+                who: entry.who,
+                row,
+                addr,
+                ts_ns: now,
+                ret: None,
+                duration_ns: known.then(|| now.saturating_sub(entry.ts_ns)),
+            };
+            self.tell_sink(told, &entry.args);
+        }
+    }
+
+    /// A thread is gone: so are the calls that it had not returned from.
+    pub(super) fn end_thread(&mut self, who: Who) -> io::Result<()> {
+        if self.options.events {
+            self.drain_gone(who)?;
+            let frames = self.frames.take_thread(who);
+            self.end_calls(frames, End::Exit);
+            self.comms.forget(who.1);
+        }
+        Ok(())
+    }
+
+    /// A process is gone, or runs another program, while others may be in its memory.
+    pub(super) fn end_process(&mut self, pid: Pid, space: SpaceId, end: End) -> io::Result<()> {
+        if self.options.events {
+            self.drain_all()?;
+            let of_process = |key: &Key, frame: &Frame| {
+                let of = matches!(&frame.expect, Expect::Row(_, entry) if entry.who.0 == pid);
+                of && key.space == space
+            };
+            let frames = self.frames.take_if(of_process);
+            self.end_calls(frames, end);
+        }
+        Ok(())
+    }
+
+    /// Nobody is in an address space any more.
+    pub(super) fn end_space(&mut self, space: SpaceId) {
+        let frames = self.frames.take_space(space);
+        self.end_calls(frames, End::Exit);
+    }
+
+    /// Tracing is over.
+    pub(super) fn end_all_calls(&mut self) {
+        let frames = self.frames.take_if(|_, _| true);
+        self.end_calls(frames, End::Unfinished);
+    }
+
+    /// The key of a call by the stack pointer and the return address. Go moves its stacks: what
+    /// stays is how far from the end a frame is.
+    pub(super) fn key_of(
+        &mut self,
+        tid: Tid,
+        space: SpaceId,
+        is_go: bool,
+        (back, sp): (Addr, Addr),
+    ) -> io::Result<Key> {
+        let plain = Key { space, goroutine: Addr(0), sp, back };
+        if !is_go {
+            return Ok(plain);
+        }
+        let mut machine = self.target.stopped(tid)?;
+        let goroutine = machine.seen().goroutine();
+        let mut end = [0; 8];
+        if goroutine == Addr(0) || machine.read(goroutine.add(STACK_END), &mut end).is_err() {
+            return Ok(plain);
+        }
+        let end = u64::from_le_bytes(end);
+        let depth = end.wrapping_sub(sp.0);
+        Ok(if depth < LARGEST_STACK {
+            Key { goroutine, sp: Addr(sp.0.wrapping_sub(end)), ..plain }
+        } else {
+            plain
+        })
+    }
+
+    /// Whether a row is about functions that Go has compiled.
+    pub(super) fn is_go(&self, row: u32) -> bool {
+        self.rows[row as usize].calls == Calls::Go
+    }
+}
