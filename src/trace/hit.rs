@@ -38,6 +38,11 @@ impl Session<'_> {
             self.target.stopped(tid)?.set_pc(at);
             return self.target.go(tid, Go::FromTrap);
         }
+        if self.is_left(space, at) {
+            // Behind a copy of an xol that was killed: what follows is the way back.
+            self.target.stopped(tid)?.set_pc(at.add(Native::TRAP.len() as u64));
+            return self.target.go(tid, Go::FromTrap);
+        }
         let info = sys::get_siginfo(tid)?;
         self.foreign_trap(tid, info)
     }

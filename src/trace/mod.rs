@@ -14,6 +14,7 @@
 //! | `whole` | jumps at both ends of calls, and memory for what they note down |
 //! | `watch` | sites that serve xol itself |
 //! | `tracers` | programs that trace their own children |
+//! | `leftover` | what an xol that was killed has left |
 //! | `follow`, `leave` | new processes and programs; the end |
 //! | `toggle` | for tests: jumps taken back and written again |
 //! | `events` | arguments read, events told |
@@ -30,6 +31,7 @@ mod hot;
 mod inside;
 mod jumps;
 mod leave;
+mod leftover;
 mod names;
 mod notes;
 mod objects;

@@ -183,6 +183,7 @@ impl<'a> Session<'a> {
                 for &pid in pids {
                     let Some(space) = self.target.process(pid).map(|p| p.space) else { continue };
                     self.new_space(space);
+                    self.take_over(space, pid).map_err(TraceError::Io)?;
                     self.refresh(space, None).map_err(TraceError::Io)?;
                 }
                 self.fatal.take().map_or(Ok(()), Err)

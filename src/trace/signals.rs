@@ -13,7 +13,10 @@ use xol_targets::ptrace::{Go, SigInfo, SpaceId, Tid, sys};
 impl Session<'_> {
     pub(super) fn on_signal(&mut self, tid: Tid, mut info: SigInfo) -> io::Result<()> {
         if info.signal() == libc_signal::STOP
-            && !self.visits.get(&tid).is_some_and(|v| v.stepping || v.jumping || v.in_call.is_some())
+            && !self
+                .visits
+                .get(&tid)
+                .is_some_and(|v| v.stepping || v.jumping || v.in_call.is_some())
         {
             // It has no handler: the thread stops where it is. Kept back, it would come after the
             // SIGCONT that ends it.

@@ -101,6 +101,7 @@ impl Ptrace {
         table.publish(memory, home)?;
         memory.table = Some(table);
         memory.extra.push(area);
+        memory.note_area(area)?;
         Ok(())
     }
 

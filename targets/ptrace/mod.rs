@@ -12,6 +12,7 @@
 //! | `inject` | calls made in the target that right themselves |
 //! | `jumps` | memory for jumps: code at given addresses, and shared |
 //! | `orphan` | what keeps the target running when its tracer dies |
+//! | `leftover` | what an xol that was killed has left |
 //! | `signals`, `mask`, `deliver` | SIGTRAP's action and mask as if we were not there |
 //! | `restart` | calls that our own stop interrupted |
 //! | `rseq` | restartable sequences |
@@ -24,6 +25,7 @@ mod head;
 mod inject;
 mod jumps;
 mod launch;
+mod leftover;
 mod machine;
 mod mask;
 mod orphan;
@@ -41,6 +43,7 @@ pub use attach::{AttachError, check_program, foreign_machine};
 pub use inject::InjectError;
 pub use jumps::{features, max_mappings, ticks_are_steady};
 pub use launch::{Launch, LaunchError};
+pub use leftover::{Leftover, find_leftovers};
 pub use machine::Stopped;
 pub use orphan::Orphan;
 pub use signals::Action;
