@@ -16,45 +16,76 @@ use xol_targets::ptrace::{Area, Event, Go, Leftover, Pid, SpaceId, Tid, find_lef
 const TRAP: &[u8] = Native::TRAP;
 /// Steps out of what was left, at most: a copy or a trampoline is some dozen instructions.
 const STEPS: u32 = 1000;
+/// How often all threads are looked at, and how long between that.
+const ROUNDS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(1);
 /// How long a step may take: what is stepped over may be a system call.
 const STEP: Duration = Duration::from_millis(20);
 
 impl Session<'_> {
     /// Takes over what was left in a process that was just attached to.
     pub(super) fn take_over(&mut self, space: SpaceId, pid: Pid) -> io::Result<()> {
+        self.target.clear_stubs(space)?;
         let left = find_leftovers(pid).unwrap_or_default();
         if left.is_empty() {
             return Ok(());
         }
         self.sites_mut(space).left = left.iter().flat_map(|l| l.areas.clone()).collect();
-        let halted = self.halt(space, PATIENCE, false)?.unwrap_or_default();
-        let restored = self.restore_text(space, pid, &left);
-        for &tid in &halted {
-            match self.step_out(space, tid) {
-                Err(error) if !is_gone(&error) => return Err(error),
-                _ => {}
+        for round in 0..ROUNDS {
+            let halted = self.halt(space, PATIENCE, false)?.unwrap_or_default();
+            if round == 0 {
+                self.restore_text(space, pid, &left)?;
             }
-        }
-        // No way leads in any more: who is outside now stays there.
-        let inside = self.threads_inside(space)?;
-        for tid in halted {
-            if self.target.is_stopped(tid) {
-                self.give_back(tid)?;
+            for &tid in &halted {
+                match self.step_out(space, tid) {
+                    Err(error) if !is_gone(&error) => return Err(error),
+                    _ => {}
+                }
             }
+            let noisy = self.noisy(space);
+            // No way leads in any more: who is outside now stays there.
+            let empty = noisy.is_empty() && !self.is_inhabited(space)?;
+            if empty {
+                self.unmap_left(space, pid, &left)?;
+            }
+            for tid in halted {
+                if self.target.is_stopped(tid) {
+                    self.give_back(tid)?;
+                }
+            }
+            if empty {
+                return Ok(());
+            }
+            // Who has trapped at what was left goes on, where it was, before SIGTRAP's action changes.
+            for tid in noisy {
+                self.take_event_of(tid).or_else(|e| if is_gone(&e) { Ok(()) } else { Err(e) })?;
+            }
+            std::thread::sleep(PAUSE);
         }
-        restored?;
+        Ok(())
+    }
+
+    fn unmap_left(&mut self, space: SpaceId, pid: Pid, left: &[Leftover]) -> io::Result<()> {
         let Some(tid) = self.borrow_thread(space) else { return Ok(()) };
-        if !inside && self.target.check_injectable(tid) {
-            for left in &left {
+        if self.target.check_injectable(tid) {
+            for left in left {
                 if let Err(error) = self.target.unmap_leftover(tid, left) {
-                    self.note(format!(
-                        "process {pid}: pages of an xol that was killed stay: {error}"
-                    ));
+                    let text = format!("pages that an xol which was killed has left stay: {error}");
+                    self.note(format!("process {pid}: {text}"));
                 }
             }
             self.sites_mut(space).left.clear();
         }
         self.give_back(tid)
+    }
+
+    /// Threads that have stopped for something of their own.
+    fn noisy(&self, space: SpaceId) -> Vec<Tid> {
+        let threads = self.target.threads().filter(|t| self.target.space_of(t.tid) == Some(space));
+        let noisy = threads.filter(|t| {
+            !t.is_stopped() && !self.target.poll_is_quiet(t.tid) || self.target.is_delivering(t.tid)
+        });
+        noisy.map(|t| t.tid).collect()
     }
 
     /// Writes the program's own bytes where a trap or a jump was left.
@@ -143,7 +174,7 @@ impl Session<'_> {
     }
 
     /// Whether a thread is in what was left, may come back into it from a call, or has trapped there.
-    fn threads_inside(&mut self, space: SpaceId) -> io::Result<bool> {
+    fn is_inhabited(&mut self, space: SpaceId) -> io::Result<bool> {
         let tids: Vec<Tid> = self.target.threads().map(|t| t.tid).collect();
         for tid in tids {
             if self.target.space_of(tid) != Some(space) {
@@ -152,8 +183,8 @@ impl Session<'_> {
             let pc = match whereabouts(tid) {
                 Whereabouts::InCall { pc, .. } => pc,
                 _ if self.target.is_stopped(tid) => self.target.regs(tid)?.pc(),
-                // It has been outside since the text is the program's own.
-                _ => continue,
+                // It runs, and was not asked to stop when it was in a call.
+                _ => return Ok(true),
             };
             if self.is_left(space, pc) || super::leave::trap_on_its_way(tid) {
                 return Ok(true);

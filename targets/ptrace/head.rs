@@ -101,7 +101,6 @@ impl Ptrace {
         table.publish(memory, home)?;
         memory.table = Some(table);
         memory.extra.push(area);
-        memory.note_area(area)?;
         Ok(())
     }
 

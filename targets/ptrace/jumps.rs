@@ -24,7 +24,7 @@ impl Ptrace {
     pub fn map_code(&mut self, tid: Tid, near: Area, len: u64) -> Result<Area, InjectError> {
         let space = self.space_of(tid).ok_or_else(gone)?;
         let area = self.map(tid, near, len, native::SLOT_REACH)?;
-        self.spaces.get_mut(&space).ok_or_else(gone)?.add_code(area)?;
+        self.spaces.get_mut(&space).ok_or_else(gone)?.add_code(area);
         Ok(area)
     }
 
@@ -38,7 +38,7 @@ impl Ptrace {
         let protection = libc::PROT_READ | libc::PROT_EXEC;
         let args = [area.start.0, area.len, protection as u64, flags as u64, u64::MAX, 0];
         self.map_exactly(tid, area, args)?;
-        self.spaces.get_mut(&space).ok_or_else(gone)?.add_code(area)?;
+        self.spaces.get_mut(&space).ok_or_else(gone)?.add_code(area);
         Ok(())
     }
 
@@ -59,9 +59,7 @@ impl Ptrace {
         let at = free_near(pid, near, len)?;
         let area = Area { start: at, len };
         let shared = self.share_new(tid, area, libc::MAP_FIXED_NOREPLACE)?;
-        let memory = self.spaces.get_mut(&space).ok_or_else(gone)?;
-        memory.extra.push(area);
-        memory.note_area(area)?;
+        self.spaces.get_mut(&space).ok_or_else(gone)?.extra.push(area);
         Ok((shared, area))
     }
 
@@ -104,7 +102,12 @@ impl Ptrace {
     }
 
     fn map_exactly(&mut self, tid: Tid, area: Area, args: [u64; 6]) -> Result<(), InjectError> {
-        let got = refused("mmap", self.call(tid, libc::SYS_mmap, args, &mut [])?)?;
+        self.note_area(tid, area)?;
+        let value = self.call(tid, libc::SYS_mmap, args, &mut [])?;
+        if value as u64 != area.start.0 {
+            self.note_area(tid, Area { len: 0, ..area })?;
+        }
+        let got = refused("mmap", value)?;
         if got != area.start.0 {
             // A kernel before 4.17 took the address as a hint.
             self.call(tid, libc::SYS_munmap, [got, area.len, 0, 0, 0, 0], &mut [])?;
@@ -176,10 +179,9 @@ fn refused(call: &'static str, value: i64) -> Result<u64, InjectError> {
 }
 
 impl Space {
-    fn add_code(&mut self, area: Area) -> io::Result<()> {
+    fn add_code(&mut self, area: Area) {
         let at = self.code.partition_point(|other| other.start < area.start);
         self.code.insert(at, area);
-        self.note_area(area)
     }
 
     /// Whether `at` is in code that jumps lead to.

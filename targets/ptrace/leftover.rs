@@ -11,7 +11,7 @@ use super::space::PAGE;
 use super::sys::{Pid, Tid};
 use super::{Area, Orphan, Ptrace, Space, SpaceId, gone, procfs};
 use crate::native::{self, head};
-use std::io;
+use std::{fs, io};
 use xol_arch::Addr;
 
 /// What one xol has left.
@@ -43,7 +43,7 @@ pub fn find_leftovers(pid: Pid) -> io::Result<Vec<Leftover>> {
         let heads = map.start.0.next_multiple_of(PAGE)..map.end.0;
         for at in heads.step_by(PAGE as usize) {
             if is_head(&space, Addr(at))
-                && let Ok(left) = read(&space, Addr(at))
+                && let Ok(left) = read(&space, &maps, Addr(at))
             {
                 found.push(left);
             }
@@ -57,13 +57,20 @@ fn is_head(space: &Space, at: Addr) -> bool {
     space.read(at.add(head::SIGNED), &mut signed).is_ok() && signed == head::SIGNATURE
 }
 
+/// Whether a mapping is of `area` and may have been made by an xol.
+fn is_part(map: &Mapping, area: Area) -> bool {
+    let code = map.inode == 0 && map.name.is_empty() && map.perms.exec && !map.perms.write;
+    let shared = map.name.starts_with("/memfd:xol");
+    area.len > 0 && (map.start..map.end).contains(&area.start) && (code || shared)
+}
+
 fn word(space: &Space, at: Addr) -> io::Result<u64> {
     let mut word = [0; 8];
     space.read(at, &mut word)?;
     Ok(u64::from_ne_bytes(word))
 }
 
-fn read(space: &Space, at: Addr) -> io::Result<Leftover> {
+fn read(space: &Space, maps: &[Mapping], at: Addr) -> io::Result<Leftover> {
     let ignored = word(space, at.add(head::IGNORED))? != 0;
     let mut left =
         Leftover { head: at, sites: Vec::new(), jumps: Vec::new(), areas: Vec::new(), ignored };
@@ -83,11 +90,22 @@ fn read(space: &Space, at: Addr) -> io::Result<Leftover> {
     for entry in read_table(space, Addr(table))? {
         match entry {
             Entry::Site(site) => left.sites.push(site),
-            Entry::Area(area) => left.areas.push(area),
+            // What was to be mapped, and may not have been.
+            Entry::Area(area) if maps.iter().any(|m| is_part(m, area)) => left.areas.push(area),
+            Entry::Area(_) => {}
             Entry::Jump(at, text) => left.jumps.push((at, text)),
         }
     }
     Ok(left)
+}
+
+/// Descriptors of memory files that were not closed yet.
+fn left_open(pid: Pid) -> Vec<u64> {
+    let all = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let ours = all.filter(|entry| {
+        fs::read_link(entry.path()).is_ok_and(|to| to.as_os_str() == "/memfd:xol (deleted)")
+    });
+    ours.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 impl Leftover {
@@ -98,21 +116,34 @@ impl Leftover {
     }
 }
 
-impl Space {
-    /// Notes for a later xol that `area` was mapped, if there is room.
-    pub(super) fn note_area(&mut self, area: Area) -> io::Result<()> {
-        let Some(mut table) = self.table.take() else { return Ok(()) };
-        let room = table.has_room(1);
-        let noted = match room {
-            true => table.set(&[Orphan::area(area)], &|at, bytes| self.write(at, bytes)),
-            false => Ok(()),
-        };
-        self.table = Some(table);
-        noted
-    }
-}
-
 impl Ptrace {
+    /// Notes for a later xol what is about to be mapped, if there is a table with room.
+    pub(super) fn note_area(&mut self, tid: Tid, area: Area) -> io::Result<()> {
+        let space = self.space_of(tid).ok_or_else(gone)?;
+        let table = self.spaces.get(&space).and_then(|s| s.table.as_ref());
+        if !table.is_some_and(|table| table.has_room(1)) {
+            return Ok(());
+        }
+        self.set_orphans(space, &[Orphan::area(area)])
+    }
+
+    /// Takes away call stubs that were left in the padding behind text: an xol was killed while a call
+    /// was made with one.
+    ///
+    /// # Errors
+    /// Those of reading /proc and of writing to the target.
+    pub fn clear_stubs(&self, space: SpaceId) -> io::Result<()> {
+        let memory = self.spaces.get(&space).ok_or_else(gone)?;
+        for map in procfs::maps(memory.pid)? {
+            let Some(at) = Space::stub_place(&map) else { continue };
+            let mut here = [0; native::CALL_STUB.len()];
+            if memory.read(at, &mut here).is_ok() && here == *native::CALL_STUB {
+                memory.write(at, &[0; native::CALL_STUB.len()])?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes away what was left, but for the text, which must be the program's own again; no thread may
     /// be inside. SIGTRAP's action first: until then the handler answers for whoever traps.
     ///
@@ -124,6 +155,9 @@ impl Ptrace {
             && handler == left.head.0 + head::HANDLER
         {
             self.write_action(tid, [u64::from(left.ignored), 0, 0, 0])?;
+        }
+        for fd in left_open(self.known(tid)?.pid) {
+            self.call_from_padding(tid, space, libc::SYS_close, [fd, 0, 0, 0, 0, 0], &mut [])?;
         }
         for area in left.areas.iter().rev() {
             let len = area.len.next_multiple_of(native::PAGE);
