@@ -474,8 +474,10 @@ impl Session<'_> {
 pub(super) mod libc_signal {
     /// SIGKILL
     pub(crate) const KILL: i32 = 9;
-    /// SIGSTOP
-    pub(crate) const STOP: i32 = 19;
+    /// SIGCONT, the first of those for job control: SIGSTOP, SIGTSTP, SIGTTIN and SIGTTOU follow.
+    pub(crate) const CONT: i32 = 18;
+    /// SIGTTOU
+    pub(crate) const TTOU: i32 = 22;
     /// SIGTRAP
     pub(crate) const TRAP: i32 = 5;
     /// SIGILL
