@@ -4,6 +4,8 @@
 use super::failure::Failure;
 use super::help;
 use super::output::{Format, Report};
+use super::ready::{self, Ready};
+use super::whom::{self, Whom};
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches};
 use std::ffi::OsString;
@@ -43,6 +45,8 @@ pub(crate) struct Run {
     pub(crate) max_events: Option<u64>,
     pub(crate) duration: Option<Duration>,
     pub(crate) interval: Option<Duration>,
+    /// `--ready`.
+    pub(crate) ready: Option<Ready>,
     /// `--toggle`, for tests.
     pub(crate) toggle: Option<u64>,
 }
@@ -52,8 +56,8 @@ pub(crate) struct Run {
 pub(crate) enum Subject {
     /// `-- CMD ARG…`.
     Launch(Vec<OsString>),
-    /// `-p PID`.
-    Attach(Vec<i32>),
+    /// `-p PROCESS`.
+    Attach(Vec<Whom>),
 }
 
 /// `list`.
@@ -80,7 +84,7 @@ pub(crate) struct Plan {
 /// `doctor`.
 #[derive(Debug)]
 pub(crate) struct Doctor {
-    pub(crate) pid: Option<i32>,
+    pub(crate) whom: Vec<Whom>,
     pub(crate) report: Report,
 }
 
@@ -132,9 +136,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command
             report,
         }),
         "plan" => Command::Plan(plan(args, report)?),
-        "doctor" => {
-            Command::Doctor(Doctor { pid: many::<i32>(args, "pid").first().copied(), report })
-        }
+        "doctor" => Command::Doctor(Doctor { whom: whom(args), report }),
         other => return Err(Failure::not_built_yet(other).into()),
     })
 }
@@ -149,6 +151,10 @@ fn many<T: Clone + Send + Sync + 'static>(args: &ArgMatches, name: &str) -> Vec<
 
 fn flag(args: &ArgMatches, name: &str) -> bool {
     one::<bool>(args, name).unwrap_or(false)
+}
+
+fn whom(args: &ArgMatches) -> Vec<Whom> {
+    many::<Vec<Whom>>(args, "pid").concat()
 }
 
 fn report(args: &ArgMatches) -> Result<Report, Failure> {
@@ -172,10 +178,10 @@ fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
         Some(text) => Some(filter(&text, &probes)?),
         None => None,
     };
-    let (command, pids) = (many::<OsString>(args, "command"), many::<i32>(args, "pid"));
+    let (command, pids) = (many::<OsString>(args, "command"), whom(args));
     if command.is_empty() && pids.is_empty() {
         return Err(Failure::usage(
-            "nothing to probe: give a program to start behind --, or a running one with -p PID",
+            "nothing to probe: give a program to start behind --, or a running one with -p PROCESS",
         ));
     }
     let subject = if command.is_empty() { Subject::Attach(pids) } else { Subject::Launch(command) };
@@ -199,6 +205,7 @@ fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
         max_events: one(args, "max-events"),
         duration: one(args, "duration"),
         interval: one(args, "interval"),
+        ready: one(args, "ready"),
         toggle: one(args, "toggle"),
     })
 }
@@ -263,7 +270,7 @@ fn table() -> clap::Command {
             .after_help(format!("{}\n\n{examples}\n\n{}", help::PROBES, help::STATUS))
             .args(run_options())
             .args(report_options(true))
-            .override_usage(format!("xol {name} [OPTIONS] PROBE… [-p PID | -- CMD ARG…]"))
+            .override_usage(format!("xol {name} [OPTIONS] PROBE… [-p PROCESS | -- CMD ARG…]"))
             .group(clap::ArgGroup::new("subject").args(["pid", "gdb", "command"]))
     };
     clap::Command::new("xol")
@@ -328,11 +335,10 @@ fn object() -> Arg {
 fn pid() -> Arg {
     Arg::new("pid")
         .short('p')
-        .value_name("PID")
-        .value_parser(clap::value_parser!(i32).range(1..))
-        .value_delimiter(',')
+        .value_name("PROCESS")
+        .value_parser(whom::parse)
         .action(ArgAction::Append)
-        .help("A running process")
+        .help("Running processes: numbers, or a name for all that have it")
 }
 
 fn switch(name: &'static str) -> Arg {
@@ -386,6 +392,8 @@ fn run_options() -> Vec<Arg> {
         option("max-events", "N", "End after so many hits").value_parser(positive),
         option("duration", "SECS", "End after this time").value_parser(seconds),
         option("interval", "SECS", "Report counts this often").value_parser(seconds),
+        option("ready", "FD|FILE", "Where a line goes when the probes are in")
+            .value_parser(ready::parse),
         option("slots", "N", "Slots in each process at most").value_parser(positive_size),
         option("max-sites", "N", "Sites in each process at most").value_parser(positive_size),
         option("hits-per-site", "N", "A site disarms itself after so many hits")

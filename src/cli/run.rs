@@ -3,12 +3,15 @@
 use super::args::{Run, Subject};
 use super::failure::Failure;
 use super::output::{Format, Output, Progress};
+use super::ready::Ready;
+use super::whom;
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use xol::engine::Wish;
 use xol::report::{Became, CountRow, Event, Read, count_json, count_text, event_json, event_text};
 use xol::trace::{self, HitEvent, Options, Outcome, RowState, Sink, Stage, TraceError, Value};
@@ -18,6 +21,9 @@ use xol_targets::ptrace::own;
 use xol_targets::ptrace::sys::Status;
 use xol_targets::ptrace::{Launch, LaunchError, Pid, foreign_machine};
 
+/// A user who waits no longer than this is not told that the probes are in.
+const SOON: Duration = Duration::from_millis(300);
+
 /// Runs to the end of the program, or until asked to end.
 pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
     let output = Output::stderr(&run.report)?;
@@ -25,6 +31,9 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
         Subject::Launch(command) => command[0].to_string_lossy().into_owned(),
         Subject::Attach(_) => String::new(),
     };
+    if let Some(ready) = &run.ready {
+        ready.prepare()?;
+    }
     let options = Options {
         subject: subject(&run.subject)?,
         follow: run.follow,
@@ -50,6 +59,7 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
         start_ns: own::now_ns(),
         failed: None,
         progress: None,
+        ready: run.ready,
         events,
     };
     let outcome = trace::run(&options, &mut reporter);
@@ -75,7 +85,9 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
 
 fn subject(subject: &Subject) -> Result<trace::Subject, Failure> {
     match subject {
-        Subject::Attach(pids) => Ok(trace::Subject::Attach(pids.iter().map(|&p| Pid(p)).collect())),
+        Subject::Attach(whom) => {
+            Ok(trace::Subject::Attach(whom::pids(whom)?.into_iter().map(Pid).collect()))
+        }
         Subject::Launch(command) => {
             let args: Result<Vec<CString>, _> =
                 command.iter().map(|word| CString::new(word.as_bytes())).collect();
@@ -169,6 +181,7 @@ struct Reporter<'a> {
     start_ns: u64,
     failed: Option<Failure>,
     progress: Option<(Stage, Progress)>,
+    ready: Option<Ready>,
     events: bool,
 }
 
@@ -296,6 +309,18 @@ impl Sink for Reporter<'_> {
         }
         if let Some((_, progress)) = &mut self.progress {
             progress.at(done as u64);
+        }
+    }
+
+    fn armed(&mut self, places: usize, took: Duration) {
+        let what = if places == 1 { "1 place".to_owned() } else { format!("{places} places") };
+        if took > SOON {
+            say(&format!("armed {what}, in {}.{} s", took.as_secs(), took.subsec_millis() / 100));
+        }
+        if let Some(ready) = self.ready.take()
+            && let Err(failure) = ready.tell(&format!("armed {what}\n"))
+        {
+            self.failed = Some(failure);
         }
     }
 

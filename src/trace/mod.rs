@@ -57,6 +57,7 @@ pub use events::{HitEvent, Value};
 pub use options::{Options, Subject};
 pub use session::Stage;
 
+use std::time::Duration;
 use std::{fmt, io};
 use xol_targets::ptrace::sys::Status;
 use xol_targets::ptrace::{AttachError, LaunchError, Pid};
@@ -71,6 +72,8 @@ pub trait Sink {
     fn note(&mut self, text: &str);
     /// Long work goes on.
     fn progress(&mut self, stage: Stage, done: usize, of: usize);
+    /// The first probes are in, in so many places, and how long that took.
+    fn armed(&mut self, places: usize, took: Duration);
     /// It is done.
     fn progress_done(&mut self);
     /// Nothing happened for a moment: what is buffered can be shown.
