@@ -4,6 +4,8 @@
 use super::failure::Failure;
 use super::help;
 use super::output::{Format, Report};
+use super::ready::{self, Ready};
+use super::whom::{self, Whom};
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches};
 use std::ffi::OsString;
@@ -45,6 +47,8 @@ pub(crate) struct Run {
     pub(crate) interval: Option<Duration>,
     /// `--debug-dir`.
     pub(crate) debug_folders: Vec<PathBuf>,
+    /// `--ready`.
+    pub(crate) ready: Option<Ready>,
     /// `--toggle`, for tests.
     pub(crate) toggle: Option<u64>,
 }
@@ -54,8 +58,8 @@ pub(crate) struct Run {
 pub(crate) enum Subject {
     /// `-- CMD ARG…`.
     Launch(Vec<OsString>),
-    /// `-p PID`.
-    Attach(Vec<i32>),
+    /// `-p PROCESS`.
+    Attach(Vec<Whom>),
 }
 
 /// `list`.
@@ -86,7 +90,7 @@ pub(crate) struct Plan {
 /// `doctor`.
 #[derive(Debug)]
 pub(crate) struct Doctor {
-    pub(crate) pid: Option<i32>,
+    pub(crate) whom: Vec<Whom>,
     pub(crate) report: Report,
 }
 
@@ -139,9 +143,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command
             report,
         }),
         "plan" => Command::Plan(plan(args, report)?),
-        "doctor" => {
-            Command::Doctor(Doctor { pid: many::<i32>(args, "pid").first().copied(), report })
-        }
+        "doctor" => Command::Doctor(Doctor { whom: whom(args), report }),
         other => return Err(Failure::not_built_yet(other).into()),
     })
 }
@@ -156,6 +158,10 @@ fn many<T: Clone + Send + Sync + 'static>(args: &ArgMatches, name: &str) -> Vec<
 
 fn flag(args: &ArgMatches, name: &str) -> bool {
     one::<bool>(args, name).unwrap_or(false)
+}
+
+fn whom(args: &ArgMatches) -> Vec<Whom> {
+    many::<Vec<Whom>>(args, "pid").concat()
 }
 
 fn report(args: &ArgMatches) -> Result<Report, Failure> {
@@ -179,10 +185,10 @@ fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
         Some(text) => Some(filter(&text, &probes)?),
         None => None,
     };
-    let (command, pids) = (many::<OsString>(args, "command"), many::<i32>(args, "pid"));
+    let (command, pids) = (many::<OsString>(args, "command"), whom(args));
     if command.is_empty() && pids.is_empty() {
         return Err(Failure::usage(
-            "nothing to probe: give a program to start behind --, or a running one with -p PID",
+            "nothing to probe: give a program to start behind --, or a running one with -p PROCESS",
         ));
     }
     let subject = if command.is_empty() { Subject::Attach(pids) } else { Subject::Launch(command) };
@@ -207,6 +213,7 @@ fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
         duration: one(args, "duration"),
         interval: one(args, "interval"),
         debug_folders: many(args, "debug-dir"),
+        ready: one(args, "ready"),
         toggle: one(args, "toggle"),
     })
 }
@@ -277,7 +284,7 @@ fn table() -> clap::Command {
             .after_help(format!("{}\n\n{examples}\n\n{}", help::PROBES, help::STATUS))
             .args(run_options())
             .args(report_options(true))
-            .override_usage(format!("xol {name} [OPTIONS] PROBE… [-p PID | -- CMD ARG…]"))
+            .override_usage(format!("xol {name} [OPTIONS] PROBE… [-p PROCESS | -- CMD ARG…]"))
             .group(clap::ArgGroup::new("subject").args(["pid", "gdb", "command"]))
     };
     clap::Command::new("xol")
@@ -344,11 +351,10 @@ fn object() -> Arg {
 fn pid() -> Arg {
     Arg::new("pid")
         .short('p')
-        .value_name("PID")
-        .value_parser(clap::value_parser!(i32).range(1..))
-        .value_delimiter(',')
+        .value_name("PROCESS")
+        .value_parser(whom::parse)
         .action(ArgAction::Append)
-        .help("A running process")
+        .help("Running processes: numbers, or a name for all that have it")
 }
 
 fn switch(name: &'static str) -> Arg {
@@ -408,6 +414,8 @@ fn run_options() -> Vec<Arg> {
         option("max-events", "N", "End after so many hits").value_parser(positive),
         option("duration", "SECS", "End after this time").value_parser(seconds),
         option("interval", "SECS", "Report counts this often").value_parser(seconds),
+        option("ready", "FD|FILE", "Where a line goes when the probes are in")
+            .value_parser(ready::parse),
         option("slots", "N", "Slots in each process at most").value_parser(positive_size),
         option("max-sites", "N", "Sites in each process at most").value_parser(positive_size),
         option("hits-per-site", "N", "A site disarms itself after so many hits")

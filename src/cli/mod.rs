@@ -10,6 +10,8 @@
 //! | `failure` | exit statuses |
 //! | `output` | where reports go, and what a closed pipe means |
 //! | `objects` | finding the OBJECT a user names |
+//! | `whom` | processes as users name them |
+//! | `ready` | telling a script that the probes are in |
 //! | `list`, `plan`, `doctor` | one command each |
 //! | `run` | `count` and `trace` |
 
@@ -21,9 +23,11 @@ mod list;
 mod objects;
 mod output;
 mod plan;
+mod ready;
 mod run;
 #[cfg(test)]
 mod tests;
+mod whom;
 
 use args::Command;
 use failure::Failure;

@@ -3,6 +3,8 @@
 use super::args::{Run, Subject};
 use super::failure::Failure;
 use super::output::{Format, Output, Progress};
+use super::ready::Ready;
+use super::whom;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr};
@@ -10,6 +12,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use xol::engine::Wish;
 use xol::report::{Became, CountRow, Event, Lines, Read, count_json, count_text, event_json};
 use xol::trace::{
@@ -22,6 +25,9 @@ use xol_targets::ptrace::pair::{self, End, Front, Side};
 use xol_targets::ptrace::sys::Status;
 use xol_targets::ptrace::{Begun, Launch, LaunchError, Pid, foreign_machine};
 
+/// A user who waits no longer than this is not told that the probes are in.
+const SOON: Duration = Duration::from_millis(300);
+
 /// Runs to the end of the program, or until asked to end.
 pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
     let output = Output::stderr(&run.report)?;
@@ -29,6 +35,9 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
         Subject::Launch(command) => command[0].to_string_lossy().into_owned(),
         Subject::Attach(_) => String::new(),
     };
+    if let Some(ready) = &run.ready {
+        ready.prepare()?;
+    }
     let subject = subject(&run.subject)?;
     // Two processes from here on; where there can be only one, it does all by itself.
     let program = match &subject {
@@ -70,6 +79,7 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
         lines: Lines::new(own::now_ns()),
         failed: None,
         progress: None,
+        ready: run.ready,
         events,
     };
     let outcome = trace::run_behind(&options, &mut reporter, front);
@@ -106,7 +116,9 @@ fn in_front(front: Front) -> Result<ExitCode, Failure> {
 
 fn subject(subject: &Subject) -> Result<trace::Subject, Failure> {
     match subject {
-        Subject::Attach(pids) => Ok(trace::Subject::Attach(pids.iter().map(|&p| Pid(p)).collect())),
+        Subject::Attach(whom) => {
+            Ok(trace::Subject::Attach(whom::pids(whom)?.into_iter().map(Pid).collect()))
+        }
         Subject::Launch(command) => {
             let args: Result<Vec<CString>, _> =
                 command.iter().map(|word| CString::new(word.as_bytes())).collect();
@@ -206,6 +218,7 @@ struct Reporter<'a> {
     lines: Lines,
     failed: Option<Failure>,
     progress: Option<(Stage, Progress)>,
+    ready: Option<Ready>,
     events: bool,
 }
 
@@ -340,6 +353,18 @@ impl Sink for Reporter<'_> {
         }
         if let Some((_, progress)) = &mut self.progress {
             progress.at(done as u64);
+        }
+    }
+
+    fn armed(&mut self, places: usize, took: Duration) {
+        let what = if places == 1 { "1 place".to_owned() } else { format!("{places} places") };
+        if took > SOON {
+            say(&format!("armed {what}, in {}.{} s", took.as_secs(), took.subsec_millis() / 100));
+        }
+        if let Some(ready) = self.ready.take()
+            && let Err(failure) = ready.tell(&format!("armed {what}\n"))
+        {
+            self.failed = Some(failure);
         }
     }
 

@@ -50,7 +50,7 @@ fn a_run_is_read_whole() {
 #[test]
 fn defaults_are_plain() {
     let run = run("xol trace malloc -p 12 -p 13,14");
-    assert_eq!(run.subject, Subject::Attach(vec![12, 13, 14]));
+    assert_eq!(run.subject, Subject::Attach([12, 13, 14].map(super::whom::Whom::Pid).to_vec()));
     assert_eq!((run.wish, run.report.format), (Wish::Auto, Format::Text));
     assert!(!run.follow && run.report.to.is_none() && run.duration.is_none());
 }

@@ -44,6 +44,11 @@ impl Session<'_> {
         if got > 0 && self.came_along(tid, space, at)? {
             return self.target.go(tid, Go::FromTrap);
         }
+        if self.is_left(space, at) {
+            // Behind a copy of an xol that was killed: what follows is the way back.
+            self.target.stopped(tid)?.set_pc(at.add(Native::TRAP.len() as u64));
+            return self.target.go(tid, Go::FromTrap);
+        }
         let info = sys::get_siginfo(tid)?;
         self.foreign_trap(tid, info)
     }
@@ -481,8 +486,10 @@ impl Session<'_> {
 pub(super) mod libc_signal {
     /// SIGKILL
     pub(crate) const KILL: i32 = 9;
-    /// SIGSTOP
-    pub(crate) const STOP: i32 = 19;
+    /// SIGCONT, the first of those for job control: SIGSTOP, SIGTSTP, SIGTTIN and SIGTTOU follow.
+    pub(crate) const CONT: i32 = 18;
+    /// SIGTTOU
+    pub(crate) const TTOU: i32 = 22;
     /// SIGTRAP
     pub(crate) const TRAP: i32 = 5;
     /// SIGILL

@@ -16,6 +16,7 @@
 //! | `watch` | sites that serve xol itself |
 //! | `tracers` | programs that trace their own children |
 //! | `changing` | text that the program itself writes or moves |
+//! | `leftover` | what an xol that was killed has left |
 //! | `follow`, `leave` | new processes and programs; the end |
 //! | `toggle` | for tests: jumps taken back and written again |
 //! | `arguments`, `comms` | arguments and values read; the names of threads |
@@ -39,6 +40,7 @@ mod inside;
 mod jumps;
 mod land;
 mod leave;
+mod leftover;
 mod names;
 mod notes;
 mod objects;
@@ -66,6 +68,7 @@ pub use events::{HitEvent, Moment};
 pub use options::{Options, Subject};
 pub use session::Stage;
 
+use std::time::Duration;
 use std::{fmt, io};
 use xol_targets::ptrace::pair::Link;
 use xol_targets::ptrace::sys::Status;
@@ -81,6 +84,8 @@ pub trait Sink {
     fn note(&mut self, text: &str);
     /// Long work goes on.
     fn progress(&mut self, stage: Stage, done: usize, of: usize);
+    /// The first probes are in, in so many places, and how long that took.
+    fn armed(&mut self, places: usize, took: Duration);
     /// It is done.
     fn progress_done(&mut self);
     /// Nothing happened for a moment: what is buffered can be shown.

@@ -1,6 +1,6 @@
 //! One run: what is traced, what is counted, and the loop.
 
-use super::consumer::{Consumer, Row};
+use super::consumer::{Consumer, Row, RowState};
 use super::frames::Frames;
 use super::objects::FileId;
 use super::options::{Options, Subject};
@@ -114,6 +114,8 @@ pub(super) struct Session<'a> {
     pub(super) restartable: HashMap<(FileId, u32), bool>,
     /// Whether any site was ever armed.
     pub(super) armed_once: bool,
+    /// Whether that was said.
+    armed_told: bool,
     /// What ends the run as a failure, found while an event was handled.
     pub(super) fatal: Option<TraceError>,
 }
@@ -161,6 +163,7 @@ impl<'a> Session<'a> {
             toggle: super::toggle::Toggle::default(),
             restartable: HashMap::new(),
             armed_once: false,
+            armed_told: false,
             fatal: None,
         }
     }
@@ -169,6 +172,7 @@ impl<'a> Session<'a> {
     pub(super) fn run(&mut self) -> Result<Outcome, TraceError> {
         xol_targets::ptrace::own::catch_signals().map_err(TraceError::Io)?;
         let begun = self.begin();
+        self.tell_armed();
         // The time that was asked for is that of the probes.
         self.started = Instant::now();
         xol_targets::ptrace::own::tick_after(self.options.duration).map_err(TraceError::Io)?;
@@ -197,6 +201,15 @@ impl<'a> Session<'a> {
         Ok(self.outcome(signal, &places, enough))
     }
 
+    /// Says once that probes are in.
+    fn tell_armed(&mut self) {
+        if self.armed_once && !self.armed_told {
+            self.armed_told = true;
+            let armed = self.rows.iter().filter(|row| matches!(row.state, RowState::Armed(_)));
+            self.sink.armed(armed.count(), self.started.elapsed());
+        }
+    }
+
     fn begin(&mut self) -> Result<(), TraceError> {
         match &self.options.subject {
             Subject::Launch(launch) => {
@@ -211,6 +224,7 @@ impl<'a> Session<'a> {
                 for &pid in pids {
                     let Some(space) = self.target.process(pid).map(|p| p.space) else { continue };
                     self.new_space(space);
+                    self.take_over(space, pid).map_err(TraceError::Io)?;
                     self.refresh(space, None).map_err(TraceError::Io)?;
                 }
                 self.fatal.take().map_or(Ok(()), Err)?;
@@ -241,6 +255,7 @@ impl<'a> Session<'a> {
                 Err(error) if is_gone(&error) => {}
                 Err(error) => return Err(TraceError::Io(error)),
             }
+            self.tell_armed();
             if self.sink.failed() {
                 return Ok(None);
             }

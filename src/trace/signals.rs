@@ -8,18 +8,11 @@ use std::io;
 use xol_arch::{Addr, Arch, Machine as _, Regs as _, Strategy};
 use xol_targets::Native;
 use xol_targets::native;
-use xol_targets::ptrace::{Go, SigInfo, SpaceId, Tid, sys};
+use xol_targets::ptrace::{Go, SigInfo, SpaceId, Tid, procfs, sys};
 
 impl Session<'_> {
     pub(super) fn on_signal(&mut self, tid: Tid, mut info: SigInfo) -> io::Result<()> {
-        if info.signal() == libc_signal::STOP
-            && !self
-                .visits
-                .get(&tid)
-                .is_some_and(|v| v.stepping || v.jumping || v.in_call.is_some())
-        {
-            // It has no handler: the thread stops where it is. Kept back, it would come after the
-            // SIGCONT that ends it.
+        if self.is_job_control(tid, info.signal())? {
             return self.target.go(tid, Go::Deliver(info));
         }
         if info.signal() == libc_signal::TRAP && !info.is_synchronous() {
@@ -91,6 +84,18 @@ impl Session<'_> {
             // Inside a copy of several instructions: it runs to its end first.
             self.hold(tid, space, &site, info)
         }
+    }
+
+    /// Whether a signal stops or continues the process, and has no handler that could see where the
+    /// thread is. Kept back, a stop would come after the SIGCONT that ends it, and a SIGCONT that is
+    /// sent again would end a later stop.
+    fn is_job_control(&self, tid: Tid, signal: i32) -> io::Result<bool> {
+        use libc_signal::{CONT, TTOU};
+        let busy = |v: &super::session::Visit| v.stepping || v.jumping || v.in_call.is_some();
+        if !(CONT..=TTOU).contains(&signal) || self.visits.get(&tid).is_some_and(busy) {
+            return Ok(false);
+        }
+        Ok(procfs::status(tid)?.caught & 1 << (signal - 1) == 0)
     }
 
     /// Whether a SIGTRAP that was pending and blocked comes in place of a trap of ours: the kernel

@@ -35,6 +35,8 @@ pub(super) struct Sites {
     pub(super) prepared: bool,
     /// Where functions are left.
     pub(super) exits: super::exits::Known,
+    /// What an xol that was killed has mapped, as long as a thread may be inside.
+    pub(super) left: super::leftover::Left,
     /// Why there are no slots.
     pub(super) no_slots: Option<String>,
 }

@@ -139,6 +139,16 @@ impl Session<'_> {
         chosen: Vec<Chosen>,
         groups: &[Range<usize>],
     ) -> io::Result<Vec<Rc<Jump>>> {
+        // What each jump replaces is noted in the table, and what is mapped for it.
+        let noted = 2 * chosen.len() + 4;
+        if !self.target.has_room_for(space, noted)
+            && let Err(error) = self.target.grow_table(tid, noted)
+        {
+            self.note_no_jumps(&error);
+            let places: Vec<Addr> = chosen.iter().map(|chosen| chosen.window.at).collect();
+            self.no_jumps(space, &places, Reason::NoRoomForSlots.id());
+            return Ok(Vec::new());
+        }
         let mut built = Vec::new();
         let mut chosen = chosen.into_iter().peekable();
         while let Some(first) = chosen.next() {
@@ -151,7 +161,7 @@ impl Session<'_> {
         }
         self.only_whole(space, wants, groups, &mut built);
         let traps =
-            |jump: &Rc<Jump>| jump.enters.len() - 1 + usize::from(SHADOWS && jump.shadow.is_some());
+            |jump: &Rc<Jump>| jump.enters.len() + usize::from(SHADOWS && jump.shadow.is_some());
         let inner = built.iter().map(traps).sum();
         if !self.target.has_room_for(space, inner)
             && let Err(error) = self.target.grow_table(tid, inner)
@@ -164,6 +174,7 @@ impl Session<'_> {
         // Should we die, the places in a jump that trap lead to their copies without us.
         let mut orphans = Vec::new();
         for jump in &built {
+            orphans.push(Orphan::jump(jump.window.at, &jump.text[..jump.len()]));
             for &(offset, enter) in jump.enters.iter().filter(|(offset, _)| *offset > 0) {
                 let site = jump.window.at.add(offset.into());
                 if jump.counts(site) {
@@ -176,10 +187,6 @@ impl Session<'_> {
             }
         }
         self.target.set_orphans(space, &orphans)?;
-        let inside = built
-            .iter()
-            .flat_map(|jump| (0..jump.window.len).map(|offset| jump.window.at.add(offset.into())));
-        self.target.set_in_jump(space, inside)?;
         Ok(built)
     }
 

@@ -8,7 +8,6 @@ use super::sys::Tid;
 use super::{Ptrace, gone};
 use crate::native::{self, head};
 use std::io;
-use xol_arch::Addr;
 
 impl Ptrace {
     /// Maps the head, a table for `sites` orphans and `slots` bytes for slots near `near`, and
@@ -75,23 +74,6 @@ impl Ptrace {
         let memory = self.spaces.get_mut(&space).ok_or_else(gone)?;
         let Some(mut table) = memory.table.take() else { return Ok(()) };
         let result = table.set(orphans, &|at, bytes| memory.write(at, bytes));
-        memory.table = Some(table);
-        result
-    }
-
-    /// Says that a jump is about to be written over these sites: should we die, the traps among its
-    /// bytes are not taken away one by one.
-    ///
-    /// # Errors
-    /// Those of writing to the target.
-    pub fn set_in_jump(
-        &mut self,
-        space: SpaceId,
-        sites: impl Iterator<Item = Addr>,
-    ) -> io::Result<()> {
-        let memory = self.spaces.get_mut(&space).ok_or_else(gone)?;
-        let Some(mut table) = memory.table.take() else { return Ok(()) };
-        let result = table.set_in_jump(sites, &|at, bytes| memory.write(at, bytes));
         memory.table = Some(table);
         result
     }

@@ -236,7 +236,11 @@ impl Ptrace {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
         let args =
             [hole.0, len, (libc::PROT_READ | libc::PROT_EXEC) as u64, flags as u64, u64::MAX, 0];
+        self.note_area(tid, Area { start: hole, len })?;
         let value = self.call(tid, libc::SYS_mmap, args, &mut [])?;
+        if value as u64 != hole.0 {
+            self.note_area(tid, Area { start: hole, len: 0 })?;
+        }
         if (-4095..0).contains(&value) {
             let error = io::Error::from_raw_os_error(-value as i32);
             return Err(InjectError::Refused("mmap", error));

@@ -102,7 +102,12 @@ impl Ptrace {
     }
 
     fn map_exactly(&mut self, tid: Tid, area: Area, args: [u64; 6]) -> Result<(), InjectError> {
-        let got = refused("mmap", self.call(tid, libc::SYS_mmap, args, &mut [])?)?;
+        self.note_area(tid, area)?;
+        let value = self.call(tid, libc::SYS_mmap, args, &mut [])?;
+        if value as u64 != area.start.0 {
+            self.note_area(tid, Area { len: 0, ..area })?;
+        }
+        let got = refused("mmap", value)?;
         if got != area.start.0 {
             // A kernel before 4.17 took the address as a hint.
             self.call(tid, libc::SYS_munmap, [got, area.len, 0, 0, 0, 0], &mut [])?;

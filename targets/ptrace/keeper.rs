@@ -4,7 +4,7 @@
 //! each site with its original bytes. Until a trap is gone, that handler answers for the threads that
 //! meet it. Jumps stay: they need no tracer.
 
-use super::orphan::{IN_JUMP, Orphan, Table};
+use super::orphan::{Entry, Orphan, read_table};
 use super::space::{Space, SpaceId};
 use super::sys::Pid;
 use crate::native::{Native, head};
@@ -45,17 +45,39 @@ impl Keeper {
 
 /// Puts back what stood at the sites of one space.
 fn restore(space: &Space, head: Addr) -> io::Result<usize> {
-    let mut orphans = Table::read(space, head.add(head::TABLE))?;
-    // What is part of a jump, or was, is left to the handler: the bytes around it are not its own.
-    orphans.retain(|orphan| orphan.original & IN_JUMP == 0);
-    orphans.sort_unstable_by_key(|orphan| orphan.site);
-    let same_page = |a: &Orphan, b: &Orphan| a.site.align_down(PAGE) == b.site.align_down(PAGE);
+    let mut table = [0; 8];
+    space.read(head.add(head::TABLE), &mut table)?;
+    let entries = read_table(space, Addr(u64::from_ne_bytes(table)))?;
     let mut count = 0;
-    for page in orphans.chunk_by(same_page) {
+    for page in sites(entries).chunk_by(same_page) {
         // A mapping that is gone took its sites along.
         count += restore_page(space, page).unwrap_or(0);
     }
     Ok(count)
+}
+
+fn same_page(one: &Orphan, next: &Orphan) -> bool {
+    one.site.align_down(PAGE) == next.site.align_down(PAGE)
+}
+
+/// The sites of a table, by address. What is part of a jump, or was, is left to the handler: a byte
+/// that traps there may be the jump's own.
+fn sites(entries: Vec<Entry>) -> Vec<Orphan> {
+    let (mut sites, mut jumps) = (Vec::new(), BTreeMap::new());
+    for entry in entries {
+        match entry {
+            Entry::Site(site) => sites.push(site),
+            Entry::Jump(at, text) => _ = jumps.insert(at, text.len() as u64),
+            Entry::Area(_) => {}
+        }
+    }
+    let in_jump = |at: Addr| {
+        let before = jumps.range(..=at).next_back();
+        before.is_some_and(|(start, len)| at.0 - start.0 < *len)
+    };
+    sites.retain(|orphan| !in_jump(orphan.site));
+    sites.sort_unstable_by_key(|orphan| orphan.site);
+    sites
 }
 
 /// Puts back the sites of one page; how many were traps.
@@ -87,6 +109,15 @@ fn put_back(base: Addr, bytes: &mut [u8], sites: &[Orphan]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_jump_covers_is_left_alone() {
+        let site = |at: u64| Entry::Site(Orphan { site: Addr(at), to: None, original: 0x55 });
+        let jump = Entry::Jump(Addr(0x2000), vec![0; 5]);
+        let all = vec![site(0x2005), site(0x2004), jump, site(0x2000), site(0x1fff)];
+        let left: Vec<u64> = sites(all).iter().map(|orphan| orphan.site.0).collect();
+        assert_eq!(left, [0x1fff, 0x2005]);
+    }
 
     #[test]
     fn only_traps_are_put_back() {

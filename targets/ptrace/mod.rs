@@ -13,6 +13,7 @@
 //! | `inject` | calls made in the target that right themselves |
 //! | `jumps` | memory for jumps: code at given addresses, and shared |
 //! | `orphan` | what keeps the target running when its tracer dies |
+//! | `leftover` | what an xol that was killed has left |
 //! | `signals`, `mask`, `deliver` | SIGTRAP's action and mask as if we were not there |
 //! | `restart` | calls that our own stop interrupted |
 //! | `rseq` | restartable sequences |
@@ -26,6 +27,7 @@ mod inject;
 mod jumps;
 mod keeper;
 mod launch;
+mod leftover;
 mod machine;
 mod mask;
 mod orphan;
@@ -44,6 +46,7 @@ pub use attach::{AttachError, check_program, foreign_machine};
 pub use inject::InjectError;
 pub use jumps::{features, max_mappings, ticks_are_steady};
 pub use launch::{Begun, Launch, LaunchError};
+pub use leftover::{Leftover, find_leftovers};
 pub use machine::Stopped;
 pub use orphan::Orphan;
 pub use signals::Action;

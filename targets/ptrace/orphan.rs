@@ -20,19 +20,82 @@ pub struct Orphan {
     pub original: u64,
 }
 
+/// What a later xol must know has keys that no address can be.
+const AREA: u64 = 1 << 63;
+const JUMP: u64 = 1 << 62;
+/// Bytes that one entry can hold, beside how many there are.
+const HELD: usize = 15;
+
 impl Orphan {
-    fn from_words([site, to, original]: [u64; 3]) -> Orphan {
-        Orphan { site: Addr(site), to: (to != 0).then_some(Addr(to)), original }
+    /// For a later xol: memory that was mapped.
+    pub(super) fn area(area: Area) -> Orphan {
+        Orphan { site: Addr(area.start.0 | AREA), to: Some(Addr(area.len)), original: 0 }
+    }
+
+    /// For a later xol: the program's own bytes where a jump is written, 15 at most.
+    #[must_use]
+    pub fn jump(at: Addr, text: &[u8]) -> Orphan {
+        let mut bytes = [0; HELD + 1];
+        let len = text.len().min(HELD);
+        bytes[..len].copy_from_slice(&text[..len]);
+        bytes[HELD] = len as u8;
+        let bytes = u128::from_le_bytes(bytes);
+        let first = bytes as u64;
+        let to = (first != 0).then_some(Addr(first));
+        Orphan { site: Addr(at.0 | JUMP), to, original: (bytes >> 64) as u64 }
     }
 }
 
-/// In [`Orphan::original`], above the bytes: the site is in a jump, or was. A byte there that traps may
-/// be the jump's own.
-pub(super) const IN_JUMP: u64 = 1 << 63;
+/// One entry of a table that somebody else has written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// A site.
+    Site(Orphan),
+    /// Memory that was mapped.
+    Area(Area),
+    /// Where a jump was written, and the program's own bytes there.
+    Jump(Addr, Vec<u8>),
+}
+
+impl Entry {
+    pub(super) fn of(words: [u64; 3]) -> Option<Entry> {
+        let [key, to, original] = words;
+        let at = Addr(key & !(AREA | JUMP));
+        match (key & AREA != 0, key & JUMP != 0) {
+            _ if key == 0 => None,
+            (true, _) => Some(Entry::Area(Area { start: at, len: to })),
+            (_, true) => {
+                let bytes = (u128::from(original) << 64 | u128::from(to)).to_le_bytes();
+                let len = usize::from(bytes[HELD]).min(HELD);
+                Some(Entry::Jump(at, bytes[..len].to_vec()))
+            }
+            _ => {
+                let to = (to != 0).then_some(Addr(to));
+                Some(Entry::Site(Orphan { site: at, to, original }))
+            }
+        }
+    }
+}
+
+/// Reads a table that somebody else has written at `at`.
+pub(super) fn read_table(space: &Space, at: Addr) -> io::Result<Vec<Entry>> {
+    const MOST: u64 = 1 << 26;
+    let mut mask = [0; 8];
+    space.read(at, &mut mask)?;
+    let capacity = u64::from_ne_bytes(mask).wrapping_add(1);
+    if !capacity.is_power_of_two() || capacity > MOST {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut bytes = vec![0; (capacity * ENTRY) as usize];
+    space.read(at.add(8), &mut bytes)?;
+    let word = |bytes: &[u8]| bytes.iter().rev().fold(0, |word, &b| word << 8 | u64::from(b));
+    let entries = bytes.chunks_exact(ENTRY as usize);
+    Ok(entries
+        .filter_map(|e| Entry::of([word(&e[..8]), word(&e[8..16]), word(&e[16..])]))
+        .collect())
+}
 
 const ENTRY: u64 = 24;
-/// Entries of a table at most: more is not a table of ours.
-const MOST: u64 = 1 << 24;
 const K: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Our image of the table.
@@ -72,8 +135,11 @@ impl Table {
 
     /// The used entries.
     pub(super) fn iter(&self) -> impl Iterator<Item = Orphan> {
-        let used = self.entries.iter().filter(|e| e.0 != 0);
-        used.map(|&(site, to, original)| Orphan::from_words([site, to, original]))
+        self.entries.iter().filter(|e| e.0 != 0).map(|&(site, to, original)| Orphan {
+            site: Addr(site),
+            to: (to != 0).then_some(Addr(to)),
+            original,
+        })
     }
 
     /// Where the entry of `site` is, or the free one it would get.
@@ -99,54 +165,6 @@ impl Table {
 
     fn at(&self, index: usize) -> Addr {
         self.area.start.add(8 + ENTRY * index as u64)
-    }
-
-    /// Says of sites in the table that a jump is over them, in the target too.
-    ///
-    /// # Errors
-    /// Those of [`Space::write`].
-    pub(super) fn set_in_jump(
-        &mut self,
-        sites: impl Iterator<Item = Addr>,
-        write: &dyn Fn(Addr, &[u8]) -> io::Result<()>,
-    ) -> io::Result<()> {
-        for site in sites {
-            let i = self.index(site);
-            let entry = &mut self.entries[i];
-            if entry.0 == site.0 && entry.2 & IN_JUMP == 0 {
-                entry.2 |= IN_JUMP;
-                write(self.at(i), &self.bytes(i, i + 1))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The entries of the table that the pointer at `pointer` in a space leads to.
-    ///
-    /// # Errors
-    /// Those of [`Space::read`]; InvalidData for what is no table.
-    pub(super) fn read(space: &Space, pointer: Addr) -> io::Result<Vec<Orphan>> {
-        let word = |at: Addr| {
-            let mut word = [0; 8];
-            space.read(at, &mut word).map(|()| u64::from_ne_bytes(word))
-        };
-        let table = Addr(word(pointer)?);
-        let mask = word(table)?;
-        if mask >= MOST || !(mask + 1).is_power_of_two() {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        let mut bytes = vec![0; ((mask + 1) * ENTRY) as usize];
-        space.read(table.add(8), &mut bytes)?;
-        let entries = bytes.chunks_exact(ENTRY as usize).map(|entry| {
-            let mut words = [0; 3];
-            for (word, from) in words.iter_mut().zip(entry.chunks_exact(8)) {
-                let mut eight = [0; 8];
-                eight.copy_from_slice(from);
-                *word = u64::from_ne_bytes(eight);
-            }
-            words
-        });
-        Ok(entries.filter(|&[site, ..]| site != 0).map(Orphan::from_words).collect())
     }
 
     /// Adds or changes entries, in the target too.
@@ -184,6 +202,21 @@ impl Table {
 mod tests {
     use super::*;
     use std::cell::RefCell;
+
+    #[test]
+    fn what_is_noted_for_a_later_xol_comes_out_again() {
+        let entry = |o: Orphan| Entry::of([o.site.0, o.to.map_or(0, |to| to.0), o.original]);
+        let area = Area { start: Addr(0x7fff_1234_0000), len: 0x3000 };
+        assert_eq!(entry(Orphan::area(area)), Some(Entry::Area(area)));
+        for len in 0..=11 {
+            let text: Vec<u8> = (0..len).map(|n| if n < 8 { 0 } else { 0xf0 + n }).collect();
+            let jump = Orphan::jump(Addr(0x5555_0000_1000), &text);
+            assert_eq!(entry(jump), Some(Entry::Jump(Addr(0x5555_0000_1000), text)));
+        }
+        let site = Orphan { site: Addr(0x1000), to: None, original: 0x55 };
+        assert_eq!(entry(site), Some(Entry::Site(site)));
+        assert_eq!(Entry::of([0; 3]), None);
+    }
 
     #[test]
     fn what_is_written_is_what_the_handler_would_find() {

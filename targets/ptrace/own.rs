@@ -207,3 +207,31 @@ pub fn page_size() -> u64 {
     // SAFETY: a name, a number.
     unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 }
 }
+
+/// Keeps a descriptor to ourselves: what we start does not get it.
+///
+/// # Errors
+/// EBADF where it is not open.
+pub fn keep(fd: i32) -> io::Result<()> {
+    // SAFETY: numbers only. The standard ones are everybody's.
+    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFD) }.into())?;
+    if fd > 2 {
+        // SAFETY: numbers only.
+        check(unsafe { libc::fcntl(fd, libc::F_SETFD, flags as i32 | libc::FD_CLOEXEC) }.into())?;
+    }
+    Ok(())
+}
+
+/// Writes a line to a descriptor, and closes it but for the standard ones.
+///
+/// # Errors
+/// Those of write(2).
+pub fn write_once(fd: i32, line: &[u8]) -> io::Result<()> {
+    // SAFETY: the kernel reads `len` bytes of `line`.
+    let written = check(unsafe { libc::write(fd, line.as_ptr().cast(), line.len()) } as i64);
+    if fd > 2 {
+        // SAFETY: a number; nothing here owns it.
+        unsafe { libc::close(fd) };
+    }
+    written.map(drop)
+}

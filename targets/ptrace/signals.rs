@@ -65,7 +65,7 @@ impl Action {
 
 impl Ptrace {
     /// What the kernel has for SIGTRAP in the thread's process.
-    fn read_action(&mut self, tid: Tid) -> Result<Action, InjectError> {
+    pub(super) fn read_action(&mut self, tid: Tid) -> Result<Action, InjectError> {
         let mut words = [0u8; 32];
         let args = [libc::SIGTRAP as u64, 0, BUFFER, SIGSET_SIZE, 0, 0];
         let value = self.call(tid, libc::SYS_rt_sigaction, args, &mut words)?;
@@ -73,7 +73,7 @@ impl Ptrace {
         Ok(Action::from_bytes(&words))
     }
 
-    fn write_action(&mut self, tid: Tid, words: [u64; 4]) -> Result<(), InjectError> {
+    pub(super) fn write_action(&mut self, tid: Tid, words: [u64; 4]) -> Result<(), InjectError> {
         let mut bytes = [0u8; 32];
         for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
             to.copy_from_slice(&word.to_ne_bytes());
@@ -87,6 +87,8 @@ impl Ptrace {
     /// handler of its own.
     pub(super) fn protect(&mut self, tid: Tid) -> Result<(), InjectError> {
         let action = self.read_action(tid)?;
+        let space = self.space_of(tid).ok_or_else(gone)?;
+        let action = self.behind_leftover(space, action);
         self.set_program_action(tid, action)
     }
 

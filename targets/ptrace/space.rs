@@ -129,13 +129,19 @@ impl Space {
     /// A place for the first call stub: the zero padding at the end of a text mapping, where
     /// nothing executes. The padding behind a segment is not part of it, and is zero.
     pub(super) fn bootstrap_stub(&self, maps: &[Mapping]) -> Option<Addr> {
-        const ROOM: usize = 64;
-        maps.iter().filter(|m| m.perms.exec && !m.perms.shared && m.inode != 0).find_map(|m| {
-            let at = Addr(m.end.0.checked_sub(ROOM as u64)?);
-            let mut tail = [0xff; ROOM];
-            self.read(at, &mut tail).ok()?;
-            tail.iter().all(|&b| b == 0).then_some(Addr((at.0 + 16 + 15) & !15))
+        maps.iter().find_map(|map| {
+            let at = Space::stub_place(map)?;
+            let mut tail = [0xff; STUB_ROOM];
+            self.read(Addr(map.end.0 - STUB_ROOM as u64), &mut tail).ok()?;
+            tail.iter().all(|&b| b == 0).then_some(at)
         })
+    }
+
+    /// Where in a mapping of text that would be.
+    pub(super) fn stub_place(map: &Mapping) -> Option<Addr> {
+        let is_text = map.perms.exec && !map.perms.shared && map.inode != 0;
+        let at = map.end.0.checked_sub(STUB_ROOM as u64).filter(|_| is_text)?;
+        Some(Addr((at + 16 + 15) & !15))
     }
 
     /// A hole of `len` bytes within `reach` of all of `near`, away from other mappings and from
@@ -201,6 +207,9 @@ impl Space {
         holes
     }
 }
+
+/// Zero padding that is asked for around a call stub.
+const STUB_ROOM: usize = 64;
 
 /// The largest page size there is (arm64 with 64K pages): alignment that suits all of them.
 pub const PAGE: u64 = 65536;

@@ -220,7 +220,8 @@ impl Ptrace {
         } else {
             sys::wait(Whom::One(tid), true, false)?;
             sys::listen(tid)?;
-            self.known(tid)?.state = State::Listening;
+            let thread = self.known(tid)?;
+            (thread.state, thread.asked) = (State::Listening, false);
         }
         Ok(None)
     }

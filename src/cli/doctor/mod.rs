@@ -18,6 +18,7 @@ mod trial;
 use super::args::Doctor;
 use super::failure::Failure;
 use super::output::{Format, Output};
+use super::whom;
 use std::fmt::Write;
 use xol::report::json::Object;
 
@@ -77,8 +78,9 @@ impl Finding {
 
 /// Looks, reports, and fails with 125 if something stands in the way.
 pub(crate) fn run(doctor: &Doctor) -> Result<(), Failure> {
-    let mut findings = machine::look(doctor.pid.is_some());
-    match doctor.pid {
+    let pid = whom::pids(&doctor.whom)?.first().copied();
+    let mut findings = machine::look(pid.is_some());
+    match pid {
         Some(pid) => findings.extend(process::look(pid)?),
         None => findings.push(trial::run()),
     }
@@ -92,7 +94,7 @@ pub(crate) fn run(doctor: &Doctor) -> Result<(), Failure> {
     }
     let bad = findings.iter().filter(|f| f.verdict == Verdict::No).count();
     if doctor.report.format == Format::Text && bad == 0 {
-        let what = match doctor.pid {
+        let what = match pid {
             Some(pid) => format!("process {pid} can be probed"),
             None => "programs can be probed here".to_owned(),
         };

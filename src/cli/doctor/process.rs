@@ -6,6 +6,7 @@ use crate::cli::failure::Failure;
 use std::fs;
 use std::path::Path;
 use xol::symbols::{ElfError, Machine, Object};
+use xol_targets::ptrace::{Pid, find_leftovers};
 
 /// SIGTRAP's bit in the sets of /proc/PID/status.
 const SIGTRAP: u32 = 4;
@@ -34,7 +35,9 @@ pub(super) fn look(pid: i32) -> Result<Vec<Finding>, Failure> {
     findings.extend(program(pid, &folder));
     findings.extend(mappings(&folder));
     findings.extend(seccomp(&status));
-    findings.extend(signals(&folder));
+    let left = left(pid, &status);
+    findings.extend(signals(&folder, left.is_some()));
+    findings.extend(left);
     findings.extend(shadow_stack(&status));
     Ok(findings)
 }
@@ -187,13 +190,15 @@ fn seccomp(status: &Status) -> Option<Finding> {
 }
 
 /// A thread that blocks, ignores or handles SIGTRAP loses its probes' safety net.
-fn signals(folder: &str) -> Option<Finding> {
+fn signals(folder: &str, is_left: bool) -> Option<Finding> {
     let threads = fs::read_dir(format!("{folder}/task")).ok()?;
     let mut how = Vec::new();
     for thread in threads.flatten() {
         let Some(status) = Status::read(&thread.path().to_string_lossy()) else { continue };
         for (set, what) in [("SigBlk", "blocks"), ("SigIgn", "ignores"), ("SigCgt", "handles")] {
-            if status.has_bit(set, SIGTRAP) && !how.contains(&what) {
+            // The handler of an xol that was killed is not the program's.
+            let own = !is_left || set != "SigCgt";
+            if own && status.has_bit(set, SIGTRAP) && !how.contains(&what) {
                 how.push(what);
             }
         }
@@ -203,6 +208,20 @@ fn signals(folder: &str) -> Option<Finding> {
             "nothing: it keeps what it set; but if xol is killed then, probes left in it are fatal",
         )
     })
+}
+
+/// What an xol that was killed has left.
+fn left(pid: i32, status: &Status) -> Option<Finding> {
+    if status.number("TracerPid").unwrap_or(0) != 0 {
+        return None;
+    }
+    let left = find_leftovers(Pid(pid)).ok().filter(|left| !left.is_empty())?;
+    let sites: usize = left.iter().map(|left| left.sites.len()).sum();
+    let places = if sites == 1 { "1 place".into() } else { format!("{sites} places") };
+    Some(
+        Finding::note("left", format!("an xol that was killed has left its probes in {places}"))
+            .advice("nothing: they do no harm, and the next xol takes them away first"),
+    )
 }
 
 fn shadow_stack(status: &Status) -> Option<Finding> {

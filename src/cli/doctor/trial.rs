@@ -84,6 +84,7 @@ impl Sink for Silent {
     fn interval(&mut self, _: &Report) {}
     fn note(&mut self, _: &str) {}
     fn progress(&mut self, _: Stage, _: usize, _: usize) {}
+    fn armed(&mut self, _: usize, _: std::time::Duration) {}
     fn progress_done(&mut self) {}
     fn tick(&mut self) {}
     fn failed(&self) -> bool {

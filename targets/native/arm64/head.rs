@@ -35,7 +35,10 @@ xol_ignored:
     // 48: eight ranges of slots.
 xol_ranges:
     .fill 16, 8, 0
-    // 176: the handler.
+    // 176: what a later xol knows the head by, and the version of this layout and of the table's.
+    .ascii "xol head"
+    .quad 1
+    // 192: the handler.
     ldr x3, [x2, #440]
     ldr w4, [x1, #8]
     mov w14, w4
@@ -203,7 +206,7 @@ pub fn head() -> &'static [u8] {
 }
 
 /// Offset of the handler in the head.
-pub const HANDLER: u64 = 176;
+pub const HANDLER: u64 = 192;
 /// Offset of sa_restorer: none, the kernel's own returns (the vDSO).
 pub const RESTORER: u64 = 0;
 /// Offset of the word that says which signal is about to be delivered in the place of a trap: its
@@ -217,6 +220,10 @@ pub const IGNORED: u64 = 40;
 pub const RANGES: u64 = 48;
 /// Offset of the page size.
 pub const PAGE_SIZE: Option<u64> = Some(16);
+/// Offset of the bytes that a later xol knows the head by.
+pub const SIGNED: u64 = 176;
+/// Those bytes: a name, and the version of the layout of the head and the table.
+pub const SIGNATURE: [u8; 16] = *b"xol head\x01\0\0\0\0\0\0\0";
 /// How many ranges there can be.
 pub const MAX_RANGES: usize = 8;
 /// Where scratch space for the arguments of injected calls begins.

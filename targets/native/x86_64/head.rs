@@ -39,7 +39,10 @@ xol_ignored:
     // 48: eight ranges of slots.
 xol_ranges:
     .fill 16, 8, 0
-    // 176: the handler.
+    // 176: what a later xol knows the head by, and the version of this layout and of the table's.
+    .ascii "xol head"
+    .quad 1
+    // 192: the handler.
     mov r8, [rdx + 168]
     lea rcx, [r8 - 1]
     mov eax, [rsi + 8]
@@ -227,7 +230,7 @@ pub fn head() -> &'static [u8] {
 }
 
 /// Offset of the handler in the head.
-pub const HANDLER: u64 = 176;
+pub const HANDLER: u64 = 192;
 /// Offset of sa_restorer.
 pub const RESTORER: u64 = 16;
 /// Offset of the word that says which signal is about to be delivered in the place of a trap: its
@@ -241,6 +244,10 @@ pub const IGNORED: u64 = 40;
 pub const RANGES: u64 = 48;
 /// Offset of the page size; pages have 4 KiB.
 pub const PAGE_SIZE: Option<u64> = None;
+/// Offset of the bytes that a later xol knows the head by.
+pub const SIGNED: u64 = 176;
+/// Those bytes: a name, and the version of the layout of the head and the table.
+pub const SIGNATURE: [u8; 16] = *b"xol head\x01\0\0\0\0\0\0\0";
 /// How many ranges there can be.
 pub const MAX_RANGES: usize = 8;
 /// Where scratch space for the arguments of injected calls begins.
