@@ -45,6 +45,8 @@ pub(crate) struct Run {
     pub(crate) interval: Option<Duration>,
     /// `--toggle`, for tests.
     pub(crate) toggle: Option<u64>,
+    /// `--calls`.
+    pub(crate) calls: bool,
 }
 
 /// Whom to probe.
@@ -200,6 +202,7 @@ fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
         duration: one(args, "duration"),
         interval: one(args, "interval"),
         toggle: one(args, "toggle"),
+        calls: flag(args, "calls"),
     })
 }
 
@@ -393,6 +396,9 @@ fn run_options() -> Vec<Arg> {
         option("toggle", "N", "For tests: so many jumps are taken back and written again")
             .hide(true)
             .value_parser(positive),
+        switch("calls").help(
+            "The program's seccomp filters let mmap, munmap and rt_sigaction through: xol may call them",
+        ),
         exclusive_head(),
     ]
 }

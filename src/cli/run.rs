@@ -37,6 +37,7 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
         duration: run.duration,
         interval: run.interval,
         toggle: run.toggle,
+        calls: run.calls,
         probes: run.probes,
         filter: run.filter,
         events,

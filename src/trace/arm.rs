@@ -248,9 +248,8 @@ impl Session<'_> {
                 _ => groups.push((at, at, 1)),
             }
         }
-        if !self.target.check_injectable(tid) {
-            self.sites_mut(space).no_slots = Some("the process has a seccomp filter".into());
-            return Ok(());
+        if let Err(why) = self.target.check_calls(tid) {
+            return self.slots_in_padding(space, why.to_string());
         }
         for (start, end, count) in groups {
             let near = Area { start: Addr(start), len: end - start + 16 };
@@ -272,10 +271,10 @@ impl Session<'_> {
             match area {
                 Ok(area) => sites.slots.add_area(area.start, area.len),
                 Err(error) => {
-                    sites.no_slots = Some(error.to_string());
                     if first {
                         sites.prepared = false;
                     }
+                    self.slots_in_padding(space, error.to_string())?;
                 }
             }
         }
@@ -339,7 +338,11 @@ impl Session<'_> {
             },
             // Simulated, or given a slot at its first hit.
             None if p.plan.effect.is_some() => site.strategy = Strategy::Simulate,
-            None if sites.no_slots.is_some() => return Err(Reason::NoRoomForSlots.into()),
+            None if sites.no_slots.is_some()
+                && !sites.slots.any_near(want.addr, Native::JUMP_REACH) =>
+            {
+                return Err(Reason::NoRoomForSlots.into());
+            }
             None => {}
         }
         orphans.push(Orphan { site: want.addr, to, original: word(p.original) });

@@ -5,7 +5,7 @@
 //! | `options` | what a run is asked to do |
 //! | `session` | what is traced and counted, and the loop |
 //! | `objects`, `probes` | what is mapped, and what in it is wanted |
-//! | `arm`, `sites`, `slots`, `steal` | from wanted places to armed sites |
+//! | `arm`, `sites`, `slots`, `padding`, `steal` | from wanted places to armed sites |
 //! | `hit`, `signals` | traps, and signals that find a thread in a slot |
 //! | `returns`, `exits`, `frames` | return probes: hits, where functions are left, open calls |
 //! | `hot` | traps that become jumps while the program runs |
@@ -33,6 +33,7 @@ mod names;
 mod notes;
 mod objects;
 mod options;
+mod padding;
 mod patch;
 mod probes;
 mod returns;

@@ -104,6 +104,24 @@ impl Session<'_> {
         }
     }
 
+    /// Reads the objects of a process that is to be attached to, and looks for the probes in them.
+    /// Whether that was quick, and arming them will be.
+    pub(super) fn look_ahead(&mut self, pid: Pid) -> bool {
+        const QUICK_NS: u64 = 100_000_000;
+        const FEW: usize = 5000;
+        let Ok(maps) = procfs::maps(pid) else { return false };
+        let us = Tid(std::process::id() as i32);
+        let (begun, mut places) = (procfs::run_ns(us), 0);
+        for loaded in Loaded::all(&maps) {
+            let Some(object) = self.open(pid, &loaded) else { continue };
+            let name = ObjectName { path: &loaded.path, soname: object.soname(), program: true };
+            for spec in self.options.probes.iter().filter(|spec| spec.may_match(&name)) {
+                places += resolve(spec, &object).map_or(0, |resolved| resolved.places.len());
+            }
+        }
+        places < FEW && procfs::run_ns(us) - begun < QUICK_NS
+    }
+
     pub(super) fn open(&mut self, pid: Pid, loaded: &Loaded) -> Option<Rc<Object>> {
         if self.resolved.len() >= KEPT && !self.resolved.contains_key(&loaded.file) {
             self.resolved.clear();
@@ -429,7 +447,20 @@ impl Session<'_> {
     /// Every rejected row as a sentence; the first few of a long list.
     pub(super) fn rejections(&self) -> Vec<String> {
         let rejected = self.rows.iter().filter_map(|row| match row.state {
-            RowState::Rejected(reject) => Some(format!("{row}: {reject} [{}]", reject.reason.id())),
+            RowState::Rejected(reject) => {
+                let id = reject.reason.id();
+                let cause = self.spaces.values().find_map(|s| s.no_slots.as_ref());
+                let cause = cause.filter(|_| reject.reason == Reason::NoRoomForSlots);
+                Some(cause.map_or_else(
+                    || format!("{row}: {reject} [{id}]"),
+                    |why| {
+                        format!(
+                            "{row}: no slot can be had ({why}), and the instruction cannot \
+                                   be simulated [{id}]"
+                        )
+                    },
+                ))
+            }
             _ => None,
         });
         rejected.take(10).collect()

@@ -78,11 +78,13 @@ impl Session<'_> {
             return Ok(());
         };
         let chosen = self.outside_sequences(space, borrowed, chosen);
-        let result = if self.target.check_injectable(borrowed) {
-            self.build_all(space, borrowed, wants, chosen, groups)
-        } else {
-            self.no_jumps(space, &places, "seccomp");
-            Ok(Vec::new())
+        let result = match self.target.check_calls(borrowed) {
+            Ok(()) => self.build_all(space, borrowed, wants, chosen, groups),
+            Err(why) => {
+                self.note_no_jumps(&why);
+                self.no_jumps(space, &places, "seccomp");
+                Ok(Vec::new())
+            }
         };
         if tid.is_none() {
             self.give_back(borrowed)?;

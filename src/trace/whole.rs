@@ -130,11 +130,7 @@ impl Session<'_> {
             return Ok(());
         }
         for area in areas {
-            let made = match self.target.check_injectable(tid) {
-                true => self.target.unshare(tid, area),
-                false => Err(xol_targets::ptrace::InjectError::Seccomp),
-            };
-            match made {
+            match self.target.unshare(tid, area) {
                 Ok(shared) => self.rings.add(space, area, shared),
                 Err(error) => {
                     self.note(format!("no jumps in a forked process: {error}"));

@@ -9,7 +9,9 @@
 //! | `thread` | threads and processes as they are known here |
 //! | `wait` | stops, and going on |
 //! | `attach`, `launch`, `leave` | how a target begins and ends being one |
-//! | `inject` | calls made in the target that right themselves |
+//! | `inject`, `chain` | calls made in the target that right themselves |
+//! | `calls`, `trial` | whether a seccomp filter lets them through |
+//! | `vm` | a thread's memory as the thread itself may use it |
 //! | `jumps` | memory for jumps: code at given addresses, and shared |
 //! | `orphan` | what keeps the target running when its tracer dies |
 //! | `signals`, `mask`, `deliver` | SIGTRAP's action and mask as if we were not there |
@@ -19,6 +21,8 @@
 
 mod affinity;
 mod attach;
+mod calls;
+mod chain;
 mod deliver;
 mod head;
 mod inject;
@@ -35,9 +39,12 @@ mod signals;
 mod space;
 pub mod sys;
 mod thread;
+pub mod trial;
+mod vm;
 mod wait;
 
 pub use attach::{AttachError, check_program, foreign_machine};
+pub use calls::{Forbidden, would_forbid};
 pub use inject::InjectError;
 pub use jumps::{features, max_mappings, ticks_are_steady};
 pub use launch::{Launch, LaunchError};
@@ -73,6 +80,8 @@ pub struct Ptrace {
     affinity: affinity::Affinity,
     /// Nothing is lifted or watched any more.
     leaving: bool,
+    /// The user says that seccomp filters let calls through.
+    vouched: bool,
 }
 
 impl Ptrace {

@@ -142,6 +142,8 @@ pub struct TaskStatus {
     pub caught: u64,
     /// Seccomp: 0 none, 1 strict, 2 filter.
     pub seccomp: u32,
+    /// Seccomp_filters: how many there are, since Linux 5.9.
+    pub filters: Option<u32>,
     /// The command's name.
     pub name: String,
     /// VmHWM in KiB.
@@ -185,6 +187,7 @@ fn parse_status(text: &[u8]) -> TaskStatus {
             b"SigIgn" => status.ignored = hex(),
             b"SigCgt" => status.caught = hex(),
             b"Seccomp" => status.seccomp = value.parse().unwrap_or(0),
+            b"Seccomp_filters" => status.filters = value.parse().ok(),
             _ => {}
         }
     }

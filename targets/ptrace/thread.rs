@@ -143,8 +143,6 @@ pub struct Process {
     pub action: Action,
     /// Whether our handler stands in for it in the kernel.
     pub protected: bool,
-    /// Whether calls may be made in it (RULES B2).
-    pub injectable: bool,
     /// A vfork child or another that shares its creator's memory.
     pub shares_memory: bool,
     /// Whether xol started it.

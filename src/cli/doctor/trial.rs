@@ -45,6 +45,7 @@ pub(super) fn run() -> Finding {
         duration: Some(LIMIT),
         interval: None,
         toggle: None,
+        calls: false,
         filter: None,
         events: false,
     };
