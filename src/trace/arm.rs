@@ -259,11 +259,15 @@ impl Session<'_> {
                 continue;
             }
             // Room to grow: unused pages cost nothing.
-            let more = (count * 2).max(1024).min(sites.slots.allowed().max(count));
+            let allowed = sites.slots.allowed().max(count);
+            let limited = self.target.room(space).is_some();
+            // What a program with a limit is about to need is its own.
+            let more = if limited { count } else { (count * 2).max(1024).min(allowed) };
+            let table = if limited { planned.len() } else { (planned.len() * 2).max(512) };
             let bytes = more as u64 * SLOT_SIZE;
-            let first = !std::mem::replace(&mut sites.prepared, true);
+            let first = !std::mem::replace(&mut self.sites_mut(space).prepared, true);
             let area = if first {
-                self.target.install(tid, near, (planned.len() * 2).max(512), bytes)
+                self.target.install(tid, near, table, bytes)
             } else {
                 self.target.map_slots(tid, near, bytes)
             };

@@ -376,7 +376,11 @@ impl Session<'_> {
         }
         // Room to grow, as for slots, and more where they come in small batches.
         let used: u64 = jumps.regions.iter().map(|region| region.code.len).sum();
-        let len = (room * 2).max(used.min(MAX_GROWTH));
+        let len = match self.target.room(space) {
+            Some(_) if !self.may_take(space, room + counters as u64 * 16) => return None,
+            Some(_) => room,
+            None => (room * 2).max(used.min(MAX_GROWTH)),
+        };
         let made = self.target.map_code(tid, near, len).and_then(|code| {
             let (shared, counters) = self.target.map_shared(tid, code, counters as u64 * 16)?;
             Ok((code, shared, counters))
@@ -397,6 +401,17 @@ impl Session<'_> {
                 None
             }
         }
+    }
+
+    /// Whether a program whose address space is limited is likely not to miss so many bytes of it:
+    /// the little that is left is its own.
+    pub(super) fn may_take(&mut self, space: SpaceId, len: u64) -> bool {
+        const SHARE: u64 = 64;
+        let enough = self.target.room(space).is_none_or(|room| len <= room / SHARE);
+        if !enough {
+            self.note_no_jumps(&"the program's address space is limited (ulimit -v)");
+        }
+        enough
     }
 
     /// Says what is in the way of jumps, to who has asked for them.
@@ -457,7 +472,8 @@ impl Session<'_> {
             while pages.next_if_eq(&end).is_some() {
                 end += PAGE;
             }
-            if self.sites_mut(space).jumps.pages.len() >= limit {
+            let bytes = self.sites_mut(space).jumps.pages.len() as u64 * PAGE + end - start;
+            if bytes / PAGE > limit as u64 || !self.may_take(space, bytes) {
                 break;
             }
             let area = Area { start: Addr(start), len: end - start };

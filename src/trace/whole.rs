@@ -93,6 +93,9 @@ impl Session<'_> {
         if known.is_some() {
             return known;
         }
+        if !self.may_take(space, super::ring::shape().len()) {
+            return None;
+        }
         let first = self.rings.areas(space).next().is_none();
         match self.target.map_shared(tid, code, super::ring::shape().len()) {
             Ok((shared, area)) => {

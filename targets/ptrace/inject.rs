@@ -9,9 +9,9 @@ use super::attach::{resume_filter, suspend_filter};
 use super::calls::{Forbidden, Permit, Verdict};
 use super::chain::Stub;
 use super::space::{Area, PAGE, Space, SpaceId};
-use super::sys::{self, EVENT_STOP, SYSCALL_STOP, Status, Tid, Whom};
+use super::sys::{self, EVENT_STOP, Pid, SYSCALL_STOP, Status, Tid, Whom};
 use super::thread::{Dirty, State};
-use super::{Ptrace, gone, procfs};
+use super::{Ptrace, gone, own, procfs};
 use crate::native;
 use std::{fmt, io};
 use xol_arch::{Addr, Regs as _};
@@ -258,6 +258,20 @@ impl Ptrace {
         value
     }
 
+    /// What lengths are multiples of: where there is little room, the machine's own page.
+    pub(super) fn grain(&self, pid: Pid) -> u64 {
+        match procfs::room(pid) {
+            Ok(Some(_)) => own::page_size(),
+            _ => PAGE,
+        }
+    }
+
+    /// How many bytes more a space may map, where that is limited.
+    #[must_use]
+    pub fn room(&self, space: SpaceId) -> Option<u64> {
+        procfs::room(self.spaces.get(&space)?.pid).ok().flatten()
+    }
+
     /// Maps `len` bytes of read-and-execute memory within reach of `near`.
     ///
     /// # Errors
@@ -271,7 +285,7 @@ impl Ptrace {
     ) -> Result<Area, InjectError> {
         let pid = self.known(tid)?.pid;
         let maps = procfs::maps(pid)?;
-        let len = len.next_multiple_of(PAGE);
+        let len = len.next_multiple_of(self.grain(pid));
         let heap = procfs::heap(pid)?;
         let Some(hole) = Space::hole(&maps, heap, near, len, reach) else {
             let error = io::Error::from_raw_os_error(libc::ENOMEM);

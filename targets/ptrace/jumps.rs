@@ -2,7 +2,7 @@
 //! that is shared with us, and what its processor can do.
 
 use super::inject::{BUFFER, InjectError};
-use super::space::{Area, PAGE, Space, SpaceId};
+use super::space::{Area, Space, SpaceId};
 use super::sys::{Pid, Tid};
 use super::{Ptrace, gone, procfs};
 use crate::native;
@@ -56,7 +56,7 @@ impl Ptrace {
     ) -> Result<(Shared, Area), InjectError> {
         let space = self.space_of(tid).ok_or_else(gone)?;
         let pid = self.known(tid)?.pid;
-        let len = len.next_multiple_of(PAGE);
+        let len = len.next_multiple_of(self.grain(pid));
         let at = free_near(pid, near, len)?;
         let area = Area { start: at, len };
         let shared = self.share_new(tid, area, libc::MAP_FIXED_NOREPLACE)?;
