@@ -54,6 +54,7 @@ pub use signals::Action;
 pub use space::{Area, PAGE, Space, SpaceId};
 pub use sys::{Pid, SigInfo, Tid};
 pub use thread::{Process, Thread};
+pub use vm::is_refused as is_vm_refused;
 pub use wait::{Event, Go};
 
 use rustc_hash::FxHashMap as HashMap;

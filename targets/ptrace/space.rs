@@ -211,5 +211,12 @@ impl Space {
 pub const PAGE: u64 = 65536;
 
 fn open_mem(pid: Pid) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/mem"))
+    let opened = OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/mem"));
+    opened.map_err(|error| match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => io::Error::new(
+            error.kind(),
+            "/proc is mounted read-only, and text is written through it",
+        ),
+        _ => error,
+    })
 }

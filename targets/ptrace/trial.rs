@@ -19,8 +19,10 @@ use std::time::{Duration, Instant};
 /// What became of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It returned, with or without an error.
+    /// It returned.
     Returns,
+    /// It returned an error that a filter may have in its place.
+    Refused,
     /// The filter sent SIGSYS instead, which a handler survives.
     Traps,
     /// The filter ends who makes it, or never answers.
@@ -54,7 +56,11 @@ pub fn answers() -> &'static [Answer; CALLS.len()] {
             let Ok(said) = try_from(next) else { break };
             for &byte in &said {
                 if let Some(answer) = answers.get_mut(next) {
-                    *answer = if byte == b't' { Answer::Traps } else { Answer::Returns };
+                    *answer = match byte {
+                        b't' => Answer::Traps,
+                        b'e' => Answer::Refused,
+                        _ => Answer::Returns,
+                    };
                 }
                 next += 1;
             }
@@ -130,8 +136,16 @@ fn child(first: usize, says: RawFd) -> ! {
     unsafe { libc::signal(libc::SIGSYS, on_sigsys as *const () as libc::sighandler_t) };
     for &(_, number) in CALLS.iter().skip(first) {
         TRAPPED.store(false, Ordering::Relaxed);
-        attempt(number);
-        let byte = if TRAPPED.load(Ordering::Relaxed) { b't' } else { b'r' };
+        let refused = attempt(number) == -1
+            && matches!(
+                io::Error::last_os_error().raw_os_error(),
+                Some(libc::EPERM | libc::ENOSYS | libc::EACCES)
+            );
+        let byte = match (TRAPPED.load(Ordering::Relaxed), refused) {
+            (true, _) => b't',
+            (false, true) => b'e',
+            (false, false) => b'r',
+        };
         // SAFETY: writes one byte from a byte.
         unsafe { libc::write(says, (&raw const byte).cast(), 1) };
     }
@@ -140,7 +154,7 @@ fn child(first: usize, says: RawFd) -> ! {
 }
 
 /// Makes a call as xol makes it in a target, without effect on anything but this process.
-fn attempt(number: libc::c_long) {
+fn attempt(number: libc::c_long) -> libc::c_long {
     let page = 4096usize;
     match number {
         libc::SYS_rt_sigreturn => {
@@ -148,39 +162,39 @@ fn attempt(number: libc::c_long) {
             // SAFETY: a handler that does nothing.
             unsafe { libc::signal(libc::SIGUSR1, on_nothing as *const () as libc::sighandler_t) };
             // SAFETY: a number.
-            unsafe { libc::raise(libc::SIGUSR1) };
+            unsafe { libc::raise(libc::SIGUSR1) }.into()
         }
         libc::SYS_rt_sigaction => {
             let mut action = [0u64; 4];
             // SAFETY: the kernel writes its struct sigaction, 32 bytes, to as many.
-            unsafe { libc::syscall(number, libc::SIGTRAP, 0usize, &raw mut action, 8usize) };
+            unsafe { libc::syscall(number, libc::SIGTRAP, 0usize, &raw mut action, 8usize) }
         }
         libc::SYS_mmap => {
             let protection = libc::PROT_READ | libc::PROT_EXEC;
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
             // SAFETY: a new mapping, wherever the kernel likes.
-            unsafe { libc::syscall(number, 0usize, page, protection, flags, -1, 0usize) };
+            unsafe { libc::syscall(number, 0usize, page, protection, flags, -1, 0usize) }
         }
         // SAFETY: of no bytes, which the kernel refuses.
-        libc::SYS_munmap => _ = unsafe { libc::syscall(number, 0usize, 0usize) },
+        libc::SYS_munmap => unsafe { libc::syscall(number, 0usize, 0usize) },
         libc::SYS_sigaltstack => {
             let mut stack = [0u64; 3];
             // SAFETY: the kernel writes its stack_t, 24 bytes, to as many.
-            unsafe { libc::syscall(number, 0usize, &raw mut stack) };
+            unsafe { libc::syscall(number, 0usize, &raw mut stack) }
         }
         libc::SYS_memfd_create => {
             let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
             // SAFETY: a name that ends with a NUL.
-            unsafe { libc::syscall(number, c"xol".as_ptr(), flags) };
+            unsafe { libc::syscall(number, c"xol".as_ptr(), flags) }
         }
         libc::SYS_openat => {
-            let flags = libc::O_TMPFILE | libc::O_RDWR | libc::O_CLOEXEC;
+            let flags = libc::O_RDONLY | libc::O_CLOEXEC;
             // SAFETY: a path that ends with a NUL.
-            unsafe { libc::syscall(number, libc::AT_FDCWD, c"/dev/shm".as_ptr(), flags, 0o600) };
+            unsafe { libc::syscall(number, libc::AT_FDCWD, c"/".as_ptr(), flags, 0) }
         }
         // SAFETY: no descriptor has this number.
-        libc::SYS_close => _ = unsafe { libc::syscall(number, -1) },
-        _ => {}
+        libc::SYS_close => unsafe { libc::syscall(number, -1) },
+        _ => 0,
     }
 }
 

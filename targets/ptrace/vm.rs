@@ -14,8 +14,9 @@ use xol_arch::Addr;
 /// Whether the calls were refused; they will be again.
 static REFUSED: AtomicBool = AtomicBool::new(false);
 
-/// Whether there is no use in making those calls.
-pub(super) fn is_refused() -> bool {
+/// Whether process_vm_readv(2) was refused: there is no use in calling it again.
+#[must_use]
+pub fn is_refused() -> bool {
     REFUSED.load(Ordering::Relaxed)
 }
 
