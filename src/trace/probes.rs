@@ -68,11 +68,27 @@ impl Session<'_> {
             return Ok(());
         }
         let armed = self.arm(space, tid, &wants)?;
+        self.note_blind(&wants, &armed);
         self.note_states(space, &wants, &armed);
         self.arm_exits(space, tid, &wants, &armed)?;
         self.sink.progress_done();
         self.check_hope();
         Ok(())
+    }
+
+    /// Says so where the loader cannot be watched.
+    fn note_blind(&mut self, wants: &[Want], armed: &[super::arm::Armed]) {
+        let mapped = |want: &Want| {
+            matches!(self.consumers.get(want.consumer as usize), Some(Consumer::Mapped))
+        };
+        let blind = wants
+            .iter()
+            .zip(armed)
+            .find_map(|(want, armed)| armed.as_ref().err().filter(|_| mapped(want)));
+        if let Some(reject) = blind {
+            let text = format!("what the loader maps from now on is not seen: {reject}");
+            self.note(text);
+        }
     }
 
     /// Something new was mapped over these addresses.
