@@ -44,7 +44,8 @@ impl Shared {
         Shared::of(file, len)
     }
 
-    /// At least `len` bytes of a new and empty memory file (MFD_ALLOW_SEALING).
+    /// At least `len` bytes of a new and empty memory file (MFD_ALLOW_SEALING), or of another file
+    /// that has no name.
     ///
     /// # Errors
     /// As for [`Shared::new`].
@@ -57,7 +58,19 @@ impl Shared {
         let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
         // SAFETY: numbers only.
         if unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, seals) } < 0 {
-            return Err(io::Error::last_os_error());
+            // No memory file: there nobody else can make it shorter, since it has no name; but a
+            // page that its file system has no room for would be a SIGBUS, too.
+            if !matches!(
+                io::Error::last_os_error().raw_os_error(),
+                Some(libc::EPERM | libc::EINVAL)
+            ) {
+                return Err(io::Error::last_os_error());
+            }
+            // SAFETY: numbers only.
+            match unsafe { libc::posix_fallocate(fd, 0, len as libc::off_t) } {
+                0 => {}
+                error => return Err(io::Error::from_raw_os_error(error)),
+            }
         }
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping, wherever the kernel likes, of a whole file.
@@ -138,6 +151,21 @@ mod tests {
         let last = shared.words().len() - 1;
         shared.words()[last].store(9, Ordering::Relaxed);
         assert_eq!(shared.words()[last].swap(0, Ordering::Relaxed), 9);
+    }
+
+    #[test]
+    fn a_file_without_a_name_will_do() {
+        use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_TMPFILE)
+            .open(std::env::temp_dir())
+            .expect("a file system that knows them");
+        let shared = Shared::of(file, 5000).expect("room");
+        shared.words()[600].store(9, Ordering::Relaxed);
+        let about = shared.file.metadata().expect("it is open");
+        assert!(about.blocks() * 512 >= 8192, "its pages are there, whatever becomes of others");
     }
 
     #[test]

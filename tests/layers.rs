@@ -205,7 +205,14 @@ fn every_test_has_a_row_and_every_empty_cell_a_reason() {
     let text = fs::read_to_string(root().join("tests/targets.txt")).expect("it is there");
     println!("{text}");
     let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-    let (reasons, table): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.starts_with('-'));
+    let (places, lines): (Vec<&str>, Vec<&str>) =
+        lines.partition(|line| line.starts_with("environment "));
+    let containers = fs::read_to_string(root().join("tests/containers.rs")).expect("it is there");
+    let tests = containers.split("#[test]\nfn ").skip(1).filter_map(|test| test.split('(').next());
+    let places = places.iter().filter_map(|line| line.split_whitespace().nth(1));
+    assert_eq!(places.collect::<BTreeSet<_>>(), tests.collect(), "a row for each environment");
+    let (reasons, table): (Vec<&str>, Vec<&str>) =
+        lines.into_iter().partition(|line| line.starts_with('-'));
     let reasons: BTreeSet<&str> =
         reasons.iter().filter_map(|line| line.split_whitespace().next()).collect();
     let rows: Vec<Vec<&str>> = table.iter().map(|line| line.split_whitespace().collect()).collect();

@@ -51,6 +51,8 @@ pub(crate) struct Run {
     pub(crate) ready: Option<Ready>,
     /// `--toggle`, for tests.
     pub(crate) toggle: Option<u64>,
+    /// `--calls`.
+    pub(crate) calls: bool,
 }
 
 /// Whom to probe.
@@ -215,6 +217,7 @@ fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
         debug_folders: many(args, "debug-dir"),
         ready: one(args, "ready"),
         toggle: one(args, "toggle"),
+        calls: flag(args, "calls"),
     })
 }
 
@@ -424,6 +427,9 @@ fn run_options() -> Vec<Arg> {
             .hide(true)
             .value_parser(positive),
         debug_folder(),
+        switch("calls").help(
+            "The program's seccomp filters let mmap, munmap and rt_sigaction through: xol may call them",
+        ),
         exclusive_head(),
     ]
 }

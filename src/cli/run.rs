@@ -65,6 +65,7 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
         interval: run.interval,
         debug_folders: run.debug_folders,
         toggle: run.toggle,
+        calls: run.calls,
         probes: run.probes,
         filter: run.filter,
         events,

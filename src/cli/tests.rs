@@ -30,14 +30,14 @@ fn run(line: &str) -> Run {
 fn a_run_is_read_whole() {
     let run = run("xol count libc:malloc free -f -o out --format json --strategy xol --slots 64 \
          --max-sites 1000 --hits-per-site 1 --max-events 10 --duration 1.5 --interval 2 \
-         --allow-exclusive-head -- ls -l --color=never");
+         --allow-exclusive-head --calls -- ls -l --color=never");
     assert_eq!(
         run.probes.iter().map(|p| p.text.as_str()).collect::<Vec<_>>(),
         ["libc:malloc", "free"]
     );
     let command = ["ls", "-l", "--color=never"].map(Into::into).to_vec();
     assert_eq!(run.subject, Subject::Launch(command));
-    assert!(run.follow && run.rules.exclusive_head);
+    assert!(run.follow && run.rules.exclusive_head && run.calls);
     assert_eq!(run.report.to.as_deref(), Some(Path::new("out")));
     assert_eq!(run.report.format, Format::Json);
     assert_eq!(run.wish, Wish::Only(Strategy::Xol));
@@ -52,7 +52,7 @@ fn defaults_are_plain() {
     let run = run("xol trace malloc -p 12 -p 13,14");
     assert_eq!(run.subject, Subject::Attach([12, 13, 14].map(super::whom::Whom::Pid).to_vec()));
     assert_eq!((run.wish, run.report.format), (Wish::Auto, Format::Text));
-    assert!(!run.follow && run.report.to.is_none() && run.duration.is_none());
+    assert!(!run.follow && !run.calls && run.report.to.is_none() && run.duration.is_none());
 }
 
 #[test]

@@ -253,9 +253,8 @@ impl Session<'_> {
                 _ => groups.push((at, at, 1)),
             }
         }
-        if !self.target.check_injectable(tid) {
-            self.sites_mut(space).no_slots = Some("the process has a seccomp filter".into());
-            return Ok(());
+        if let Err(why) = self.target.check_calls(tid) {
+            return self.slots_in_padding(space, why.to_string());
         }
         for (start, end, count) in groups {
             let near = Area { start: Addr(start), len: end - start + 16 };
@@ -265,11 +264,15 @@ impl Session<'_> {
                 continue;
             }
             // Room to grow: unused pages cost nothing.
-            let more = (count * 2).max(1024).min(sites.slots.allowed().max(count));
+            let allowed = sites.slots.allowed().max(count);
+            let limited = self.target.room(space).is_some();
+            // What a program with a limit is about to need is its own.
+            let more = if limited { count } else { (count * 2).max(1024).min(allowed) };
+            let table = if limited { planned.len() } else { (planned.len() * 2).max(512) };
             let bytes = more as u64 * SLOT_SIZE;
-            let first = !std::mem::replace(&mut sites.prepared, true);
+            let first = !std::mem::replace(&mut self.sites_mut(space).prepared, true);
             let area = if first {
-                self.target.install(tid, near, (planned.len() * 2).max(512), bytes)
+                self.target.install(tid, near, table, bytes)
             } else {
                 self.target.map_slots(tid, near, bytes)
             };
@@ -277,10 +280,10 @@ impl Session<'_> {
             match area {
                 Ok(area) => sites.slots.add_area(area.start, area.len),
                 Err(error) => {
-                    sites.no_slots = Some(error.to_string());
                     if first {
                         sites.prepared = false;
                     }
+                    self.slots_in_padding(space, error.to_string())?;
                 }
             }
         }
@@ -344,7 +347,11 @@ impl Session<'_> {
             },
             // Simulated, or given a slot at its first hit.
             None if p.plan.effect.is_some() => site.strategy = Strategy::Simulate,
-            None if sites.no_slots.is_some() => return Err(Reason::NoRoomForSlots.into()),
+            None if sites.no_slots.is_some()
+                && !sites.slots.any_near(want.addr, Native::JUMP_REACH) =>
+            {
+                return Err(Reason::NoRoomForSlots.into());
+            }
             None => {}
         }
         orphans.push(Orphan { site: want.addr, to, original: word(p.original) });

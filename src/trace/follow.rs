@@ -67,7 +67,8 @@ impl Session<'_> {
         self.take_all_jumps(space)?;
         let addrs: BTreeSet<u64> = text.iter().map(|addr| addr.0).collect();
         self.write_traps(space, addrs.into_iter(), false)?;
-        if self.target.check_injectable(tid) {
+        self.target.clear_padding(space)?;
+        if self.target.check_calls(tid).is_ok() {
             if let Err(error) = self.target.unprotect(tid) {
                 self.note(format!(
                     "process {pid}: SIGTRAP's action could not be restored: {error}"
@@ -108,7 +109,7 @@ impl Session<'_> {
             self.read_tallies();
         }
         if !wanted {
-            if self.target.check_injectable(tid)
+            if self.target.check_calls(tid).is_ok()
                 && let Err(error) = self.target.unprotect(tid)
             {
                 self.note(format!(

@@ -87,7 +87,8 @@ impl Session<'_> {
             while pages.next_if_eq(&end).is_some() {
                 end += PAGE;
             }
-            if self.sites_mut(space).jumps.pages.len() >= limit {
+            let bytes = self.sites_mut(space).jumps.pages.len() as u64 * PAGE + end - start;
+            if bytes / PAGE > limit as u64 || !self.may_take(space, bytes) {
                 break;
             }
             let area = Area { start: Addr(start), len: end - start };

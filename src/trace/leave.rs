@@ -47,6 +47,9 @@ impl Session<'_> {
         }
         self.progress(Stage::Disarmed, count, count);
         self.empty(space)?;
+        if !self.stuck.contains(&space) {
+            self.target.clear_padding(space)?;
+        }
         self.take_back(space)
     }
 
@@ -145,7 +148,10 @@ impl Session<'_> {
             self.target.processes().filter(|p| p.space == space).map(|p| p.pid).collect();
         for (i, &pid) in processes.iter().enumerate() {
             let Some(tid) = self.borrow_thread_of(pid) else { continue };
-            if !self.target.check_injectable(tid) {
+            if let Err(why) = self.target.check_calls(tid) {
+                self.note(format!(
+                    "process {pid}: xol's pages stay mapped and its handler of SIGTRAP stays: {why}"
+                ));
                 self.give_back(tid)?;
                 continue;
             }

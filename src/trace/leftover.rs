@@ -67,7 +67,7 @@ impl Session<'_> {
 
     fn unmap_left(&mut self, space: SpaceId, pid: Pid, left: &[Leftover]) -> io::Result<()> {
         let Some(tid) = self.borrow_thread(space) else { return Ok(()) };
-        if self.target.check_injectable(tid) {
+        if self.target.check_calls(tid).is_ok() {
             for left in left {
                 if let Err(error) = self.target.unmap_leftover(tid, left) {
                     let text = format!("pages that an xol which was killed has left stay: {error}");

@@ -5,8 +5,9 @@
 //! | `options` | what a run is asked to do |
 //! | `session` | what is traced and counted, and the loop |
 //! | `objects`, `probes` | what is mapped, and what in it is wanted |
+//! | `ahead` | what is looked at before anything is armed |
 //! | `unfound` | what is said of probes that have no place, or no hits |
-//! | `arm`, `sites`, `slots`, `steal` | from wanted places to armed sites |
+//! | `arm`, `sites`, `slots`, `padding`, `steal` | from wanted places to armed sites |
 //! | `hit`, `signals` | traps, and signals that find a thread in a slot |
 //! | `returns`, `exits`, `frames` | return probes: hits, where functions are left, open calls |
 //! | `hot` | traps that become jumps while the program runs |
@@ -23,6 +24,7 @@
 //! | `calls` | open calls, and how they end |
 //! | `events` | events told, counts reported |
 
+mod ahead;
 mod arguments;
 mod arm;
 mod calls;
@@ -45,6 +47,7 @@ mod names;
 mod notes;
 mod objects;
 mod options;
+mod padding;
 mod patch;
 mod probes;
 mod returns;

@@ -52,6 +52,8 @@ pub struct Options {
     /// in all, while the program runs. A note says when it is
     /// done. Nothing else may be armed meanwhile.
     pub toggle: Option<u64>,
+    /// The user vouches that the program's seccomp filters let xol's calls through.
+    pub calls: bool,
     /// Whether each hit is wanted, or only the counts.
     pub events: bool,
     /// Whether the names of threads are wanted.

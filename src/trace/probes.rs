@@ -17,7 +17,6 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use xol_arch::{Addr, Arch, Reason, Reject, Strategy};
 use xol_targets::Native;
-use xol_targets::ptrace::procfs::Mapping;
 use xol_targets::ptrace::{Pid, SpaceId, Tid, procfs};
 
 /// The row's name that was made last: file and symbol, what reports call it, its own name.
@@ -93,11 +92,27 @@ impl Session<'_> {
             return Ok(());
         }
         let armed = self.arm(space, tid, &wants)?;
+        self.note_blind(&wants, &armed);
         self.note_states(space, &wants, &armed);
         self.arm_exits(space, tid, &wants, &armed)?;
         self.sink.progress_done();
         self.check_hope();
         Ok(())
+    }
+
+    /// Says so where the loader cannot be watched.
+    fn note_blind(&mut self, wants: &[Want], armed: &[super::arm::Armed]) {
+        let mapped = |want: &Want| {
+            matches!(self.consumers.get(want.consumer as usize), Some(Consumer::Mapped))
+        };
+        let blind = wants
+            .iter()
+            .zip(armed)
+            .find_map(|(want, armed)| armed.as_ref().err().filter(|_| mapped(want)));
+        if let Some(reject) = blind {
+            let text = format!("what the loader maps from now on is not seen: {reject}");
+            self.note(text);
+        }
     }
 
     /// Something new was mapped over these addresses.
@@ -127,25 +142,6 @@ impl Session<'_> {
         if let Consumer::Row(row) = self.consumers[consumer as usize] {
             self.rows[row as usize].no_jump = why;
         }
-    }
-
-    /// Executable memory of no file in the place of an object's text: the program has moved it there,
-    /// for huge pages perhaps.
-    fn moved_text(&mut self, pid: Pid, maps: &[Mapping]) -> Vec<Loaded> {
-        let mut moved = Vec::new();
-        for (i, m) in maps.iter().enumerate() {
-            if !m.perms.exec || !is_nameless(m) {
-                continue;
-            }
-            let file = |m: &&Mapping| m.inode != 0 && !is_nameless(m) && m.name.starts_with('/');
-            let near = [maps[..i].iter().rev().find(file), maps[i..].iter().find(file)];
-            moved.extend(near.into_iter().flatten().find_map(|near| {
-                let loaded = Loaded::of(near);
-                let object = self.cached(pid, &loaded).as_ref().ok()?.clone();
-                loaded.stands_in(m, near.perms.exec, &object)
-            }));
-        }
-        moved
     }
 
     /// An object that was opened before, or is now.
@@ -467,12 +463,6 @@ impl Session<'_> {
             Err(error) => Err(TraceError::Attach(error)),
         }
     }
-}
-
-/// Whether a mapping shows no file that has a name: memory, whatever the kernel makes it of.
-fn is_nameless(m: &Mapping) -> bool {
-    let made = ["/memfd:", "/anon_hugepage", "/dev/zero", "/dev/hugepages", "/SYSV", "[anon"];
-    m.name.is_empty() || made.iter().any(|name| m.name.starts_with(name))
 }
 
 impl std::fmt::Display for Row {

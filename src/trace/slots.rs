@@ -44,6 +44,11 @@ impl Slots {
         self.areas.iter().filter(|a| near_enough(a, near, reach)).map(|a| a.free.len()).sum()
     }
 
+    /// Whether there are slots, free or not, that a jump from `near` reaches.
+    pub(super) fn any_near(&self, near: Addr, reach: u64) -> bool {
+        self.areas.iter().any(|a| near_enough(a, near, reach))
+    }
+
     /// A free slot that a jump from `near` reaches, within the limit.
     pub(super) fn take(&mut self, near: Addr, reach: u64, site: u32) -> Option<Addr> {
         if self.used >= self.limit {

@@ -79,7 +79,7 @@ impl Session<'_> {
         self.write_armed(space, false)?;
         self.target.settle(tid)?;
         self.target.stopped(tid)?.set_pc(at);
-        if self.target.check_injectable(tid)
+        if self.target.check_calls(tid).is_ok()
             && let Err(error) = self.target.unprotect(tid)
         {
             self.note(format!("process {pid}: SIGTRAP's action could not be restored: {error}"));

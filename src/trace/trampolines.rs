@@ -84,11 +84,13 @@ impl Session<'_> {
             return Ok(());
         };
         let chosen = self.outside_sequences(space, borrowed, chosen);
-        let result = if self.target.check_injectable(borrowed) {
-            self.build_all(space, borrowed, wants, chosen, groups)
-        } else {
-            self.no_jumps(space, &places, "seccomp");
-            Ok(Vec::new())
+        let result = match self.target.check_calls(borrowed) {
+            Ok(()) => self.build_all(space, borrowed, wants, chosen, groups),
+            Err(why) => {
+                self.note_no_jumps(&why);
+                self.no_jumps(space, &places, "seccomp");
+                Ok(Vec::new())
+            }
         };
         if tid.is_none() {
             self.give_back(borrowed)?;
@@ -373,7 +375,11 @@ impl Session<'_> {
         }
         // Room to grow, as for slots, and more where they come in small batches.
         let used: u64 = jumps.regions.iter().map(|region| region.code.len).sum();
-        let len = (room * 2).max(used.min(MAX_GROWTH));
+        let len = match self.target.room(space) {
+            Some(_) if !self.may_take(space, room + counters as u64 * 16) => return None,
+            Some(_) => room,
+            None => (room * 2).max(used.min(MAX_GROWTH)),
+        };
         let made = self.target.map_code(tid, near, len).and_then(|code| {
             let (shared, counters) = self.target.map_shared(tid, code, counters as u64 * 16)?;
             Ok((code, shared, counters))
@@ -394,6 +400,17 @@ impl Session<'_> {
                 None
             }
         }
+    }
+
+    /// Whether a program whose address space is limited is likely not to miss so many bytes of it:
+    /// the little that is left is its own.
+    pub(super) fn may_take(&mut self, space: SpaceId, len: u64) -> bool {
+        const SHARE: u64 = 64;
+        let enough = self.target.room(space).is_none_or(|room| len <= room / SHARE);
+        if !enough {
+            self.note_no_jumps(&"the program's address space is limited (ulimit -v)");
+        }
+        enough
     }
 
     /// Says what is in the way of jumps, to who has asked for them.

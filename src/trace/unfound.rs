@@ -6,7 +6,7 @@ use super::consumer::{Consumer, Row, RowState};
 use super::session::Session;
 use crate::spec::{Candidate, Location, Offset, Spec, SymbolName, resolve, unknown};
 use crate::symbols::{Bind, Kind, Object, RelocValue};
-use xol_arch::Arch;
+use xol_arch::{Arch, Reason};
 use xol_targets::Native;
 
 /// In more code than this nobody looks for calls.
@@ -85,7 +85,20 @@ impl Session<'_> {
     /// Every rejected row as a sentence; the first few of a long list.
     pub(super) fn rejections(&self) -> Vec<String> {
         let rejected = self.rows.iter().filter_map(|row| match row.state {
-            RowState::Rejected(reject) => Some(format!("{row}: {reject} [{}]", reject.reason.id())),
+            RowState::Rejected(reject) => {
+                let id = reject.reason.id();
+                let cause = self.spaces.values().find_map(|s| s.no_slots.as_ref());
+                let cause = cause.filter(|_| reject.reason == Reason::NoRoomForSlots);
+                Some(cause.map_or_else(
+                    || format!("{row}: {reject} [{id}]"),
+                    |why| {
+                        format!(
+                            "{row}: no slot can be had ({why}), and the instruction cannot be \
+                             simulated [{id}]"
+                        )
+                    },
+                ))
+            }
             _ => None,
         });
         rejected.take(10).collect()

@@ -93,6 +93,9 @@ impl Session<'_> {
         if known.is_some() {
             return known;
         }
+        if !self.may_take(space, super::ring::shape().len()) {
+            return None;
+        }
         let first = self.rings.areas(space).next().is_none();
         match self.target.map_shared(tid, code, super::ring::shape().len()) {
             Ok((shared, area)) => {
@@ -130,11 +133,7 @@ impl Session<'_> {
             return Ok(());
         }
         for area in areas {
-            let made = match self.target.check_injectable(tid) {
-                true => self.target.unshare(tid, area),
-                false => Err(xol_targets::ptrace::InjectError::Seccomp),
-            };
-            match made {
+            match self.target.unshare(tid, area) {
                 Ok(shared) => self.rings.add(space, area, shared),
                 Err(error) => {
                     self.note(format!("no jumps in a forked process: {error}"));

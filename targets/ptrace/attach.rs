@@ -193,39 +193,17 @@ impl Ptrace {
     }
 
     pub(super) fn add_process(&mut self, pid: Pid, space: super::SpaceId, launched: bool) {
-        let injectable = self.may_inject(Tid(pid.0));
         let action = super::Action::default();
         let process = Process {
             pid,
             space,
             action,
             protected: false,
-            injectable,
             shares_memory: false,
             vforked: false,
             launched,
         };
         self.processes.insert(pid, process);
-    }
-
-    /// Whether calls may be made in the process: not past a seccomp filter, unless the kernel
-    /// suspends it for us (RULES B2).
-    fn may_inject(&mut self, tid: Tid) -> bool {
-        if procfs::status(tid).map_or(0, |s| s.seccomp) == 0 {
-            return true;
-        }
-        suspend_filter(tid) && resume_filter(tid)
-    }
-
-    /// Looks again whether calls may be made in a process: a seccomp filter may be new.
-    pub fn check_injectable(&mut self, tid: Tid) -> bool {
-        let injectable = self.may_inject(tid);
-        if let Some(pid) = self.threads.get(&tid).map(|t| t.pid)
-            && let Some(process) = self.processes.get_mut(&pid)
-        {
-            process.injectable = injectable;
-        }
-        injectable
     }
 
     /// Lets a stopped thread go for good, delivering `signal`.

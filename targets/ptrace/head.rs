@@ -105,6 +105,25 @@ impl Ptrace {
         Ok(())
     }
 
+    /// Uses zero padding behind a text segment for slots.
+    pub fn use_padding(&mut self, space: SpaceId, area: Area) {
+        if let Some(memory) = self.spaces.get_mut(&space) {
+            memory.padding.push(area);
+        }
+    }
+
+    /// Makes it zero again. No thread may be inside, and no trap lead there.
+    ///
+    /// # Errors
+    /// Those of writing to the target.
+    pub fn clear_padding(&mut self, space: SpaceId) -> io::Result<()> {
+        let Some(memory) = self.spaces.get_mut(&space) else { return Ok(()) };
+        for area in std::mem::take(&mut memory.padding) {
+            memory.write(area.start, &vec![0; area.len as usize])?;
+        }
+        Ok(())
+    }
+
     /// Takes away all that xol mapped. No thread may be inside, and no trap be left.
     ///
     /// # Errors

@@ -6,26 +6,30 @@
 //! stands behind a trap is put on the trap first.
 
 use super::attach::{resume_filter, suspend_filter};
+use super::calls::{Forbidden, Permit, Verdict};
+use super::chain::Stub;
 use super::space::{Area, PAGE, Space, SpaceId};
-use super::sys::{self, EVENT_STOP, SYSCALL_STOP, Status, Tid, Whom};
+use super::sys::{self, EVENT_STOP, Pid, SYSCALL_STOP, Status, Tid, Whom};
 use super::thread::{Dirty, State};
-use super::{Ptrace, gone, procfs};
+use super::{Ptrace, gone, own, procfs};
 use crate::native;
 use std::{fmt, io};
 use xol_arch::{Addr, Regs as _};
 
 /// An argument that stands for the address of the buffer.
 pub(super) const BUFFER: u64 = 0x786f_6c62_7566_0000;
+/// SIGSYS as a bit of a signal mask.
+const SYS_BIT: u64 = 1 << (libc::SIGSYS - 1);
 
 /// Why a call could not be made in the target.
 #[derive(Debug)]
 pub enum InjectError {
     /// No thread of the process can make a call now; with what the last one tried was doing.
     NoThread(String),
-    /// There is no padding for the first stub.
-    NoPadding,
+    /// There is no padding for the first stub, and the program has no code that could stand for it.
+    NoStub,
     /// A seccomp filter might not allow it (RULES B2).
-    Seccomp,
+    Seccomp(Forbidden),
     /// The call itself failed.
     Refused(&'static str, io::Error),
     /// ptrace or /proc failed.
@@ -36,8 +40,11 @@ impl fmt::Display for InjectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             InjectError::NoThread(why) => write!(f, "no thread can make a call for us: {why}"),
-            InjectError::NoPadding => f.write_str("no padding behind any text segment for a stub"),
-            InjectError::Seccomp => f.write_str("the process has a seccomp filter"),
+            InjectError::NoStub => f.write_str(
+                "there is no padding behind any text segment for a stub, and no code in the \
+                 program that makes a call and returns",
+            ),
+            InjectError::Seccomp(why) => why.fmt(f),
             InjectError::Refused(call, error) => write!(f, "{call} in the process failed: {error}"),
             InjectError::Io(error) => error.fmt(f),
         }
@@ -72,19 +79,24 @@ fn back_to_signals(tid: Tid) -> io::Result<()> {
 impl Ptrace {
     /// Makes one call in a stopped thread and brings the thread back to where it was. An argument
     /// [`BUFFER`] becomes the address of `buffer` in the target, written before the call and
-    /// read back after it.
+    /// read back after it. A filter that refuses it with SIGSYS answers ENOSYS.
     ///
     /// # Errors
-    /// ESRCH when the thread dies; EFAULT when its stack has no room for the frame. The call's
-    /// own failure is in the value: -errno.
-    pub(super) fn call_at(
+    /// [`InjectError::Seccomp`] where a filter might end the program for it. ESRCH when the thread
+    /// dies; EFAULT when its stack has no room for the frame. The call's own failure is in the
+    /// value: -errno.
+    fn call_at(
         &mut self,
         tid: Tid,
-        stub: Addr,
+        stub: Stub,
         number: i64,
         mut args: [u64; 6],
         buffer: &mut [u8],
-    ) -> io::Result<i64> {
+    ) -> Result<i64, InjectError> {
+        let permit = self.permit(tid).map_err(InjectError::Seccomp)?;
+        if permit.of(number).map_err(InjectError::Seccomp)? == Verdict::Lacking {
+            return Ok(-i64::from(libc::ENOSYS));
+        }
         self.flush_regs(tid)?;
         let regs = sys::get_regs(tid)?;
         let mask = sys::get_sigmask(tid)?;
@@ -93,7 +105,8 @@ impl Ptrace {
         fpstate.truncate(n);
         let size = native::frame_size(n) as u64;
         let at = (regs.sp().0 - native::RED_ZONE - size) & !63;
-        let buffer_at = at - (buffer.len() as u64).next_multiple_of(64);
+        let link = if stub.returns_to.is_some() { 64 } else { 0 };
+        let buffer_at = at - link - (buffer.len() as u64).next_multiple_of(64);
         // What goes on the stack: the buffer, then the frame; and what was there.
         let mut below = vec![0u8; (at + size - buffer_at) as usize];
         let mut had = below.clone();
@@ -105,19 +118,26 @@ impl Ptrace {
                 *arg = buffer_at;
             }
         }
+        let mut call = native::enter_stub(&regs, stub.at, Addr(at), number as u64, args);
+        if let Some(to) = stub.returns_to {
+            native::return_to(&mut call, to, head);
+        }
 
         sys::vm_read(tid, Addr(buffer_at), &mut had)?;
         sys::vm_write(tid, Addr(buffer_at), &below)?;
-        sys::set_regs(tid, &native::enter_stub(&regs, stub, Addr(at), number as u64, args))?;
+        sys::set_regs(tid, &call)?;
         // No signal finds the thread at the stub; the frame has the old mask, should we die.
-        sys::set_sigmask(tid, !0)?;
-        let filtered = procfs::status(tid).is_ok_and(|status| status.seccomp != 0);
-        let suspended = filtered && suspend_filter(tid);
-        let value = self.run_stub(tid, stub);
+        // SIGSYS, which a filter may force, would lose its action if it was blocked.
+        sys::set_sigmask(tid, if permit == Permit::Vouched { !SYS_BIT } else { !0 })?;
+        let suspended = permit == Permit::Suspended && suspend_filter(tid);
+        let value = self.run_stub(tid, stub.at);
         if suspended {
             resume_filter(tid);
         }
-        let value = value?;
+        let mut value = value?;
+        if permit == Permit::Vouched && self.swallow_sigsys(tid)? {
+            value = -i64::from(libc::ENOSYS);
+        }
         native::set_fpstate(tid, &fpstate)?;
         let mut regs = regs;
         native::resume_sleep(&mut regs, self.known(tid)?.entered.map(|e| e.call()));
@@ -188,12 +208,34 @@ impl Ptrace {
         let space = self.space_of(tid).ok_or_else(gone)?;
         let head = self.spaces.get(&space).and_then(|s| s.head);
         match head {
-            Some(head) => Ok(self.call_at(tid, head.start, number, args, buffer)?),
+            Some(head) => self.call_at(tid, Stub::written(head.start), number, args, buffer),
             None => self.call_from_padding(tid, space, number, args, buffer),
         }
     }
 
-    /// Makes a call with the stub in zero padding, which is zero again afterwards.
+    /// Takes the SIGSYS away that a filter has sent in a call's place. Whether there was one.
+    fn swallow_sigsys(&mut self, tid: Tid) -> io::Result<bool> {
+        const SYS_SECCOMP: i32 = 1;
+        if procfs::status(tid)?.pending & SYS_BIT == 0 {
+            return Ok(false);
+        }
+        sys::cont(tid, 0)?;
+        loop {
+            match sys::wait(Whom::One(tid), false, true) {
+                Ok(Some((_, Status::Stopped { signal: libc::SIGSYS, event: 0 }))) => {
+                    return Ok(sys::get_siginfo(tid)?.code() == SYS_SECCOMP);
+                }
+                Ok(Some((_, Status::Stopped { .. }))) => sys::cont(tid, 0)?,
+                Ok(Some(_)) => return Err(gone()),
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Makes a call with the stub in zero padding, which is zero again afterwards; without padding,
+    /// with the program's own code.
     pub(super) fn call_from_padding(
         &mut self,
         tid: Tid,
@@ -205,13 +247,32 @@ impl Ptrace {
         let pid = self.known(tid)?.pid;
         let maps = procfs::maps(pid)?;
         let memory = self.spaces.get(&space).ok_or_else(gone)?;
-        let stub = memory.bootstrap_stub(&maps).ok_or(InjectError::NoPadding)?;
+        let Some(stub) = memory.bootstrap_stub(&maps) else {
+            let shadow = procfs::has_shadow_stack(tid);
+            // A return that no call has announced to it ends the program.
+            let stub = memory.own_stub(&maps).filter(|_| !shadow).ok_or(InjectError::NoStub)?;
+            return self.call_at(tid, stub, number, args, buffer);
+        };
         memory.write(stub, native::CALL_STUB)?;
-        let value = self.call_at(tid, stub, number, args, buffer);
+        let value = self.call_at(tid, Stub::written(stub), number, args, buffer);
         if let Some(memory) = self.spaces.get(&space) {
             memory.write(stub, &[0; native::CALL_STUB.len()])?;
         }
-        Ok(value?)
+        value
+    }
+
+    /// What lengths are multiples of: where there is little room, the machine's own page.
+    pub(super) fn grain(&self, pid: Pid) -> u64 {
+        match procfs::room(pid) {
+            Ok(Some(_)) => own::page_size(),
+            _ => PAGE,
+        }
+    }
+
+    /// How many bytes more a space may map, where that is limited.
+    #[must_use]
+    pub fn room(&self, space: SpaceId) -> Option<u64> {
+        procfs::room(self.spaces.get(&space)?.pid).ok().flatten()
     }
 
     /// Maps `len` bytes of read-and-execute memory within reach of `near`.
@@ -227,7 +288,7 @@ impl Ptrace {
     ) -> Result<Area, InjectError> {
         let pid = self.known(tid)?.pid;
         let maps = procfs::maps(pid)?;
-        let len = len.next_multiple_of(PAGE);
+        let len = len.next_multiple_of(self.grain(pid));
         let heap = procfs::heap(pid)?;
         let Some(hole) = Space::hole(&maps, heap, near, len, reach) else {
             let error = io::Error::from_raw_os_error(libc::ENOMEM);

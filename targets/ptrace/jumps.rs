@@ -2,7 +2,7 @@
 //! that is shared with us, and what its processor can do.
 
 use super::inject::{BUFFER, InjectError};
-use super::space::{Area, PAGE, Space, SpaceId};
+use super::space::{Area, Space, SpaceId};
 use super::sys::{Pid, Tid};
 use super::{Ptrace, gone, procfs};
 use crate::native;
@@ -12,6 +12,7 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
 use xol_arch::Addr;
 use xol_arch::jump::Features;
@@ -55,7 +56,7 @@ impl Ptrace {
     ) -> Result<(Shared, Area), InjectError> {
         let space = self.space_of(tid).ok_or_else(gone)?;
         let pid = self.known(tid)?.pid;
-        let len = len.next_multiple_of(PAGE);
+        let len = len.next_multiple_of(self.grain(pid));
         let at = free_near(pid, near, len)?;
         let area = Area { start: at, len };
         let shared = self.share_new(tid, area, libc::MAP_FIXED_NOREPLACE)?;
@@ -73,11 +74,7 @@ impl Ptrace {
 
     /// Makes a file in the target, maps it in both, and closes it there.
     fn share_new(&mut self, tid: Tid, area: Area, fixed: i32) -> Result<Shared, InjectError> {
-        let mut name = *b"xol\0\0\0\0\0";
-        let flags = u64::from(libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING);
-        let made =
-            self.call(tid, libc::SYS_memfd_create, [BUFFER, flags, 0, 0, 0, 0], &mut name)?;
-        let fd = refused("memfd_create", made)?;
+        let fd = self.nameless_file(tid)?;
         let mapped = self.share(tid, fd, area, fixed);
         let closed = self.call(tid, libc::SYS_close, [fd, 0, 0, 0, 0, 0], &mut [])?;
         let shared = mapped?;
@@ -85,12 +82,40 @@ impl Ptrace {
         Ok(shared)
     }
 
+    /// Makes a file without a name in the target: of memory, or where that is refused in a folder
+    /// for such files.
+    fn nameless_file(&mut self, tid: Tid) -> Result<u64, InjectError> {
+        let mut name = *b"xol\0\0\0\0\0";
+        let flags = u64::from(libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING);
+        let args = [BUFFER, flags, 0, 0, 0, 0];
+        let made = self.call(tid, libc::SYS_memfd_create, args, &mut name);
+        let error = match made.and_then(|made| refused("memfd_create", made)) {
+            Ok(fd) => return Ok(fd),
+            Err(error @ (InjectError::Refused(..) | InjectError::Seccomp(_))) => error,
+            Err(error) => return Err(error),
+        };
+        for folder in ["/dev/shm", "/tmp", "/var/tmp"] {
+            let mut path = folder.as_bytes().to_vec();
+            path.resize((path.len() + 1).next_multiple_of(8), 0);
+            let flags = libc::O_TMPFILE | libc::O_RDWR | libc::O_CLOEXEC;
+            let args = [libc::AT_FDCWD as u64, BUFFER, flags as u64, 0o600, 0, 0];
+            let made = self.call(tid, libc::SYS_openat, args, &mut path)?;
+            if made >= 0 {
+                return Ok(made as u64);
+            }
+        }
+        Err(error)
+    }
+
     fn share(&mut self, tid: Tid, fd: u64, area: Area, fixed: i32) -> Result<Shared, InjectError> {
         let file =
             OpenOptions::new().read(true).write(true).open(format!("/proc/{tid}/fd/{fd}"))?;
         // Another thread may have put a file of the program's own there.
         let ours = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-        if !ours.to_string_lossy().contains("memfd:xol") || file.metadata()?.len() != 0 {
+        let ours = ours.to_string_lossy();
+        let named = !ours.contains("memfd:xol") && !ours.contains("/#");
+        let about = file.metadata()?;
+        if named || about.len() != 0 || about.nlink() != 0 {
             return Err(io::Error::from_raw_os_error(libc::EBUSY).into());
         }
         let shared = Shared::of(file, area.len as usize)?;

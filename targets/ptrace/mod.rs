@@ -10,7 +10,9 @@
 //! | `wait` | stops, and going on |
 //! | `attach`, `launch` | how a target begins and ends being one |
 //! | `pair`, `keeper` | the command in front, the tracer behind it, and what one does when the other dies |
-//! | `inject` | calls made in the target that right themselves |
+//! | `inject`, `chain` | calls made in the target that right themselves |
+//! | `calls`, `trial` | whether a seccomp filter lets them through |
+//! | `vm` | a thread's memory as the thread itself may use it |
 //! | `jumps` | memory for jumps: code at given addresses, and shared |
 //! | `orphan` | what keeps the target running when its tracer dies |
 //! | `leftover` | what an xol that was killed has left |
@@ -21,6 +23,8 @@
 
 mod affinity;
 mod attach;
+mod calls;
+mod chain;
 mod deliver;
 mod head;
 mod inject;
@@ -40,9 +44,12 @@ mod signals;
 mod space;
 pub mod sys;
 mod thread;
+pub mod trial;
+mod vm;
 mod wait;
 
 pub use attach::{AttachError, check_program, foreign_machine};
+pub use calls::{Forbidden, would_forbid};
 pub use inject::InjectError;
 pub use jumps::{features, max_mappings, ticks_are_steady};
 pub use launch::{Begun, Launch, LaunchError};
@@ -53,6 +60,7 @@ pub use signals::Action;
 pub use space::{Area, PAGE, Space, SpaceId};
 pub use sys::{Pid, SigInfo, Tid};
 pub use thread::{Process, Thread};
+pub use vm::is_refused as is_vm_refused;
 pub use wait::{Event, Go};
 
 use rustc_hash::FxHashMap as HashMap;
@@ -81,6 +89,8 @@ pub struct Ptrace {
     leaving: bool,
     /// The process in front, if this one stands behind another.
     front: Option<pair::Link>,
+    /// The user says that seccomp filters let calls through.
+    vouched: bool,
 }
 
 impl Ptrace {

@@ -96,6 +96,20 @@ fn heap_of(tid: Tid) -> io::Result<Addr> {
     Ok(Addr(start.unwrap_or(0)))
 }
 
+/// How many bytes more a process may map, where that is limited (RLIMIT_AS).
+///
+/// # Errors
+/// ENOENT or ESRCH when the process is gone.
+pub fn room(pid: Pid) -> io::Result<Option<u64>> {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits"))?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"));
+    let soft = line.and_then(|line| line.split_whitespace().next());
+    let Some(limit) = soft.and_then(|v| v.parse::<u64>().ok()) else { return Ok(None) };
+    let statm = fs::read_to_string(format!("/proc/{}/statm", with_memory(pid)))?;
+    let pages: u64 = statm.split(' ').next().and_then(|v| v.parse().ok()).unwrap_or(0);
+    Ok(Some(limit.saturating_sub(pages * super::own::page_size())))
+}
+
 fn parse_mapping(line: &[u8]) -> Option<Mapping> {
     let line = String::from_utf8_lossy(line);
     let mut fields = line.splitn(6, ' ');
@@ -142,6 +156,8 @@ pub struct TaskStatus {
     pub caught: u64,
     /// Seccomp: 0 none, 1 strict, 2 filter.
     pub seccomp: u32,
+    /// Seccomp_filters: how many there are, since Linux 5.9.
+    pub filters: Option<u32>,
     /// The command's name.
     pub name: String,
     /// VmHWM in KiB.
@@ -185,6 +201,7 @@ fn parse_status(text: &[u8]) -> TaskStatus {
             b"SigIgn" => status.ignored = hex(),
             b"SigCgt" => status.caught = hex(),
             b"Seccomp" => status.seccomp = value.parse().unwrap_or(0),
+            b"Seccomp_filters" => status.filters = value.parse().ok(),
             _ => {}
         }
     }
@@ -343,6 +360,21 @@ mod tests {
         assert!(guarded(smaps, Addr(0x1000)) && guarded(smaps, Addr(0x2fff)));
         assert!(!guarded(smaps, Addr(0x3000)) && !guarded(smaps, Addr(0xfff)));
         assert!(!guarded(smaps, Addr(0x4000)));
+    }
+
+    #[test]
+    fn room_is_what_a_limit_leaves() {
+        assert_eq!(room(Pid(std::process::id() as i32)).unwrap(), None);
+        let limited = "ulimit -v 100000 && exec sleep 60";
+        let mut child = std::process::Command::new("sh").args(["-c", limited]).spawn().unwrap();
+        let begun = std::time::Instant::now();
+        let mut left = None;
+        while left.is_none() && begun.elapsed().as_secs() < 20 {
+            left = room(Pid(child.id() as i32)).unwrap();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(left.is_some_and(|left| 0 < left && left < 100_000 << 10), "{left:?}");
     }
 
     #[test]

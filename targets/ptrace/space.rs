@@ -42,6 +42,8 @@ pub struct Space {
     pub(super) areas: Vec<Area>,
     /// Mapped, but not for slots: tables that were outgrown or replaced one.
     pub(super) extra: Vec<Area>,
+    /// Behind text segments, and used for slots.
+    pub(super) padding: Vec<Area>,
     /// Code that jumps lead to, by address.
     pub(super) code: Vec<Area>,
     /// The table of orphaned sites as it stands in the target.
@@ -60,6 +62,7 @@ impl Space {
             head: None,
             areas: Vec::new(),
             extra: Vec::new(),
+            padding: Vec::new(),
             code: Vec::new(),
             table: None,
         })
@@ -76,6 +79,7 @@ impl Space {
             head: self.head,
             areas: self.areas.clone(),
             extra: self.extra.clone(),
+            padding: self.padding.clone(),
             code: self.code.clone(),
             table: self.table.clone(),
         })
@@ -120,10 +124,11 @@ impl Space {
         self.head.is_some()
     }
 
-    /// Whether `at` is in memory that xol mapped.
+    /// Whether `at` is in memory that xol mapped, or in padding that it uses.
     #[must_use]
     pub fn is_ours(&self, at: Addr) -> bool {
-        self.areas.iter().any(|area| area.has(at)) || self.is_jump_code(at)
+        let mut areas = self.areas.iter().chain(&self.padding);
+        areas.any(|area| area.has(at)) || self.is_jump_code(at)
     }
 
     /// A place for the first call stub: the zero padding at the end of a text mapping, where
@@ -215,5 +220,12 @@ const STUB_ROOM: usize = 64;
 pub const PAGE: u64 = 65536;
 
 fn open_mem(pid: Pid) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/mem"))
+    let opened = OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/mem"));
+    opened.map_err(|error| match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => io::Error::new(
+            error.kind(),
+            "/proc is mounted read-only, and text is written through it",
+        ),
+        _ => error,
+    })
 }

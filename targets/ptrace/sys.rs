@@ -6,6 +6,7 @@
 //! storage of the size the request writes or reads, and that is visible in the same function.
 #![allow(unsafe_code)]
 
+use super::vm;
 use crate::native::{self, REGSET_WORDS, Regs};
 use std::io;
 use xol_arch::Addr;
@@ -431,11 +432,22 @@ pub fn tgkill(pid: Pid, tid: Tid, signal: i32) -> io::Result<()> {
 }
 
 /// process_vm_readv(2) of one range: what the thread itself could read. By the thread's own id: the
-/// process's is that of its first thread, which may have ended before the others.
+/// process's is that of its first thread, which may have ended before the others. Where the call is
+/// refused, the same through /proc.
 ///
 /// # Errors
 /// EFAULT; ESRCH when the process is gone. A short read is an error of kind UnexpectedEof.
 pub fn vm_read(tid: Tid, at: Addr, to: &mut [u8]) -> io::Result<()> {
+    if vm::is_refused() {
+        return vm::read(tid, at, to);
+    }
+    match readv(tid, at, to) {
+        Err(error) if vm::refuses(&error) => vm::read(tid, at, to),
+        result => result,
+    }
+}
+
+fn readv(tid: Tid, at: Addr, to: &mut [u8]) -> io::Result<()> {
     let local = libc::iovec { iov_base: to.as_mut_ptr().cast(), iov_len: to.len() };
     let remote = libc::iovec { iov_base: at.0 as *mut libc::c_void, iov_len: to.len() };
     // SAFETY: the kernel writes at most `iov_len` bytes to `to`; `remote` is not ours.
@@ -447,11 +459,21 @@ pub fn vm_read(tid: Tid, at: Addr, to: &mut [u8]) -> io::Result<()> {
     }
 }
 
-/// process_vm_writev(2) of one range: with the page's own permissions.
+/// process_vm_writev(2) of one range: with the page's own permissions; or the same through /proc.
 ///
 /// # Errors
 /// As for [`vm_read`].
 pub fn vm_write(tid: Tid, at: Addr, from: &[u8]) -> io::Result<()> {
+    if vm::is_refused() {
+        return vm::write(tid, at, from);
+    }
+    match writev(tid, at, from) {
+        Err(error) if vm::refuses(&error) => vm::write(tid, at, from),
+        result => result,
+    }
+}
+
+fn writev(tid: Tid, at: Addr, from: &[u8]) -> io::Result<()> {
     let local = libc::iovec { iov_base: from.as_ptr().cast_mut().cast(), iov_len: from.len() };
     let remote = libc::iovec { iov_base: at.0 as *mut libc::c_void, iov_len: from.len() };
     // SAFETY: the kernel only reads `iov_len` bytes of `from`; `remote` is not ours.

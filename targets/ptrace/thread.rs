@@ -147,8 +147,6 @@ pub struct Process {
     pub action: Action,
     /// Whether our handler stands in for it in the kernel.
     pub protected: bool,
-    /// Whether calls may be made in it (RULES B2).
-    pub injectable: bool,
     /// A vfork child or another that shares its creator's memory.
     pub shares_memory: bool,
     /// Whether the thread that made it waits until it has memory of its own, or is gone (vfork).

@@ -2,6 +2,7 @@
 
 use super::Finding;
 use super::procfs::{Status, auxv, cpu_features, line};
+use super::sandbox;
 
 /// CAP_SYS_PTRACE (capabilities(7)).
 const CAP_SYS_PTRACE: u32 = 19;
@@ -20,7 +21,7 @@ pub(super) fn look(attach: bool) -> Vec<Finding> {
     };
     let mut findings = vec![architecture(), kernel()];
     findings.push(rights(&me, line("/proc/sys/kernel/yama/ptrace_scope").as_deref(), attach));
-    findings.extend(sandbox(&me));
+    findings.extend(sandbox::look(&me));
     findings.push(memory());
     findings.push(processor(&cpu_features()));
     findings.push(uprobes());
@@ -70,14 +71,6 @@ fn rights(me: &Status, scope: Option<&str>, attach: bool) -> Finding {
         (_, true) => Finding::ok(check, "every process (CAP_SYS_PTRACE)"),
         (_, false) => Finding::ok(check, "processes of this user").advice("root for others"),
     }
-}
-
-/// A container's filter may forbid ptrace; kernels before 4.8 always did with seccomp.
-fn sandbox(me: &Status) -> Option<Finding> {
-    (me.number("Seccomp").unwrap_or(0) != 0).then(|| {
-        Finding::note("sandbox", "xol itself runs under a seccomp filter, which may forbid ptrace")
-            .advice("docker run --cap-add SYS_PTRACE --security-opt seccomp=unconfined")
-    })
 }
 
 /// Text is copied page by page as it is written to.

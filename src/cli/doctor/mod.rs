@@ -1,11 +1,13 @@
 //! `xol doctor`: what this machine, kernel and process allow, and what to do.
 //!
-//! Everything is read from /proc: nothing is attached to and nothing is changed. Without a process
+//! What is not read from /proc is tried by xol on itself: nothing is attached to and nothing is
+//! changed. Without a process
 //! to look at, xol tries itself: one probe in a copy of xol that does nothing.
 //!
 //! | room | holds |
 //! |---|---|
 //! | `machine` | architecture, kernel, rights |
+//! | `sandbox` | filters, namespaces and limits around either |
 //! | `process` | one process: who owns it, what it runs, who else is at it |
 //! | `trial` | one probe, really hit |
 //! | `procfs` | the few formats of /proc that both read |
@@ -13,6 +15,7 @@
 mod machine;
 mod process;
 mod procfs;
+mod sandbox;
 mod trial;
 
 use super::args::Doctor;

@@ -2,6 +2,7 @@
 
 use super::Finding;
 use super::procfs::Status;
+use super::sandbox;
 use crate::cli::failure::Failure;
 use std::fs;
 use std::path::Path;
@@ -34,7 +35,8 @@ pub(super) fn look(pid: i32) -> Result<Vec<Finding>, Failure> {
     findings.push(tracer(&status));
     findings.extend(program(pid, &folder));
     findings.extend(mappings(&folder));
-    findings.extend(seccomp(&status));
+    findings.extend(sandbox::filters_of(pid, &status, &me));
+    findings.extend(sandbox::room_of(pid));
     let left = left(pid, &status);
     findings.extend(signals(&folder, left.is_some()));
     findings.extend(left);
@@ -179,14 +181,6 @@ fn mappings(folder: &str) -> Option<Finding> {
     })?;
     let path = shared.split_whitespace().nth(5).unwrap_or("anonymous memory");
     Some(Finding::note("text", format!("{path} is mapped shared and cannot be probed")))
-}
-
-fn seccomp(status: &Status) -> Option<Finding> {
-    (status.number("Seccomp").unwrap_or(0) != 0).then(|| {
-        Finding::note("seccomp", "a filter guards its system calls: no slots are mapped in it").advice(
-            "root, which may suspend the filter for a moment; else probes use what room there is",
-        )
-    })
 }
 
 /// A thread that blocks, ignores or handles SIGTRAP loses its probes' safety net.

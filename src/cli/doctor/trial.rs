@@ -46,6 +46,7 @@ pub(super) fn run() -> Finding {
         interval: None,
         debug_folders: Vec::new(),
         toggle: None,
+        calls: false,
         filter: None,
         events: false,
         comm: false,

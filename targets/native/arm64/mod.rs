@@ -33,6 +33,10 @@ pub const RED_ZONE: u64 = 128;
 /// `svc #0; mov x8, #139; svc #0`: one call, then rt_sigreturn from the frame at SP.
 pub const CALL_STUB: &[u8] =
     &[0x01, 0x00, 0x00, 0xd4, 0x68, 0x11, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4];
+/// `svc #0; ret`, as programs have it.
+pub const CALL_AND_RETURN: &[u8] = &[0x01, 0x00, 0x00, 0xd4, 0xc0, 0x03, 0x5f, 0xd6];
+/// What handlers return to, in the vDSO: `mov x8, #139; svc #0`.
+pub const SIGRETURNS: [&[u8]; 1] = [&[0x68, 0x11, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4]];
 /// How far into the stub the PC stands in both stops of the first call.
 pub const CALL_STUB_STOP: u64 = 4;
 /// Length of the instruction that makes a system call.
@@ -190,6 +194,11 @@ pub fn enter_stub(r: &Regs, stub: Addr, frame: Addr, number: u64, args: [u64; 6]
     // BTYPE and SS.
     call.pstate &= !(3 << 10 | 1 << 21);
     call
+}
+
+/// Has the return behind a call, made as by [`enter_stub`], lead to `to`.
+pub fn return_to(call: &mut Regs, to: Addr, _: &mut [u8]) {
+    call.x[30] = to.0;
 }
 
 const UCONTEXT: usize = 128;

@@ -30,6 +30,11 @@ pub const RED_ZONE: u64 = 128;
 
 /// `syscall; mov $15,%eax; syscall`: one call, then rt_sigreturn from the frame at RSP.
 pub const CALL_STUB: &[u8] = &[0x0f, 0x05, 0xb8, 0x0f, 0x00, 0x00, 0x00, 0x0f, 0x05];
+/// `syscall; ret`, as programs have it.
+pub const CALL_AND_RETURN: &[u8] = &[0x0f, 0x05, 0xc3];
+/// What handlers return to: `mov $15,%rax; syscall` as glibc has it, and others.
+pub const SIGRETURNS: [&[u8]; 2] =
+    [&[0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05], &[0xb8, 0x0f, 0, 0, 0, 0x0f, 0x05]];
 /// How far into the stub the PC stands in both stops of the first call.
 pub const CALL_STUB_STOP: u64 = 2;
 /// Length of the instruction that makes a system call.
@@ -190,6 +195,14 @@ pub fn enter_stub(r: &Regs, stub: Addr, frame: Addr, number: u64, args: [u64; 6]
     // DF would survive into rt_sigreturn only; TF would trap.
     call.rflags &= !0x500;
     call
+}
+
+/// Has the return behind a call, made as by [`enter_stub`], lead to `to`: what is to stand below
+/// the frame goes to the end of `below`.
+pub fn return_to(call: &mut Regs, to: Addr, below: &mut [u8]) {
+    call.rsp -= 8;
+    let end = below.len();
+    put(below, end - 8, to.0);
 }
 
 /// The size of a signal frame with `fpstate` bytes of extended state, with room to align.
