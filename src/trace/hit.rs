@@ -92,7 +92,7 @@ impl Session<'_> {
             self.target.go(tid, Go::FromTrap)?;
             return Ok(true);
         }
-        self.will_retry(tid, space, at, regs.sp())?;
+        self.will_retry(tid, space, at, regs.sp(), false)?;
         let info = SigInfo::new(libc_signal::ILL, libc_signal::ILL_ILLOPC, at);
         self.target.go(tid, Go::Deliver(info))?;
         Ok(true)
@@ -223,12 +223,7 @@ impl Session<'_> {
         let Some(info) = held else { return self.target.go(tid, Go::FromTrap) };
         // The trap behind the copy may have been forced.
         self.target.settle(tid)?;
-        let waiting = std::mem::take(&mut self.visits.entry(tid).or_default().waiting);
-        if let Some(pid) = self.target.thread(tid).map(|t| t.pid) {
-            for later in waiting {
-                sys::tgkill(pid, tid, later.signal())?;
-            }
-        }
+        self.send_later(tid)?;
         self.deliver(tid, info)
     }
 
@@ -396,34 +391,36 @@ impl Session<'_> {
         if !changed || !self.target.is_stopped(tid) {
             return self.target.go(tid, Go::Deliver(info));
         }
-        self.visits.entry(tid).or_default().redeliver = Some(info);
-        sys::tgkill(process.pid, tid, libc_signal::TRAP)?;
+        self.visits.entry(tid).or_default().later.add_first(info, true);
+        self.send_later(tid)?;
         self.target.go(tid, Go::On)
     }
 
     /// The site at `at` will be executed again, by a thread with this stack, without being a new
-    /// hit: it must trap to be known.
+    /// hit: when a handler returns to it, or `now`. It must trap to be known.
     pub(super) fn will_retry(
         &mut self,
         tid: Tid,
         space: SpaceId,
         at: Addr,
         sp: Addr,
+        now: bool,
     ) -> io::Result<()> {
-        self.target.set_retry(tid, Some((at, sp)));
+        match self.target.retries(tid) {
+            Some(retries) if now => retries.due(at, sp),
+            Some(retries) => retries.owe(at, sp),
+            None => {}
+        }
         self.trap_again(space, at)
     }
 
     /// Whether this execution was counted already.
     fn take_retry(&mut self, tid: Tid, at: Addr) -> io::Result<bool> {
-        let Some((pc, was)) = self.target.retry(tid) else { return Ok(false) };
-        let sp = self.target.regs(tid)?.sp();
-        let again = pc == at && was == sp;
-        // A deeper frame is a handler's; at the same height the program went elsewhere.
-        if again || sp >= was {
-            self.target.set_retry(tid, None);
+        if self.target.thread(tid).is_none_or(|thread| thread.retries.is_empty()) {
+            return Ok(false);
         }
-        Ok(again)
+        let sp = self.target.regs(tid)?.sp();
+        Ok(self.target.retries(tid).is_some_and(|retries| retries.take(at, sp)))
     }
 
     fn disarm_if_full(&mut self, space: SpaceId, site: u32) -> io::Result<()> {
@@ -470,6 +467,16 @@ pub(super) mod libc_signal {
     pub(crate) const ILL: i32 = 4;
     /// ILL_ILLOPC
     pub(crate) const ILL_ILLOPC: i32 = 1;
+    /// SIGCONT
+    pub(crate) const CONT: i32 = 18;
+    /// SIGSTOP
+    pub(crate) const STOP: i32 = 19;
+    /// SIGTSTP, SIGTTIN, SIGTTOU
+    pub(crate) const TERMINAL_STOPS: [i32; 3] = [20, 21, 22];
+    /// SIGBUS
+    pub(crate) const BUS: i32 = 7;
+    /// SIGFPE
+    pub(crate) const FPE: i32 = 8;
     /// SIGSEGV
     pub(crate) const SEGV: i32 = 11;
     /// SEGV_MAPERR

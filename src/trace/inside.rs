@@ -2,6 +2,7 @@
 //! signals reach them there (RULES A4).
 
 use super::jumps::{Jump, Spot, State};
+use super::leave::fault_on_its_way;
 use super::notes::NOBODY;
 use super::session::Session;
 use std::io;
@@ -9,7 +10,7 @@ use std::rc::Rc;
 use xol_arch::jump::{Kept, PROBE, Phase, Place, TURN};
 use xol_arch::{Addr, Arch as _, Machine as _, Memory as _, Regs as _};
 use xol_targets::Native;
-use xol_targets::ptrace::{Go, SigInfo, SpaceId, Stopped, Tid, sys};
+use xol_targets::ptrace::{Go, SigInfo, SpaceId, Stopped, Tid};
 
 /// What a thread in code of ours stands for; its registers are as they would be there.
 enum Stands {
@@ -111,15 +112,8 @@ impl Session<'_> {
 
     /// The signal waits until the thread stands for an instruction.
     fn hold_in_jump(&mut self, tid: Tid, info: SigInfo) {
-        let earlier = self.target.take_held(tid);
-        let visit = self.visits.entry(tid).or_default();
-        visit.jumping = true;
-        if let Some(earlier) = earlier {
-            visit.waiting.push(info);
-            self.target.hold(tid, earlier);
-        } else {
-            self.target.hold(tid, info);
-        }
+        self.visits.entry(tid).or_default().jumping = true;
+        self.target.hold(tid, info);
     }
 
     /// A step of a thread with such a signal.
@@ -157,11 +151,10 @@ impl Session<'_> {
         let visit = self.visits.entry(tid).or_default();
         if std::mem::take(&mut visit.jumping)
             && let Some(info) = self.target.take_held(tid)
-            && let Some(pid) = self.target.thread(tid).map(|t| t.pid)
         {
-            sys::tgkill(pid, tid, info.signal())?;
+            self.visits.entry(tid).or_default().later.add_first(info, false);
         }
-        Ok(())
+        self.send_later(tid)
     }
 
     /// Has a thread whose hit is counted go on in the site's slot.
@@ -211,6 +204,11 @@ impl Session<'_> {
         let Some(spot) = self.sites_mut(space).jumps.spot(pc) else { return Ok(()) };
         let (Spot::Landing(jump) | Spot::Trampoline(jump, _)) = &spot;
         if !taken.iter().any(|(_, one)| Rc::ptr_eq(one, jump)) {
+            return Ok(());
+        }
+        if fault_on_its_way(tid) {
+            // Moved, it would have the fault elsewhere: where the program would be blamed for it. As
+            // long as its trampoline is mapped, the signal finds it there.
             return Ok(());
         }
         match self.stands(tid, &spot)? {

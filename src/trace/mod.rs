@@ -7,6 +7,7 @@
 //! | `objects`, `probes` | what is mapped, and what in it is wanted |
 //! | `arm`, `sites`, `slots`, `steal` | from wanted places to armed sites |
 //! | `hit`, `signals` | traps, and signals that find a thread in a slot |
+//! | `later` | signals that wait for their turn |
 //! | `returns`, `exits`, `frames` | return probes: hits, where functions are left, open calls |
 //! | `hot` | traps that become jumps while the program runs |
 //! | `windows`, `trampolines`, `jumps`, `patch`, `inside` | jumps instead of traps: chosen, built, kept, written; threads found in them |
@@ -28,6 +29,7 @@ mod hit;
 mod hot;
 mod inside;
 mod jumps;
+mod later;
 mod leave;
 mod names;
 mod notes;

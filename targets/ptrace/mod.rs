@@ -13,7 +13,9 @@
 //! | `jumps` | memory for jumps: code at given addresses, and shared |
 //! | `orphan` | what keeps the target running when its tracer dies |
 //! | `signals`, `mask`, `deliver` | SIGTRAP's action and mask as if we were not there |
+//! | `siginfo` | what comes with a signal |
 //! | `restart` | calls that our own stop interrupted |
+//! | `retry` | executions that were counted and are made once more |
 //! | `rseq` | restartable sequences |
 //! | `affinity` | on which CPU the tracer runs |
 
@@ -30,7 +32,9 @@ mod orphan;
 pub mod own;
 pub mod procfs;
 mod restart;
+mod retry;
 mod rseq;
+mod siginfo;
 mod signals;
 mod space;
 pub mod sys;
@@ -43,9 +47,11 @@ pub use jumps::{features, max_mappings, ticks_are_steady};
 pub use launch::{Launch, LaunchError};
 pub use machine::Stopped;
 pub use orphan::Orphan;
+pub use retry::Retries;
+pub use siginfo::SigInfo;
 pub use signals::Action;
 pub use space::{Area, PAGE, Space, SpaceId};
-pub use sys::{Pid, SigInfo, Tid};
+pub use sys::{Pid, Tid};
 pub use thread::{Process, Thread};
 pub use wait::{Event, Go};
 

@@ -3,9 +3,10 @@
 use super::mask::Watch;
 use super::own;
 use super::procfs;
+use super::siginfo::SigInfo;
 use super::signals::Action;
 use super::space::{Space, SpaceId};
-use super::sys::{self, EVENT_STOP, Pid, SYSCALL_STOP, SigInfo, Status, Tid, Whom};
+use super::sys::{self, EVENT_STOP, Pid, SYSCALL_STOP, Status, Tid, Whom};
 use super::thread::{Process, State, Thread};
 use super::{Ptrace, gone, is_gone};
 use crate::native;
@@ -241,7 +242,21 @@ impl Ptrace {
             None => {}
         }
         self.mask_at_call(tid)?;
+        self.retry_at_call(tid)?;
         self.go(tid, Go::On)
+    }
+
+    /// At either end of a call: whether a handler returns to an instruction that it was called for.
+    fn retry_at_call(&mut self, tid: Tid) -> io::Result<()> {
+        let thread = self.known(tid)?;
+        if !thread.retries.is_owed() {
+            return Ok(());
+        }
+        thread.retries.called();
+        if let Some((pc, sp)) = native::sigreturn(&mut self.stopped(tid)?) {
+            self.known(tid)?.retries.returns(pc, sp);
+        }
+        Ok(())
     }
 
     /// What a thread that is about to run has inherited.
@@ -270,6 +285,8 @@ impl Ptrace {
             self.go(tid, Go::On)?;
             return Ok(None);
         }
+        // A child that is made in a handler returns from it as well.
+        self.known(child)?.retries = self.known(tid)?.retries;
         let shares_memory = self.clone_shares_memory(tid)?;
         let parent = self.processes.get(&parent_pid).ok_or_else(gone)?.clone();
         let space = if shares_memory {
@@ -400,6 +417,7 @@ impl Ptrace {
             && (matches!(thread.watch, Watch::Watched { .. })
                 || thread.give_back.is_some()
                 || thread.block.is_lifted()
+                || thread.retries.is_owed()
                 || thread.is_followed());
         match how {
             Go::Step | Go::DeliverStep(_) => sys::step(tid, signal)?,

@@ -398,7 +398,8 @@ pub fn float(tid: Tid, n: usize) -> Option<u64> {
     Some(u64::from_ne_bytes(word))
 }
 
-/// At the first instruction of a signal handler: the PC and stack pointer it will return to.
+/// At the first instruction of a signal handler, and at its rt_sigreturn: the PC and stack pointer
+/// that it leads to.
 #[must_use]
 pub fn saved_pc(machine: &mut Stopped<'_>) -> Option<(Addr, Addr)> {
     use xol_arch::Regs as _;
@@ -407,6 +408,13 @@ pub fn saved_pc(machine: &mut Stopped<'_>) -> Option<(Addr, Addr)> {
     machine.read(Addr(frame + FRAME_PC), &mut pc).ok()?;
     machine.read(Addr(frame + (MCONTEXT + 256) as u64), &mut sp).ok()?;
     Some((Addr(u64::from_ne_bytes(pc)), Addr(u64::from_ne_bytes(sp))))
+}
+
+/// At the rt_sigreturn of a signal handler: the PC and stack pointer that it leads to.
+#[must_use]
+pub fn sigreturn(machine: &mut Stopped<'_>) -> Option<(Addr, Addr)> {
+    let returns = machine.seen().x[8] as i64 == libc::SYS_rt_sigreturn;
+    returns.then(|| saved_pc(machine))?
 }
 
 /// Changes that PC to `to`, for a call whose instruction is at `site`.

@@ -5,7 +5,9 @@ mod calls;
 pub mod head;
 mod ticks;
 
-pub use calls::{called, caller, return_slot, returned, returning, stack_arg};
+pub use calls::{
+    called, caller, return_slot, returned, returning, saved_pc, set_saved_pc, sigreturn, stack_arg,
+};
 pub use ticks::{HAS_ATOMICS, STEADY, TICKS, thread_pointer, ticks};
 
 use super::HandlerEntry;
@@ -461,27 +463,6 @@ pub fn float(tid: crate::ptrace::Tid, n: usize) -> Option<u64> {
     let mut word = [0; 8];
     word.copy_from_slice(state.get(..size)?.get(at..at + 8)?);
     Some(u64::from_ne_bytes(word))
-}
-
-/// At the first instruction of a signal handler: the PC and stack pointer it will return to.
-#[must_use]
-pub fn saved_pc(machine: &mut crate::ptrace::Stopped<'_>) -> Option<(Addr, Addr)> {
-    use xol_arch::{Memory as _, Regs as _};
-    let frame = machine.seen().sp().0;
-    let (mut pc, mut sp) = ([0; 8], [0; 8]);
-    machine.read(Addr(frame + FRAME_PC), &mut pc).ok()?;
-    machine.read(Addr(frame + 8 + 40 + 15 * 8), &mut sp).ok()?;
-    Some((Addr(u64::from_ne_bytes(pc)), Addr(u64::from_ne_bytes(sp))))
-}
-
-/// Changes that PC to `to`, for a call whose instruction is at `site`.
-pub fn set_saved_pc(machine: &mut crate::ptrace::Stopped<'_>, to: Addr, site: Addr) {
-    use xol_arch::{Memory as _, Regs as _};
-    let frame = machine.seen().sp().0;
-    // The kernel has just written the frame there.
-    let _ = machine.write(Addr(frame + FRAME_PC), &to.0.to_ne_bytes());
-    // SYSCALL left the address behind it in RCX.
-    let _ = machine.write(Addr(frame + 8 + 40 + 14 * 8), &site.add(SYSCALL_LEN).0.to_ne_bytes());
 }
 
 #[cfg(test)]
