@@ -10,7 +10,7 @@ use crate::engine::Wish;
 use crate::spec::{Seen, Signature, Spec, Type};
 use std::collections::BTreeSet;
 use std::io;
-use xol_arch::{Addr, Memory, Regs as _, Strategy};
+use xol_arch::{Addr, Regs as _, Strategy};
 use xol_targets::ptrace::{Pid, Stopped, Tid, own};
 
 /// The longest string that is read.
@@ -233,7 +233,7 @@ fn read_string(machine: &mut Stopped<'_>, at: u64) -> Value {
         let from = at + text.len() as u64;
         let room = (4096 - from % 4096).min((STRING_MAX - text.len()) as u64) as usize;
         let mut piece = [0; STRING_MAX];
-        if machine.read(Addr(from), &mut piece[..room]).is_err() {
+        if machine.read_data(Addr(from), &mut piece[..room]).is_err() {
             return if text.is_empty() { Value::Bad(at) } else { Value::Text(text, true) };
         }
         match piece[..room].iter().position(|&b| b == 0) {

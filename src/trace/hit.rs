@@ -125,7 +125,7 @@ impl Session<'_> {
         // With a slot at hand only what is simulated needs all registers.
         let run = match (strategy, slot) {
             (Strategy::Simulate, _) | (_, None) => {
-                let mut machine = self.target.stopped(tid)?;
+                let mut machine = self.target.stopped(tid)?.exactly();
                 let before = *machine.seen();
                 // The site's own address, as the instruction would see it.
                 machine.regs().set_pc(at);

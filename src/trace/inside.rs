@@ -75,7 +75,14 @@ impl Session<'_> {
             }
             Stands::Between(_) if !synchronous => {
                 self.hold_in_jump(tid, info);
-                self.target.go(tid, Go::Step)
+                self.target.go(tid, Go::StepOn)
+            }
+            // Its handler would return to a trap, behind which the next signal of a fast timer finds it
+            // here again.
+            Stands::At(at) if !synchronous && self.would_trap(space, spot, at) => {
+                self.hold_in_jump(tid, info);
+                self.visits.entry(tid).or_default().steps = STEPS;
+                self.target.go(tid, Go::StepOn)
             }
             Stands::At(at) => {
                 self.end_steps(tid)?;
@@ -110,6 +117,12 @@ impl Session<'_> {
         }
     }
 
+    /// Whether a thread at the copy of an instruction would trap in the jump's displacement if it were
+    /// put to where that is from.
+    fn would_trap(&mut self, space: SpaceId, spot: &Spot, at: Addr) -> bool {
+        is_copy(spot) && self.sites_mut(space).jumps.enter(at).is_some()
+    }
+
     /// The signal waits until the thread stands for an instruction.
     fn hold_in_jump(&mut self, tid: Tid, info: SigInfo) {
         self.visits.entry(tid).or_default().jumping = true;
@@ -125,6 +138,14 @@ impl Session<'_> {
             None => Stands::At(pc),
         };
         if let Stands::Between(_) = stands {
+            return self.target.go(tid, Go::Step);
+        }
+        if let (Stands::At(at), Some(spot)) = (&stands, &spot)
+            && self.would_trap(space, spot, *at)
+            && let steps = &mut self.visits.entry(tid).or_default().steps
+            && *steps > 0
+        {
+            *steps -= 1;
             return self.target.go(tid, Go::Step);
         }
         self.visits.entry(tid).or_default().jumping = false;
@@ -253,6 +274,18 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+/// How many instructions of a window a signal waits for: more than fit into one, fewer than an
+/// instruction that repeats makes steps.
+const STEPS: u8 = 16;
+
+/// Whether the copy of an instruction is there that no recorder comes before, or the way back.
+fn is_copy(spot: &Spot) -> bool {
+    let Spot::Trampoline(jump, offset) = spot else { return false };
+    let place = jump.trampoline().ok().and_then(|trampoline| trampoline.place(*offset));
+    matches!(place, Some(Place::At { recorded: 0, .. } | Place::Behind { .. }))
+        && !is_recorder(spot)
 }
 
 /// Whether a recorder is there, not the copy of an instruction.

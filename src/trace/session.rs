@@ -46,6 +46,8 @@ pub(super) struct Visit {
     pub(super) late: u32,
     /// Whether it is single-stepped to the next instruction in a trampoline.
     pub(super) jumping: bool,
+    /// How many more of those it is stepped over.
+    pub(super) steps: u8,
     /// The rt_sigactions it is in, by stack pointer: a handler may make one inside another.
     pub(super) setting: Vec<(Addr, [u64; 3])>,
 }
@@ -391,7 +393,7 @@ impl<'a> Session<'a> {
     /// Lets a borrowed thread go on.
     pub(super) fn give_back(&mut self, tid: Tid) -> io::Result<()> {
         let steps = self.visits.get(&tid).is_some_and(|visit| visit.jumping);
-        match self.target.go(tid, if steps { Go::Step } else { Go::On }) {
+        match self.target.go(tid, if steps { Go::StepOn } else { Go::On }) {
             Err(error) if !is_gone(&error) => Err(error),
             _ => Ok(()),
         }

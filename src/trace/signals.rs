@@ -45,7 +45,7 @@ impl Session<'_> {
                 Comes::Now(one) => (info, settled) = (one.info, one.settled),
                 Comes::Nothing => {
                     let step = self.visits.get(&tid).is_some_and(|v| v.stepping || v.jumping);
-                    return self.target.go(tid, if step { Go::Step } else { Go::On });
+                    return self.target.go(tid, if step { Go::StepOn } else { Go::On });
                 }
             }
         }
@@ -257,7 +257,7 @@ impl Session<'_> {
         }
         // What leaves the slot by itself has no place behind it for a trap; it can be computed.
         let Some(effect) = site.plan.effect else { return self.fault(tid, site, info) };
-        let mut machine = self.target.stopped(tid)?;
+        let mut machine = self.target.stopped(tid)?.exactly();
         let before = *machine.seen();
         machine.regs().set_pc(site.addr);
         if Native::simulate(effect, site.addr, &mut machine).is_err() {
@@ -285,7 +285,7 @@ impl Session<'_> {
             let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
             memory.write(slot.gate_at(), Native::TRAP)?;
         }
-        self.target.go(tid, if stepping { Go::Step } else { Go::On })
+        self.target.go(tid, if stepping { Go::StepOn } else { Go::On })
     }
 
     /// Closes the place behind a copy again, unless another thread's signal waits there.

@@ -6,6 +6,7 @@
 //! | `own` | our own process: CPU, clock, signals |
 //! | `procfs` | what /proc says |
 //! | `space` | an address space: its memory and what xol mapped into it |
+//! | `absent` | memory that is not there yet |
 //! | `thread` | threads and processes as they are known here |
 //! | `wait` | stops, and going on |
 //! | `attach`, `launch`, `leave` | how a target begins and ends being one |
@@ -19,6 +20,7 @@
 //! | `rseq` | restartable sequences |
 //! | `affinity` | on which CPU the tracer runs |
 
+mod absent;
 mod affinity;
 mod attach;
 mod deliver;

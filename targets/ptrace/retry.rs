@@ -13,6 +13,10 @@
 //! A handler that is left by siglongjmp never returns, so an execution is owed for so many calls and
 //! no longer.
 
+use super::Ptrace;
+use super::sys::Tid;
+use crate::native;
+use std::io;
 use xol_arch::Addr;
 
 /// How many executions of one thread are owed at once: faults in handlers of faults, and in contexts
@@ -123,6 +127,21 @@ impl Retries {
     /// The instructions.
     pub fn sites(&self) -> impl Iterator<Item = Addr> {
         self.all.into_iter().take(self.len).map(|retry| retry.pc)
+    }
+}
+
+impl Ptrace {
+    /// At either end of a call: whether a handler returns to an instruction that it was called for.
+    pub(super) fn retry_at_call(&mut self, tid: Tid) -> io::Result<()> {
+        let thread = self.known(tid)?;
+        if !thread.retries.is_owed() {
+            return Ok(());
+        }
+        thread.retries.called();
+        if let Some((pc, sp)) = native::sigreturn(&mut self.stopped(tid)?) {
+            self.known(tid)?.retries.returns(pc, sp);
+        }
+        Ok(())
     }
 }
 

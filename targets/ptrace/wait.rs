@@ -53,6 +53,8 @@ pub enum Go {
     FromTrap,
     /// Like `FromTrap`, for one instruction.
     Step,
+    /// Like `On`, for one instruction.
+    StepOn,
     /// With this signal.
     Deliver(SigInfo),
     /// With this signal, as far as the first instruction of its handler: that is reported as an
@@ -192,9 +194,10 @@ impl Ptrace {
         let thread = self.known(tid)?;
         (thread.state, thread.entered) = (State::Delivering, None);
         thread.by_trap = signal == libc::SIGTRAP;
+        // Any signal: with a fast timer, what a stop costs is what decides whether the thread gets on.
+        self.affinity.trapped(tid);
         if signal == libc::SIGTRAP {
             if native::is_trap(info.code()) {
-                self.affinity.trapped(tid);
                 return Ok(Event::Trap(tid));
             }
             if native::is_step(info.code()) {
@@ -244,19 +247,6 @@ impl Ptrace {
         self.mask_at_call(tid)?;
         self.retry_at_call(tid)?;
         self.go(tid, Go::On)
-    }
-
-    /// At either end of a call: whether a handler returns to an instruction that it was called for.
-    fn retry_at_call(&mut self, tid: Tid) -> io::Result<()> {
-        let thread = self.known(tid)?;
-        if !thread.retries.is_owed() {
-            return Ok(());
-        }
-        thread.retries.called();
-        if let Some((pc, sp)) = native::sigreturn(&mut self.stopped(tid)?) {
-            self.known(tid)?.retries.returns(pc, sp);
-        }
-        Ok(())
     }
 
     /// What a thread that is about to run has inherited.
@@ -420,7 +410,7 @@ impl Ptrace {
                 || thread.retries.is_owed()
                 || thread.is_followed());
         match how {
-            Go::Step | Go::DeliverStep(_) => sys::step(tid, signal)?,
+            Go::Step | Go::StepOn | Go::DeliverStep(_) => sys::step(tid, signal)?,
             _ if watched => sys::cont_to_syscall(tid, signal)?,
             _ => sys::cont(tid, signal)?,
         }
