@@ -4,7 +4,7 @@ use super::consumer::{Calls, Row};
 use super::session::Session;
 use crate::spec::{Seen, Type};
 use std::io;
-use xol_arch::{Addr, ArgPlace, Memory as _, Regs as _};
+use xol_arch::{Addr, ArgPlace, Regs as _};
 use xol_targets::native::{self, Regs};
 use xol_targets::ptrace::{Stopped, Tid};
 
@@ -92,7 +92,7 @@ fn read_arg(machine: &mut Stopped<'_>, tid: Tid, ty: Type, place: ArgPlace, call
             let at = Addr(regs.sp().0.wrapping_add(above.into()));
             let mut word = [0; 8];
             let size = usize::from(ty.size()).min(word.len());
-            if machine.read(at, &mut word[..size]).is_err() {
+            if machine.read_data(at, &mut word[..size]).is_err() {
                 return Value::Unknown(Some(at.0));
             }
             Some(u64::from_le_bytes(word))
@@ -119,7 +119,7 @@ fn read_string(machine: &mut Stopped<'_>, at: u64) -> Value {
         let from = at + text.len() as u64;
         let room = (4096 - from % 4096).min((STRING_MAX - text.len()) as u64) as usize;
         let mut piece = [0; STRING_MAX];
-        if machine.read(Addr(from), &mut piece[..room]).is_err() {
+        if machine.read_data(Addr(from), &mut piece[..room]).is_err() {
             return if text.is_empty() { Value::Bad(at) } else { Value::Text(text, true) };
         }
         match piece[..room].iter().position(|&b| b == 0) {

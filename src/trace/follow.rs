@@ -87,8 +87,11 @@ impl Session<'_> {
 
     /// A process has a new program.
     pub(super) fn on_exec(&mut self, tid: Tid, old: SpaceId) -> io::Result<()> {
-        self.visits.remove(&tid);
         self.vforks.forget(Pid(tid.0));
+        if let Some(visit) = self.visits.remove(&tid).filter(|visit| !visit.later.is_empty()) {
+            // Its signals stay pending.
+            self.visits.entry(tid).or_default().later = visit.later;
+        }
         let Some((pid, space)) =
             self.target.thread(tid).map(|t| t.pid).zip(self.target.space_of(tid))
         else {

@@ -1,6 +1,7 @@
 //! A trap: whose it is, who is told, how the thread goes on.
 
 use super::consumer::{Consumer, RowState};
+pub(super) use super::libc_signal;
 use super::session::Session;
 use crate::engine::Run;
 use std::io;
@@ -108,7 +109,7 @@ impl Session<'_> {
             self.target.go(tid, Go::FromTrap)?;
             return Ok(true);
         }
-        self.will_retry(tid, space, at, regs.sp())?;
+        self.will_retry(tid, space, at, regs.sp(), false)?;
         let info = SigInfo::new(libc_signal::ILL, libc_signal::ILL_ILLOPC, at);
         self.target.go(tid, Go::Deliver(info))?;
         Ok(true)
@@ -141,7 +142,7 @@ impl Session<'_> {
         // With a slot at hand only what is simulated needs all registers.
         let run = match (strategy, slot) {
             (Strategy::Simulate, _) | (_, None) => {
-                let mut machine = self.target.stopped(tid)?;
+                let mut machine = self.target.stopped(tid)?.exactly();
                 let before = *machine.seen();
                 // The site's own address, as the instruction would see it.
                 machine.regs().set_pc(at);
@@ -239,12 +240,7 @@ impl Session<'_> {
         let Some(info) = held else { return self.target.go(tid, Go::FromTrap) };
         // The trap behind the copy may have been forced.
         self.target.settle(tid)?;
-        let waiting = std::mem::take(&mut self.visits.entry(tid).or_default().waiting);
-        if let Some(pid) = self.target.thread(tid).map(|t| t.pid) {
-            for later in waiting {
-                sys::tgkill(pid, tid, later.signal())?;
-            }
-        }
+        self.send_later(tid)?;
         self.deliver(tid, info)
     }
 
@@ -418,34 +414,36 @@ impl Session<'_> {
         if !changed || !self.target.is_stopped(tid) {
             return self.target.go(tid, Go::Deliver(info));
         }
-        self.visits.entry(tid).or_default().redeliver = Some(info);
-        sys::tgkill(process.pid, tid, libc_signal::TRAP)?;
+        self.visits.entry(tid).or_default().later.add_first(info, true);
+        self.send_later(tid)?;
         self.target.go(tid, Go::On)
     }
 
     /// The site at `at` will be executed again, by a thread with this stack, without being a new
-    /// hit: it must trap to be known.
+    /// hit: when a handler returns to it, or `now`. It must trap to be known.
     pub(super) fn will_retry(
         &mut self,
         tid: Tid,
         space: SpaceId,
         at: Addr,
         sp: Addr,
+        now: bool,
     ) -> io::Result<()> {
-        self.target.set_retry(tid, Some((at, sp)));
+        match self.target.retries(tid) {
+            Some(retries) if now => retries.due(at, sp),
+            Some(retries) => retries.owe(at, sp),
+            None => {}
+        }
         self.trap_again(space, at)
     }
 
     /// Whether this execution was counted already.
     fn take_retry(&mut self, tid: Tid, at: Addr) -> io::Result<bool> {
-        let Some((pc, was)) = self.target.retry(tid) else { return Ok(false) };
-        let sp = self.target.regs(tid)?.sp();
-        let again = pc == at && was == sp;
-        // A deeper frame is a handler's; at the same height the program went elsewhere.
-        if again || sp >= was {
-            self.target.set_retry(tid, None);
+        if self.target.thread(tid).is_none_or(|thread| thread.retries.is_empty()) {
+            return Ok(false);
         }
-        Ok(again)
+        let sp = self.target.regs(tid)?.sp();
+        Ok(self.target.retries(tid).is_some_and(|retries| retries.take(at, sp)))
     }
 
     fn disarm_if_full(&mut self, space: SpaceId, site: u32) -> io::Result<()> {
@@ -480,24 +478,4 @@ impl Session<'_> {
         }
         Ok(())
     }
-}
-
-/// Signal numbers that are the same on all architectures of Linux.
-pub(super) mod libc_signal {
-    /// SIGKILL
-    pub(crate) const KILL: i32 = 9;
-    /// SIGCONT, the first of those for job control: SIGSTOP, SIGTSTP, SIGTTIN and SIGTTOU follow.
-    pub(crate) const CONT: i32 = 18;
-    /// SIGTTOU
-    pub(crate) const TTOU: i32 = 22;
-    /// SIGTRAP
-    pub(crate) const TRAP: i32 = 5;
-    /// SIGILL
-    pub(crate) const ILL: i32 = 4;
-    /// ILL_ILLOPC
-    pub(crate) const ILL_ILLOPC: i32 = 1;
-    /// SIGSEGV
-    pub(crate) const SEGV: i32 = 11;
-    /// SEGV_MAPERR
-    pub(crate) const SEGV_MAPERR: i32 = 1;
 }

@@ -126,8 +126,8 @@ impl Session<'_> {
         let sites = self.spaces.get(&space).ok_or(io::ErrorKind::NotFound)?;
         let Some((number, jump, State::Headed)) = sites.jumps.over(at) else { return Ok(()) };
         let jump = jump.clone();
-        if self.target.threads().any(|t| t.retry.is_some_and(|(pc, _)| jump.window.overwrites(pc)))
-        {
+        let retried = |pc| jump.window.overwrites(pc);
+        if self.target.threads().any(|t| t.retries.sites().any(retried)) {
             self.no_jump(space, at, BEING_RETRIED);
             return Ok(());
         }

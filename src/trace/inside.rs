@@ -2,6 +2,7 @@
 //! signals reach them there (RULES A4).
 
 use super::jumps::{Jump, Spot, State};
+use super::leave::fault_on_its_way;
 use super::notes::NOBODY;
 use super::session::Session;
 use std::io;
@@ -9,7 +10,7 @@ use std::rc::Rc;
 use xol_arch::jump::{Kept, PROBE, Phase, Place, TURN};
 use xol_arch::{Addr, Arch as _, Machine as _, Memory as _, Regs as _};
 use xol_targets::Native;
-use xol_targets::ptrace::{Go, SigInfo, SpaceId, Stopped, Tid, sys};
+use xol_targets::ptrace::{Go, SigInfo, SpaceId, Stopped, Tid};
 
 /// What a thread in code of ours stands for; its registers are as they would be there.
 enum Stands {
@@ -74,7 +75,14 @@ impl Session<'_> {
             }
             Stands::Between(_) if !synchronous => {
                 self.hold_in_jump(tid, info);
-                self.target.go(tid, Go::Step)
+                self.target.go(tid, Go::StepOn)
+            }
+            // Its handler would return to a trap, behind which the next signal of a fast timer finds it
+            // here again.
+            Stands::At(at) if !synchronous && self.would_trap(space, spot, at) => {
+                self.hold_in_jump(tid, info);
+                self.visits.entry(tid).or_default().steps = STEPS;
+                self.target.go(tid, Go::StepOn)
             }
             Stands::At(at) => {
                 self.end_steps(tid)?;
@@ -109,17 +117,16 @@ impl Session<'_> {
         }
     }
 
+    /// Whether a thread at the copy of an instruction would trap in the jump's displacement if it were
+    /// put to where that is from.
+    fn would_trap(&mut self, space: SpaceId, spot: &Spot, at: Addr) -> bool {
+        is_copy(spot) && self.sites_mut(space).jumps.enter(at).is_some()
+    }
+
     /// The signal waits until the thread stands for an instruction.
     fn hold_in_jump(&mut self, tid: Tid, info: SigInfo) {
-        let earlier = self.target.take_held(tid);
-        let visit = self.visits.entry(tid).or_default();
-        visit.jumping = true;
-        if let Some(earlier) = earlier {
-            visit.waiting.push(info);
-            self.target.hold(tid, earlier);
-        } else {
-            self.target.hold(tid, info);
-        }
+        self.visits.entry(tid).or_default().jumping = true;
+        self.target.hold(tid, info);
     }
 
     /// A step of a thread with such a signal.
@@ -131,6 +138,14 @@ impl Session<'_> {
             None => Stands::At(pc),
         };
         if let Stands::Between(_) = stands {
+            return self.target.go(tid, Go::Step);
+        }
+        if let (Stands::At(at), Some(spot)) = (&stands, &spot)
+            && self.would_trap(space, spot, *at)
+            && let steps = &mut self.visits.entry(tid).or_default().steps
+            && *steps > 0
+        {
+            *steps -= 1;
             return self.target.go(tid, Go::Step);
         }
         self.visits.entry(tid).or_default().jumping = false;
@@ -157,11 +172,10 @@ impl Session<'_> {
         let visit = self.visits.entry(tid).or_default();
         if std::mem::take(&mut visit.jumping)
             && let Some(info) = self.target.take_held(tid)
-            && let Some(pid) = self.target.thread(tid).map(|t| t.pid)
         {
-            sys::tgkill(pid, tid, info.signal())?;
+            self.visits.entry(tid).or_default().later.add_first(info, false);
         }
-        Ok(())
+        self.send_later(tid)
     }
 
     /// Has a thread whose hit is counted go on in the site's slot.
@@ -213,6 +227,11 @@ impl Session<'_> {
         if !taken.iter().any(|(_, one)| Rc::ptr_eq(one, jump)) {
             return Ok(());
         }
+        if fault_on_its_way(tid) {
+            // Moved, it would have the fault elsewhere: where the program would be blamed for it. As
+            // long as its trampoline is mapped, the signal finds it there.
+            return Ok(());
+        }
         match self.stands(tid, &spot)? {
             Stands::At(at) => self.target.stopped(tid)?.set_pc(at),
             Stands::Counted(at) => self.move_to_slot(tid, space, at)?,
@@ -255,6 +274,18 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+/// How many instructions of a window a signal waits for: more than fit into one, fewer than an
+/// instruction that repeats makes steps.
+const STEPS: u8 = 16;
+
+/// Whether the copy of an instruction is there that no recorder comes before, or the way back.
+fn is_copy(spot: &Spot) -> bool {
+    let Spot::Trampoline(jump, offset) = spot else { return false };
+    let place = jump.trampoline().ok().and_then(|trampoline| trampoline.place(*offset));
+    matches!(place, Some(Place::At { recorded: 0, .. } | Place::Behind { .. }))
+        && !is_recorder(spot)
 }
 
 /// Whether a recorder is there, not the copy of an instruction.

@@ -1,5 +1,6 @@
 //! Leaving: every trap taken away, every thread out of our code, every page of ours unmapped.
 
+use super::hit::libc_signal;
 use super::session::{PATIENCE, Session, Stage};
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -98,15 +99,11 @@ impl Session<'_> {
         }
         match self.target.stop(tid, PATIENCE) {
             Ok(true) => {
-                // A trap that was taken just before the stop is still on its way: its signal must
-                // come while we are there.
-                let out = !trap_on_its_way(tid) && self.move_out(tid)?;
+                // A trap or fault that was taken just before the stop is still on its way: its signal
+                // must come while we are there.
+                let out = !fault_on_its_way(tid) && self.move_out(tid)?;
+                let out = out && !self.has_undelivered(tid)?;
                 if out {
-                    if let Some(info) = self.target.take_held(tid)
-                        && let Some(pid) = self.target.thread(tid).map(|t| t.pid)
-                    {
-                        xol_targets::ptrace::sys::tgkill(pid, tid, info.signal())?;
-                    }
                     self.give_back(tid)?;
                 } else {
                     self.give_back(tid)?;
@@ -178,9 +175,20 @@ impl Session<'_> {
 
 /// Whether a thread has trapped and not stopped for it yet.
 pub(super) fn trap_on_its_way(tid: Tid) -> bool {
-    const TRAP: u64 = 1 << (super::hit::libc_signal::TRAP - 1);
+    is_pending(tid, &[libc_signal::TRAP])
+}
+
+/// Whether a thread has trapped or faulted and not stopped for it yet: an interrupt comes first. The
+/// signal is about where the thread is.
+pub(super) fn fault_on_its_way(tid: Tid) -> bool {
+    use libc_signal::{BUS, FPE, ILL, SEGV, TRAP};
+    is_pending(tid, &[ILL, TRAP, BUS, FPE, SEGV])
+}
+
+fn is_pending(tid: Tid, signals: &[i32]) -> bool {
+    let set = signals.iter().fold(0u64, |set, signal| set | 1 << (signal - 1));
     let status = xol_targets::ptrace::procfs::status(tid);
-    status.is_ok_and(|s| s.pending & !s.blocked & TRAP != 0)
+    status.is_ok_and(|s| s.pending & !s.blocked & set != 0)
 }
 
 fn state_of(tid: Tid) -> char {

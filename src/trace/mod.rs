@@ -9,6 +9,7 @@
 //! | `unfound` | what is said of probes that have no place, or no hits |
 //! | `arm`, `sites`, `slots`, `padding`, `steal` | from wanted places to armed sites |
 //! | `hit`, `signals` | traps, and signals that find a thread in a slot |
+//! | `later`, `libc_signal` | signals that wait for their turn; numbers of signals |
 //! | `returns`, `exits`, `frames` | return probes: hits, where functions are left, open calls |
 //! | `hot` | traps that become jumps while the program runs |
 //! | `windows`, `trampolines`, `land`, `jumps`, `patch`, `inside` | jumps instead of traps: chosen, built, placed, kept, written; threads found in them |
@@ -41,8 +42,10 @@ mod hot;
 mod inside;
 mod jumps;
 mod land;
+mod later;
 mod leave;
 mod leftover;
+mod libc_signal;
 mod names;
 mod notes;
 mod objects;

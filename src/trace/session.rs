@@ -17,7 +17,7 @@ use xol_arch::Addr;
 use xol_targets::native::Regs;
 use xol_targets::ptrace::pair::Link;
 use xol_targets::ptrace::sys::Status;
-use xol_targets::ptrace::{Begun, Event, Go, Pid, Ptrace, SigInfo, SpaceId, Tid, is_gone};
+use xol_targets::ptrace::{Begun, Event, Go, Pid, Ptrace, SpaceId, Tid, is_gone};
 
 /// How long a thread may take to answer an interrupt.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
@@ -42,12 +42,14 @@ pub(super) struct Visit {
     pub(super) stepping: bool,
     /// The site whose system call a signal interrupted in its slot.
     pub(super) in_call: Option<u32>,
-    /// Signals that came while another was held; sent again when that is delivered.
-    pub(super) waiting: Vec<SigInfo>,
+    /// Signals that came while another was held, and such that have to come once more.
+    pub(super) later: super::later::Later,
+    /// How often it was seen to have such when it was to be left.
+    pub(super) late: u32,
     /// Whether it is single-stepped to the next instruction in a trampoline.
     pub(super) jumping: bool,
-    /// A signal that we sent it stands for this one.
-    pub(super) redeliver: Option<SigInfo>,
+    /// How many more of those it is stepped over.
+    pub(super) steps: u8,
     /// The rt_sigactions it is in, by stack pointer: a handler may make one inside another.
     pub(super) setting: Vec<(Addr, [u64; 3])>,
     /// The mremaps it is in that concern text, by stack pointer: and what they put something else on.
@@ -464,7 +466,7 @@ impl<'a> Session<'a> {
     /// Lets a borrowed thread go on.
     pub(super) fn give_back(&mut self, tid: Tid) -> io::Result<()> {
         let steps = self.visits.get(&tid).is_some_and(|visit| visit.jumping);
-        match self.target.go(tid, if steps { Go::Step } else { Go::On }) {
+        match self.target.go(tid, if steps { Go::StepOn } else { Go::On }) {
             Err(error) if !is_gone(&error) => Err(error),
             _ => Ok(()),
         }

@@ -2,19 +2,20 @@
 //! instruction (RULES A4).
 
 use super::hit::libc_signal;
+use super::later::Comes;
 use super::session::Session;
 use crate::engine::Site;
 use std::io;
 use xol_arch::{Addr, Arch, Machine as _, Regs as _, Strategy};
 use xol_targets::Native;
 use xol_targets::native;
-use xol_targets::ptrace::{Go, SigInfo, SpaceId, Tid, procfs, sys};
+use xol_targets::ptrace::{Go, SigInfo, SpaceId, Tid, is_gone, procfs, sys};
+
+/// How often a thread that is to be left is waited for until it has got its signals.
+const LATE: u32 = 500;
 
 impl Session<'_> {
     pub(super) fn on_signal(&mut self, tid: Tid, mut info: SigInfo) -> io::Result<()> {
-        if self.is_job_control(tid, info.signal())? {
-            return self.target.go(tid, Go::Deliver(info));
-        }
         if info.signal() == libc_signal::TRAP && !info.is_synchronous() {
             let disguised = self.is_disguised(tid)?;
             if disguised || self.target.is_lifted(tid) {
@@ -22,18 +23,10 @@ impl Session<'_> {
                 if !disguised {
                     self.target.put_block_back(tid)?;
                 }
-                if let Some(pid) = self.target.thread(tid).map(|t| t.pid) {
-                    self.visits.entry(tid).or_default().redeliver.get_or_insert(info);
-                    sys::tgkill(pid, tid, info.signal())?;
-                }
+                self.visits.entry(tid).or_default().later.comes(info, true);
+                self.send_later(tid)?;
                 return if disguised { self.on_trap(tid) } else { self.target.go(tid, Go::On) };
             }
-        }
-        let redeliver = self.visits.get_mut(&tid).and_then(|v| v.redeliver.take());
-        let again = redeliver.as_ref().is_some_and(|first| first.signal() == info.signal());
-        match redeliver {
-            Some(original) if again => info = original,
-            other => self.visits.entry(tid).or_default().redeliver = other,
         }
         let Some(space) = self.target.space_of(tid) else { return Ok(()) };
         let stepping = self.visits.get(&tid).is_some_and(|v| v.stepping || v.in_call.is_some());
@@ -45,16 +38,32 @@ impl Session<'_> {
             return self.fix_frame(tid, space, owner);
         }
         let pc = self.target.regs(tid)?.pc();
-        if !self.target.space(space).is_some_and(|s| s.is_ours(pc)) {
-            self.out_of_shadow(tid, space, pc)?;
+        let inside = self.target.space(space).is_some_and(|s| s.is_ours(pc));
+        let mut settled = false;
+        if !info.is_synchronous() {
+            match self.comes(tid, info, inside)? {
+                Comes::Now(one) => (info, settled) = (one.info, one.settled),
+                Comes::Nothing => {
+                    let step = self.visits.get(&tid).is_some_and(|v| v.stepping || v.jumping);
+                    return self.target.go(tid, if step { Go::StepOn } else { Go::On });
+                }
+            }
+        }
+        if !inside {
+            let pc = self.out_of_shadow(tid, space, pc)?;
+            self.interrupts_retry(tid, pc, info.signal())?;
             let trap = info.signal() == libc_signal::TRAP;
-            if again {
+            if settled {
                 let entered = trap && self.target.enter_handler(tid, &info).unwrap_or(false);
                 return self.target.go(tid, if entered { Go::On } else { Go::Deliver(info) });
             }
             if trap && !info.is_synchronous() {
                 return self.foreign_trap(tid, info);
             }
+            return self.target.go(tid, Go::Deliver(info));
+        }
+        let stepped = self.visits.get(&tid).is_some_and(|v| v.stepping || v.jumping);
+        if !stepped && !info.is_synchronous() && self.is_job_control(tid, info.signal())? {
             return self.target.go(tid, Go::Deliver(info));
         }
         if let Some(spot) = self.sites_mut(space).jumps.spot(pc) {
@@ -91,11 +100,97 @@ impl Session<'_> {
     /// sent again would end a later stop.
     fn is_job_control(&self, tid: Tid, signal: i32) -> io::Result<bool> {
         use libc_signal::{CONT, TTOU};
-        let busy = |v: &super::session::Visit| v.stepping || v.jumping || v.in_call.is_some();
-        if !(CONT..=TTOU).contains(&signal) || self.visits.get(&tid).is_some_and(busy) {
-            return Ok(false);
+        Ok((CONT..=TTOU).contains(&signal) && procfs::status(tid)?.caught & 1 << (signal - 1) == 0)
+    }
+
+    /// What becomes of a signal that has come to a thread, which is `inside` code of ours or is not.
+    fn comes(&mut self, tid: Tid, info: SigInfo, inside: bool) -> io::Result<Comes> {
+        use libc_signal::{CONT, STOP, TERMINAL_STOPS};
+        match info.signal() {
+            CONT => {
+                self.cancel(tid, &[STOP, TERMINAL_STOPS[0], TERMINAL_STOPS[1], TERMINAL_STOPS[2]])
+            }
+            STOP => self.cancel(tid, &[CONT]),
+            signal if TERMINAL_STOPS.contains(&signal) => self.cancel(tid, &[CONT]),
+            _ => {}
         }
-        Ok(procfs::status(tid)?.caught & 1 << (signal - 1) == 0)
+        let held = inside && self.target.thread(tid).is_some_and(|t| t.held.is_some());
+        let comes = self.visits.entry(tid).or_default().later.comes(info, held);
+        if !held {
+            self.send_later(tid)?;
+        }
+        Ok(comes)
+    }
+
+    /// Has none of these signals wait any more in the process of a thread.
+    fn cancel(&mut self, tid: Tid, signals: &[i32]) {
+        let Some(pid) = self.target.thread(tid).map(|t| t.pid) else { return };
+        let of_process = |t: &&xol_targets::ptrace::Thread| t.pid == pid;
+        let threads: Vec<Tid> = self.target.threads().filter(of_process).map(|t| t.tid).collect();
+        for tid in threads {
+            if let Some(visit) = self.visits.get_mut(&tid) {
+                visit.later.cancel(signals);
+            }
+            if let Some(held) = self.target.take_held(tid)
+                && !signals.contains(&held.signal())
+            {
+                self.target.hold(tid, held);
+            }
+        }
+    }
+
+    /// Has the kernel come to deliver what waits.
+    pub(super) fn send_later(&mut self, tid: Tid) -> io::Result<()> {
+        let Some(visit) = self.visits.get_mut(&tid).filter(|visit| !visit.later.is_empty()) else {
+            return Ok(());
+        };
+        let Some(pid) = self.target.thread(tid).map(|t| t.pid) else { return Ok(()) };
+        while let Some(info) = visit.later.next() {
+            match sys::queue_signal(pid, tid, &info.placeholder()) {
+                Ok(()) => {}
+                Err(error) if is_gone(&error) => return Err(error),
+                // Too many are queued: at the next.
+                Err(_) => {
+                    visit.later.not_sent(info.signal());
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a thread that is to be left has signals to get first that only we know.
+    pub(super) fn has_undelivered(&mut self, tid: Tid) -> io::Result<bool> {
+        if let Some(held) = self.target.take_held(tid) {
+            self.visits.entry(tid).or_default().later.add_first(held, false);
+        }
+        self.send_later(tid)?;
+        let Some(visit) = self.visits.get_mut(&tid).filter(|visit| !visit.later.is_empty()) else {
+            return Ok(false);
+        };
+        visit.late += 1;
+        if visit.late < LATE {
+            return Ok(visit.later.any_but(sys::get_sigmask(tid)?));
+        }
+        // They come faster than they are delivered.
+        let rest = visit.later.take_unsent();
+        if let Some(pid) = self.target.thread(tid).map(|t| t.pid) {
+            rest.iter().try_for_each(|info| sys::queue_signal(pid, tid, &info.placeholder()))?;
+        }
+        Ok(false)
+    }
+
+    /// A signal is delivered to a thread at `pc`, which may be where it is to execute an instruction
+    /// again.
+    fn interrupts_retry(&mut self, tid: Tid, pc: Addr, signal: i32) -> io::Result<()> {
+        let retried = |t: &xol_targets::ptrace::Thread| t.retries.sites().any(|site| site == pc);
+        if self.target.thread(tid).is_some_and(retried)
+            && procfs::status(tid)?.caught & 1 << (signal - 1) != 0
+        {
+            let sp = self.target.regs(tid)?.sp();
+            self.target.retries(tid).into_iter().for_each(|retries| retries.interrupted(pc, sp));
+        }
+        Ok(())
     }
 
     /// Whether a SIGTRAP that was pending and blocked comes in place of a trap of ours: the kernel
@@ -135,7 +230,7 @@ impl Session<'_> {
                 let to = if again { site.addr } else { site.addr.add(site.plan.span().into()) };
                 native::set_saved_pc(&mut machine, to, site.addr);
                 if again && site.armed {
-                    self.will_retry(tid, space, site.addr, sp)?;
+                    self.will_retry(tid, space, site.addr, sp, false)?;
                 }
             }
         }
@@ -162,7 +257,7 @@ impl Session<'_> {
         }
         // What leaves the slot by itself has no place behind it for a trap; it can be computed.
         let Some(effect) = site.plan.effect else { return self.fault(tid, site, info) };
-        let mut machine = self.target.stopped(tid)?;
+        let mut machine = self.target.stopped(tid)?.exactly();
         let before = *machine.seen();
         machine.regs().set_pc(site.addr);
         if Native::simulate(effect, site.addr, &mut machine).is_err() {
@@ -184,19 +279,13 @@ impl Session<'_> {
         let Some(slot) = site.slot.filter(|s| s.gate) else {
             return self.target.go(tid, Go::Deliver(info));
         };
-        if let Some(earlier) = self.target.take_held(tid) {
-            // A second one: it is sent again when the first is delivered.
-            self.target.hold(tid, earlier);
-            self.visits.entry(tid).or_default().waiting.push(info);
-        } else {
-            self.target.hold(tid, info);
-        }
+        self.target.hold(tid, info);
         let stepping = self.visits.get(&tid).is_some_and(|v| v.stepping);
         if !matches!(site.strategy, Strategy::Xol | Strategy::Step) {
             let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
             memory.write(slot.gate_at(), Native::TRAP)?;
         }
-        self.target.go(tid, if stepping { Go::Step } else { Go::On })
+        self.target.go(tid, if stepping { Go::StepOn } else { Go::On })
     }
 
     /// Closes the place behind a copy again, unless another thread's signal waits there.
@@ -247,7 +336,7 @@ impl Session<'_> {
         if at == site.addr
             && let Some(space) = self.target.space_of(tid)
         {
-            self.will_retry(tid, space, site.addr, sp)?;
+            self.will_retry(tid, space, site.addr, sp, false)?;
         }
         let visit = self.visits.entry(tid).or_default();
         (visit.site, visit.stepping) = (None, false);
@@ -278,14 +367,14 @@ impl Session<'_> {
             self.target.resume_sleep(tid)?;
             self.target.stopped(tid)?.set_pc(site.addr);
             if site.armed {
-                self.will_retry(tid, space, site.addr, regs.sp())?;
+                self.will_retry(tid, space, site.addr, regs.sp(), true)?;
             }
         } else if slot.gate && offset >= u64::from(slot.done) {
             let before = self.visits.get(&tid).map(|v| v.before).unwrap_or_default();
             self.finish(tid, &site, &before)?;
             if site.armed && native::in_syscall(&regs) && native::is_restart(native::result(&regs))
             {
-                self.will_retry(tid, space, site.addr, regs.sp())?;
+                self.will_retry(tid, space, site.addr, regs.sp(), true)?;
             }
         } else {
             return Ok(false);

@@ -73,7 +73,7 @@ impl Session<'_> {
         returns: bool,
     ) -> io::Result<Vec<Chosen>> {
         let shadow_stack = self.has_shadow_stack(space);
-        let retried: Vec<Addr> = self.target.threads().filter_map(|t| Some(t.retry?.0)).collect();
+        let retried: Vec<Addr> = self.target.threads().flat_map(|t| t.retries.sites()).collect();
         let mut function: Option<Function> = None;
         let mut piece = Piece::default();
         let mut object: Option<(Loaded, Rc<Object>, u64)> = None;

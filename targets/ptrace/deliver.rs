@@ -5,8 +5,9 @@
 //! So the thread is led into the handler here, as the kernel would lead it.
 
 use super::inject::{BUFFER, InjectError};
+use super::siginfo::SigInfo;
 use super::signals::{Action, TRAP_BIT};
-use super::sys::{self, SigInfo, Tid};
+use super::sys::{self, Tid};
 use super::thread::Dirty;
 use super::{Ptrace, gone, procfs};
 use crate::native::{self, HandlerEntry, head};

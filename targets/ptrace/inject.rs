@@ -123,7 +123,9 @@ impl Ptrace {
             native::return_to(&mut call, to, head);
         }
 
-        sys::vm_read(tid, Addr(buffer_at), &mut had)?;
+        // Through the memory file, which waits for no pager: what was read is there to be written.
+        let space = self.space_of(tid).and_then(|id| self.spaces.get(&id)).ok_or_else(gone)?;
+        space.read(Addr(buffer_at), &mut had)?;
         sys::vm_write(tid, Addr(buffer_at), &below)?;
         sys::set_regs(tid, &call)?;
         // No signal finds the thread at the stub; the frame has the old mask, should we die.
@@ -143,7 +145,8 @@ impl Ptrace {
         native::resume_sleep(&mut regs, self.known(tid)?.entered.map(|e| e.call()));
         sys::set_sigmask(tid, mask)?;
         sys::set_regs(tid, &regs)?;
-        sys::vm_read(tid, Addr(buffer_at), buffer)?;
+        let space = self.space_of(tid).and_then(|id| self.spaces.get(&id)).ok_or_else(gone)?;
+        space.read(Addr(buffer_at), buffer)?;
         sys::vm_write(tid, Addr(buffer_at), &had)?;
         if native::awaits_restart(&regs) {
             back_to_signals(tid)?;

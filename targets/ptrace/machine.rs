@@ -1,5 +1,6 @@
 //! One stopped thread, as `arch` sees it.
 
+use super::space::Space;
 use super::sys::{self, Tid};
 use super::thread::{Dirty, State};
 use super::{Ptrace, gone};
@@ -11,6 +12,8 @@ use xol_arch::{Addr, Fault, Machine, Memory, Regs as _};
 #[derive(Debug)]
 pub struct Stopped<'a> {
     tid: Tid,
+    space: Option<&'a Space>,
+    exact: bool,
     regs: &'a mut Regs,
     dirty: &'a mut Dirty,
 }
@@ -22,6 +25,8 @@ impl Ptrace {
     /// ESRCH if it is not stopped, or gone (killed meanwhile).
     pub fn stopped(&mut self, tid: Tid) -> io::Result<Stopped<'_>> {
         let thread = self.threads.get_mut(&tid).ok_or_else(gone)?;
+        let process = self.processes.get(&thread.pid);
+        let space = process.and_then(|process| self.spaces.get(&process.space));
         if matches!(thread.state, State::Running | State::Starting) {
             return Err(gone());
         }
@@ -33,7 +38,7 @@ impl Ptrace {
             thread.regs = Some(regs);
         }
         let regs = thread.regs.as_mut().ok_or_else(gone)?;
-        Ok(Stopped { tid, regs, dirty: &mut thread.dirty })
+        Ok(Stopped { tid, space, exact: false, regs, dirty: &mut thread.dirty })
     }
 
     /// The registers of a stopped thread.
@@ -132,6 +137,24 @@ impl Stopped<'_> {
         }
     }
 
+    /// For an instruction's own reads: they fault where the thread's would, and nowhere else.
+    #[must_use]
+    pub fn exactly(mut self) -> Self {
+        self.exact = true;
+        self
+    }
+
+    /// Reads data that a probe shows: see [`Space::read_data`].
+    ///
+    /// # Errors
+    /// Those of it.
+    pub fn read_data(&mut self, at: Addr, to: &mut [u8]) -> io::Result<()> {
+        match self.space {
+            Some(space) => space.read_data(at, to),
+            None => Err(gone()),
+        }
+    }
+
     /// Sets the PC and nothing else.
     pub fn set_pc(&mut self, pc: Addr) {
         self.regs.set_pc(pc);
@@ -141,7 +164,11 @@ impl Stopped<'_> {
 
 impl Memory for Stopped<'_> {
     fn read(&mut self, at: Addr, to: &mut [u8]) -> Result<(), Fault> {
-        sys::vm_read(self.tid, at, to).map_err(|_| Fault { at, write: false })
+        // First through the memory file, which waits for no pager (see `absent`).
+        let read = self.space.map_or(Ok(()), |space| space.read(at, to));
+        let exact = self.exact || self.space.is_none();
+        read.and_then(|()| if exact { sys::vm_read(self.tid, at, to) } else { Ok(()) })
+            .map_err(|_| Fault { at, write: false })
     }
 
     fn write(&mut self, at: Addr, from: &[u8]) -> Result<(), Fault> {

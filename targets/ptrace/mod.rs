@@ -6,6 +6,7 @@
 //! | `own` | our own process: CPU, clock, signals |
 //! | `procfs` | what /proc says |
 //! | `space` | an address space: its memory and what xol mapped into it |
+//! | `absent` | memory that is not there yet |
 //! | `thread` | threads and processes as they are known here |
 //! | `wait` | stops, and going on |
 //! | `attach`, `launch` | how a target begins and ends being one |
@@ -17,10 +18,13 @@
 //! | `orphan` | what keeps the target running when its tracer dies |
 //! | `leftover` | what an xol that was killed has left |
 //! | `signals`, `mask`, `deliver` | SIGTRAP's action and mask as if we were not there |
+//! | `siginfo` | what comes with a signal |
 //! | `restart` | calls that our own stop interrupted |
+//! | `retry` | executions that were counted and are made once more |
 //! | `rseq` | restartable sequences |
 //! | `affinity` | on which CPU the tracer runs |
 
+mod absent;
 mod affinity;
 mod attach;
 mod calls;
@@ -39,7 +43,9 @@ pub mod own;
 pub mod pair;
 pub mod procfs;
 mod restart;
+mod retry;
 mod rseq;
+mod siginfo;
 mod signals;
 mod space;
 pub mod sys;
@@ -56,9 +62,11 @@ pub use launch::{Begun, Launch, LaunchError};
 pub use leftover::{Leftover, find_leftovers};
 pub use machine::Stopped;
 pub use orphan::Orphan;
+pub use retry::Retries;
+pub use siginfo::SigInfo;
 pub use signals::Action;
 pub use space::{Area, PAGE, Space, SpaceId};
-pub use sys::{Pid, SigInfo, Tid};
+pub use sys::{Pid, Tid};
 pub use thread::{Process, Thread};
 pub use vm::is_refused as is_vm_refused;
 pub use wait::{Event, Go};

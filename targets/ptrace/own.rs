@@ -201,6 +201,23 @@ pub fn take_caught() -> Option<(i32, bool)> {
     (signal != 0).then_some((signal, terminal))
 }
 
+/// Starts a thread of ours that takes no signals: they are for who waits for stops.
+///
+/// # Errors
+/// EAGAIN.
+pub(super) fn spawn(run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    // SAFETY: all-zero is a valid sigset_t.
+    let (mut all, mut old): (libc::sigset_t, libc::sigset_t) = unsafe { std::mem::zeroed() };
+    // SAFETY: libc writes one sigset_t.
+    unsafe { libc::sigfillset(&raw mut all) };
+    // SAFETY: libc reads one sigset_t and writes another.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut old) };
+    let thread = std::thread::Builder::new().stack_size(128 << 10).spawn(run);
+    // SAFETY: libc reads one sigset_t.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const old, std::ptr::null_mut()) };
+    thread.map(drop)
+}
+
 /// The size of a page in bytes.
 #[must_use]
 pub fn page_size() -> u64 {

@@ -1,8 +1,11 @@
 //! An address space: its memory, and what xol mapped into it.
 
+use super::absent::{Slow, is_there};
+use super::own;
 use super::procfs::Mapping;
 use super::sys::Pid;
 use crate::native;
+use std::cell::{OnceCell, RefCell};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
@@ -36,6 +39,10 @@ pub struct Space {
     /// A process that has it.
     pub pid: Pid,
     mem: File,
+    /// Which of its pages are in memory, where /proc tells it.
+    pagemap: OnceCell<Option<File>>,
+    /// Who reads those that are not.
+    slow: RefCell<Option<Slow>>,
     /// The head: call stub and handler; the first area.
     pub(super) head: Option<Area>,
     /// All areas, the head's first.
@@ -59,6 +66,8 @@ impl Space {
         Ok(Space {
             pid,
             mem: open_mem(pid)?,
+            pagemap: OnceCell::new(),
+            slow: RefCell::new(None),
             head: None,
             areas: Vec::new(),
             extra: Vec::new(),
@@ -76,6 +85,8 @@ impl Space {
         Ok(Space {
             pid: child,
             mem: open_mem(child)?,
+            pagemap: OnceCell::new(),
+            slow: RefCell::new(None),
             head: self.head,
             areas: self.areas.clone(),
             extra: self.extra.clone(),
@@ -91,6 +102,34 @@ impl Space {
     /// EIO where nothing is mapped; UnexpectedEof for a part of it.
     pub fn read(&self, at: Addr, to: &mut [u8]) -> io::Result<()> {
         self.mem.read_exact_at(to, at.0)
+    }
+
+    /// Reads data that a probe shows, which may not be there: who delivers it may have stopped for us.
+    ///
+    /// # Errors
+    /// As for [`Space::read`]; TimedOut where it does not come in a moment.
+    pub fn read_data(&self, at: Addr, to: &mut [u8]) -> io::Result<()> {
+        let pagemap = self.pagemap.get_or_init(|| {
+            let path = format!("/proc/{}/pagemap", self.pid);
+            File::open(path).ok()
+        });
+        let (page, last) = (own::page_size(), at.0.saturating_add(to.len() as u64).max(1) - 1);
+        if pagemap.as_ref().is_none_or(|map| is_there(map, at.0, page) && is_there(map, last, page))
+        {
+            return self.read(at, to);
+        }
+        let mut slow = self.slow.borrow_mut();
+        if slow.is_none() {
+            let mem = self.mem.try_clone()?;
+            *slow = Some(Slow::new(move |at, len| {
+                let mut bytes = vec![0; len];
+                mem.read_exact_at(&mut bytes, at).map(|()| bytes)
+            })?);
+        }
+        let slow = slow.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        let bytes = slow.read(at.0, to.len())?;
+        to.copy_from_slice(&bytes);
+        Ok(())
     }
 
     /// As much as can be read from `at` on, up to the length of `to`.

@@ -6,6 +6,7 @@
 //! storage of the size the request writes or reads, and that is visible in the same function.
 #![allow(unsafe_code)]
 
+use super::siginfo::SigInfo;
 use super::vm;
 use crate::native::{self, REGSET_WORDS, Regs};
 use std::io;
@@ -52,71 +53,6 @@ pub const EVENT_STOP: i32 = 128;
 pub const SYSCALL_STOP: i32 = libc::SIGTRAP | 0x80;
 /// Where PC-reading faults and traps put their `si_code`: raised by the kernel.
 pub const SI_KERNEL: i32 = 0x80;
-
-/// A siginfo_t as bytes.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SigInfo([u64; 16]);
-
-impl SigInfo {
-    /// A siginfo with this signal, code and address and nothing else.
-    #[must_use]
-    pub fn new(signal: i32, code: i32, at: Addr) -> SigInfo {
-        let mut info = SigInfo::default();
-        info.0[0] = u64::from(signal as u32);
-        info.0[1] = u64::from(code as u32);
-        info.0[2] = at.0;
-        info
-    }
-    /// `si_signo`.
-    #[must_use]
-    pub fn signal(&self) -> i32 {
-        self.0[0] as i32
-    }
-    /// `si_code`.
-    #[must_use]
-    pub fn code(&self) -> i32 {
-        self.0[1] as i32
-    }
-    /// `si_addr`, where the signal has one.
-    #[must_use]
-    pub fn address(&self) -> Addr {
-        Addr(self.0[2])
-    }
-    /// Sets `si_addr`.
-    pub fn set_address(&mut self, at: Addr) {
-        self.0[2] = at.0;
-    }
-    /// The whole siginfo_t.
-    #[must_use]
-    pub fn bytes(&self) -> [u8; 128] {
-        let mut bytes = [0; 128];
-        for (to, word) in bytes.chunks_exact_mut(8).zip(self.0) {
-            to.copy_from_slice(&word.to_ne_bytes());
-        }
-        bytes
-    }
-    /// Whether this is no signal but the stop of a stepped thread at the first instruction of a
-    /// handler: ptrace_notify(SIGTRAP) in the kernel's signal_setup_done().
-    #[must_use]
-    pub fn is_handler_entry(&self) -> bool {
-        self.signal() == libc::SIGTRAP && self.code() == libc::SIGTRAP
-    }
-    /// Whether it reports a step that ended at a system call's exit: user_single_step_report(),
-    /// TRAP_BRKPT on x86-64 and SI_USER from nobody elsewhere.
-    #[must_use]
-    pub fn is_step_over_call(&self) -> bool {
-        self.signal() == libc::SIGTRAP
-            && (self.code() == 1 || self.code() == libc::SI_USER && self.0[2] == 0)
-    }
-    /// Whether the kernel raised it for what the thread itself did: a trap or a fault.
-    #[must_use]
-    pub fn is_synchronous(&self) -> bool {
-        matches!(
-            self.signal(),
-            libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE | libc::SIGTRAP
-        ) && self.code() > 0
-    }
-}
 
 /// What waitid said of one tracee.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -428,6 +364,17 @@ pub fn wait(whom: Whom, consume: bool, block: bool) -> io::Result<Option<(Tid, S
 pub fn tgkill(pid: Pid, tid: Tid, signal: i32) -> io::Result<()> {
     // SAFETY: three numbers.
     check(unsafe { libc::syscall(libc::SYS_tgkill, pid.0, tid.0, signal) })?;
+    Ok(())
+}
+
+/// rt_tgsigqueueinfo(2): with no code of the kernel's.
+///
+/// # Errors
+/// ESRCH, EPERM; EAGAIN where too many signals are queued for the user.
+pub fn queue_signal(pid: Pid, tid: Tid, info: &SigInfo) -> io::Result<()> {
+    let (call, from) = (libc::SYS_rt_tgsigqueueinfo, &raw const info.0);
+    // SAFETY: the kernel reads one siginfo_t, 128 bytes, the size of `info`.
+    check(unsafe { libc::syscall(call, pid.0, tid.0, info.signal(), from) })?;
     Ok(())
 }
 

@@ -2,9 +2,11 @@
 
 use super::is_gone;
 use super::mask::{Block, Doubt, Watch};
+use super::retry::Retries;
+use super::siginfo::SigInfo;
 use super::signals::Action;
 use super::space::SpaceId;
-use super::sys::{Pid, SigInfo, Tid};
+use super::sys::{Pid, Tid};
 use super::wait::Event;
 use crate::native::Regs;
 use std::io;
@@ -46,8 +48,8 @@ pub struct Thread {
     pub held: Option<SigInfo>,
     /// To be given back to the program when its current call returns: argument and value.
     pub(super) give_back: Option<GiveBack>,
-    /// Where the program will execute again an instruction whose hit was counted: PC and SP.
-    pub retry: Option<(Addr, Addr)>,
+    /// Where the program will execute again instructions whose hit was counted.
+    pub retries: Retries,
     /// The call it was blocked in when it was stopped.
     pub(super) entered: Option<super::restart::Entered>,
     /// Its registers when it was last stopped, where that was not in `restart_syscall`.
@@ -107,7 +109,7 @@ impl Thread {
             watch: Watch::default(),
             held: None,
             give_back: None,
-            retry: None,
+            retries: Retries::default(),
             call: None,
             entered: None,
             asked: false,
@@ -175,17 +177,9 @@ impl super::Ptrace {
         self.threads.get_mut(&tid)?.held.take()
     }
 
-    /// Where an execution that was counted will begin again.
-    #[must_use]
-    pub fn retry(&self, tid: Tid) -> Option<(Addr, Addr)> {
-        self.threads.get(&tid)?.retry
-    }
-
-    /// Sets or clears that.
-    pub fn set_retry(&mut self, tid: Tid, retry: Option<(Addr, Addr)>) {
-        if let Some(thread) = self.threads.get_mut(&tid) {
-            thread.retry = retry;
-        }
+    /// Where executions that were counted will begin again.
+    pub fn retries(&mut self, tid: Tid) -> Option<&mut Retries> {
+        self.threads.get_mut(&tid).map(|thread| &mut thread.retries)
     }
 
     /// Whether the thread is in a stop of any kind but a group stop.

@@ -3,9 +3,10 @@
 use super::mask::Watch;
 use super::own;
 use super::procfs;
+use super::siginfo::SigInfo;
 use super::signals::Action;
 use super::space::{Space, SpaceId};
-use super::sys::{self, EVENT_STOP, Pid, SYSCALL_STOP, SigInfo, Status, Tid, Whom};
+use super::sys::{self, EVENT_STOP, Pid, SYSCALL_STOP, Status, Tid, Whom};
 use super::thread::{Process, State, Thread};
 use super::{Ptrace, gone, is_gone};
 use crate::native;
@@ -52,6 +53,8 @@ pub enum Go {
     FromTrap,
     /// Like `FromTrap`, for one instruction.
     Step,
+    /// Like `On`, for one instruction.
+    StepOn,
     /// With this signal.
     Deliver(SigInfo),
     /// With this signal, as far as the first instruction of its handler: that is reported as an
@@ -191,9 +194,10 @@ impl Ptrace {
         let thread = self.known(tid)?;
         (thread.state, thread.entered) = (State::Delivering, None);
         thread.by_trap = signal == libc::SIGTRAP;
+        // Any signal: with a fast timer, what a stop costs is what decides whether the thread gets on.
+        self.affinity.trapped(tid);
         if signal == libc::SIGTRAP {
             if native::is_trap(info.code()) {
-                self.affinity.trapped(tid);
                 return Ok(Event::Trap(tid));
             }
             if native::is_step(info.code()) {
@@ -242,6 +246,7 @@ impl Ptrace {
             None => {}
         }
         self.mask_at_call(tid)?;
+        self.retry_at_call(tid)?;
         self.go(tid, Go::On)
     }
 
@@ -271,6 +276,8 @@ impl Ptrace {
             self.go(tid, Go::On)?;
             return Ok(None);
         }
+        // A child that is made in a handler returns from it as well.
+        self.known(child)?.retries = self.known(tid)?.retries;
         let shares_memory = self.clone_shares_memory(tid)?;
         let parent = self.processes.get(&parent_pid).ok_or_else(gone)?.clone();
         let space = if shares_memory {
@@ -406,9 +413,10 @@ impl Ptrace {
             && (matches!(thread.watch, Watch::Watched { .. })
                 || thread.give_back.is_some()
                 || thread.block.is_lifted()
+                || thread.retries.is_owed()
                 || thread.is_followed());
         match how {
-            Go::Step | Go::DeliverStep(_) => sys::step(tid, signal)?,
+            Go::Step | Go::StepOn | Go::DeliverStep(_) => sys::step(tid, signal)?,
             _ if watched => sys::cont_to_syscall(tid, signal)?,
             _ => sys::cont(tid, signal)?,
         }

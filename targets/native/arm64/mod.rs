@@ -51,10 +51,6 @@ pub const USER_END: u64 = 1 << 48;
 pub const PAGE: u64 = 4096;
 /// How far from the code slots are mapped, in bytes: a B reaches 128 MiB.
 pub const SLOT_REACH: u64 = (1 << 27) - (1 << 24);
-/// Whether running threads are stopped while instructions are replaced: only some pairs may be
-/// exchanged under a running thread (Arm ARM B2.2.5).
-pub const STOP_TO_PATCH: bool = true;
-
 /// io_pgetevents(2).
 pub const SYS_IO_PGETEVENTS: i64 = 292;
 /// mmap(2).
@@ -95,12 +91,6 @@ pub fn to_words(r: &Regs) -> [u64; REGSET_WORDS] {
     w[..31].copy_from_slice(&r.x);
     (w[31], w[32], w[33]) = (r.sp, r.pc, r.pstate);
     w
-}
-
-/// Whether these are the registers of a 32-bit process: PSTATE.nRW.
-#[must_use]
-pub fn is_32_bit(r: &Regs) -> bool {
-    r.pstate & 1 << 4 != 0
 }
 
 /// Argument `n` of a system call.
@@ -421,7 +411,8 @@ pub fn float(tid: Tid, n: usize) -> Option<u64> {
     Some(u64::from_ne_bytes(word))
 }
 
-/// At the first instruction of a signal handler: the PC and stack pointer it will return to.
+/// At the first instruction of a signal handler, and at its rt_sigreturn: the PC and stack pointer
+/// that it leads to.
 #[must_use]
 pub fn saved_pc(machine: &mut Stopped<'_>) -> Option<(Addr, Addr)> {
     use xol_arch::Regs as _;
@@ -430,6 +421,13 @@ pub fn saved_pc(machine: &mut Stopped<'_>) -> Option<(Addr, Addr)> {
     machine.read(Addr(frame + FRAME_PC), &mut pc).ok()?;
     machine.read(Addr(frame + (MCONTEXT + 256) as u64), &mut sp).ok()?;
     Some((Addr(u64::from_ne_bytes(pc)), Addr(u64::from_ne_bytes(sp))))
+}
+
+/// At the rt_sigreturn of a signal handler: the PC and stack pointer that it leads to.
+#[must_use]
+pub fn sigreturn(machine: &mut Stopped<'_>) -> Option<(Addr, Addr)> {
+    let returns = machine.seen().x[8] as i64 == libc::SYS_rt_sigreturn;
+    returns.then(|| saved_pc(machine))?
 }
 
 /// Changes that PC to `to`, for a call whose instruction is at `site`.

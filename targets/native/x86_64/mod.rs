@@ -5,7 +5,9 @@ mod calls;
 pub mod head;
 mod ticks;
 
-pub use calls::{called, caller, return_slot, returned, returning};
+pub use calls::{
+    called, caller, return_slot, returned, returning, saved_pc, set_saved_pc, sigreturn,
+};
 pub use ticks::{HAS_ATOMICS, STEADY, TICKS, thread_pointer, ticks};
 
 use super::HandlerEntry;
@@ -89,12 +91,6 @@ pub fn to_words(r: &Regs) -> [u64; REGSET_WORDS] {
     ]
 }
 
-/// Whether these are the registers of a 32-bit process: CS selects the 32-bit code segment.
-#[must_use]
-pub fn is_32_bit(r: &Regs) -> bool {
-    r.cs == 0x23
-}
-
 /// Whether the thread is inside a system call that the kernel may restart.
 #[must_use]
 pub fn in_syscall(r: &Regs) -> bool {
@@ -173,10 +169,6 @@ pub fn resume_sleep(_: &mut Regs, _: Option<(i64, [u64; 6], Addr)>) {}
 pub fn set_fpstate(_: crate::ptrace::Tid, _: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
-
-/// Whether running threads are stopped while instructions are replaced. One byte is replaced by
-/// INT3 at a time, which every core sees whole (Intel SDM 3A, 9.1.3; the kernel does so too).
-pub const STOP_TO_PATCH: bool = false;
 
 /// Where the saved PC is in the signal frame that a handler finds at RSP.
 pub const FRAME_PC: u64 = 8 + 40 + 16 * 8;
@@ -488,27 +480,6 @@ pub fn float(tid: crate::ptrace::Tid, n: usize) -> Option<u64> {
     let mut word = [0; 8];
     word.copy_from_slice(state.get(..size)?.get(at..at + 8)?);
     Some(u64::from_ne_bytes(word))
-}
-
-/// At the first instruction of a signal handler: the PC and stack pointer it will return to.
-#[must_use]
-pub fn saved_pc(machine: &mut crate::ptrace::Stopped<'_>) -> Option<(Addr, Addr)> {
-    use xol_arch::{Memory as _, Regs as _};
-    let frame = machine.seen().sp().0;
-    let (mut pc, mut sp) = ([0; 8], [0; 8]);
-    machine.read(Addr(frame + FRAME_PC), &mut pc).ok()?;
-    machine.read(Addr(frame + 8 + 40 + 15 * 8), &mut sp).ok()?;
-    Some((Addr(u64::from_ne_bytes(pc)), Addr(u64::from_ne_bytes(sp))))
-}
-
-/// Changes that PC to `to`, for a call whose instruction is at `site`.
-pub fn set_saved_pc(machine: &mut crate::ptrace::Stopped<'_>, to: Addr, site: Addr) {
-    use xol_arch::{Memory as _, Regs as _};
-    let frame = machine.seen().sp().0;
-    // The kernel has just written the frame there.
-    let _ = machine.write(Addr(frame + FRAME_PC), &to.0.to_ne_bytes());
-    // SYSCALL left the address behind it in RCX.
-    let _ = machine.write(Addr(frame + 8 + 40 + 14 * 8), &site.add(SYSCALL_LEN).0.to_ne_bytes());
 }
 
 #[cfg(test)]

@@ -1,0 +1,275 @@
+//! Signals that wait for their turn, and come with all that they were sent with.
+//!
+//! The signal that finds a thread in a copy is held, and delivered with its own siginfo where the
+//! copy has run. Others that come meanwhile wait here, as do those that have to come once more. The
+//! kernel delivers a signal only from a stop for one, and another process cannot send one with a code
+//! of the kernel's. So a *placeholder* of the same number is sent, for one of each number at a time:
+//! when it is about to be delivered, the oldest that waits goes in its place. If what came was none,
+//! that waits behind the others: order, number and content are what they were.
+//!
+//! As in the kernel, a signal that is not a real-time one waits once. A timer that expires
+//! meanwhile adds to the overrun.
+
+use xol_targets::ptrace::SigInfo;
+
+/// The first real-time signal of the kernel.
+const REAL_TIME: i32 = 32;
+
+/// What waits, of one thread.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Later {
+    /// The oldest first.
+    waiting: Vec<One>,
+    /// The numbers of which a placeholder is on its way, bit 0 for signal 1.
+    sent: u64,
+}
+
+/// One signal that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct One {
+    pub(super) info: SigInfo,
+    /// Whether the action that it meets was seen to.
+    pub(super) settled: bool,
+}
+
+/// What becomes of a signal that has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Comes {
+    /// This one is to be delivered.
+    Now(One),
+    /// Nothing: it stood for one that is gone, or waits.
+    Nothing,
+}
+
+fn bit(signal: i32) -> u64 {
+    1u64.checked_shl((signal - 1) as u32).unwrap_or(0)
+}
+
+impl Later {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// A signal waits behind the others.
+    pub(super) fn add(&mut self, info: SigInfo, settled: bool) {
+        if info.is_placeholder() {
+            return;
+        }
+        let signal = info.signal();
+        let same = |one: &&mut One| one.info.signal() == signal;
+        if signal < REAL_TIME
+            && let Some(earlier) = self.waiting.iter_mut().find(same)
+        {
+            earlier.info.add_overrun(&info);
+            return;
+        }
+        self.waiting.push(One { info, settled });
+    }
+
+    /// A signal that came before all of them waits after all.
+    pub(super) fn add_first(&mut self, info: SigInfo, settled: bool) {
+        if info.is_placeholder() {
+            return;
+        }
+        let signal = info.signal();
+        self.waiting.retain(|one| signal >= REAL_TIME || one.info.signal() != signal);
+        self.waiting.insert(0, One { info, settled });
+    }
+
+    /// A signal is about to be delivered: what is, in its place. While one is `held` for a copy,
+    /// all wait.
+    pub(super) fn comes(&mut self, info: SigInfo, held: bool) -> Comes {
+        let signal = info.signal();
+        // Of the others there is one, if any: one of ours was not sent, or not queued.
+        if info.is_placeholder() || signal < REAL_TIME {
+            self.sent &= !bit(signal);
+        }
+        if held {
+            self.add(info, false);
+            return Comes::Nothing;
+        }
+        let Some(oldest) = self.waiting.iter().position(|one| one.info.signal() == signal) else {
+            return match info.is_placeholder() {
+                true => Comes::Nothing,
+                false => Comes::Now(One { info, settled: false }),
+            };
+        };
+        let one = self.waiting.remove(oldest);
+        self.add(info, false);
+        Comes::Now(one)
+    }
+
+    /// One that a placeholder is to be sent for now, if any; it is taken for sent.
+    pub(super) fn next(&mut self) -> Option<SigInfo> {
+        let unsent = |one: &&One| self.sent & bit(one.info.signal()) == 0;
+        let info = self.waiting.iter().find(unsent)?.info;
+        self.sent |= bit(info.signal());
+        Some(info)
+    }
+
+    /// All that no placeholder stands for: what else will be known of them to nobody but the kernel.
+    pub(super) fn take_unsent(&mut self) -> Vec<SigInfo> {
+        let mut sent = std::mem::take(&mut self.sent);
+        let mut is_sent = |one: &One| {
+            let was = sent & bit(one.info.signal()) != 0;
+            sent &= !bit(one.info.signal());
+            was
+        };
+        std::mem::take(&mut self.waiting)
+            .into_iter()
+            .filter_map(|one| (!is_sent(&one)).then_some(one.info))
+            .collect()
+    }
+
+    /// It could not be sent.
+    pub(super) fn not_sent(&mut self, signal: i32) {
+        self.sent &= !bit(signal);
+    }
+
+    /// Takes away what waits of these signals: SIGCONT undoes stops, and they undo it.
+    pub(super) fn cancel(&mut self, signals: &[i32]) {
+        self.waiting.retain(|one| !signals.contains(&one.info.signal()));
+    }
+
+    /// Whether any waits that is not in the mask `blocked`.
+    pub(super) fn any_but(&self, blocked: u64) -> bool {
+        self.waiting.iter().any(|one| blocked & bit(one.info.signal()) == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xol_arch::Addr;
+
+    /// A signal number with a value, as another process or a timer sends it.
+    fn signal(number: i32, value: u64) -> SigInfo {
+        SigInfo::new(number, -2, Addr(value))
+    }
+
+    /// The kernel's queue of one thread.
+    #[derive(Default)]
+    struct Kernel(Vec<SigInfo>);
+
+    impl Kernel {
+        fn send(&mut self, info: SigInfo) {
+            let there = self.0.iter().any(|other| other.signal() == info.signal());
+            if info.signal() >= REAL_TIME || !there {
+                self.0.push(info);
+            }
+        }
+        /// The lowest number first, as the kernel does.
+        fn take(&mut self) -> Option<SigInfo> {
+            let lowest = self.0.iter().map(SigInfo::signal).min()?;
+            let at = self.0.iter().position(|info| info.signal() == lowest)?;
+            Some(self.0.remove(at))
+        }
+    }
+
+    fn send(later: &mut Later, kernel: &mut Kernel) {
+        while let Some(info) = later.next() {
+            kernel.send(info.placeholder());
+        }
+    }
+
+    /// Delivers all there is: what handlers see.
+    fn drain(later: &mut Later, kernel: &mut Kernel) -> Vec<(i32, u64)> {
+        let mut seen = Vec::new();
+        send(later, kernel);
+        while let Some(info) = kernel.take() {
+            if let Comes::Now(one) = later.comes(info, false) {
+                seen.push((one.info.signal(), one.info.address().0));
+            }
+            send(later, kernel);
+        }
+        assert!(later.is_empty());
+        seen
+    }
+
+    #[test]
+    fn real_time_signals_keep_order_number_and_content() {
+        // Wherever new ones come between those that wait, and whatever is already queued.
+        for queued in 0..3u64 {
+            for waiting in 0..4u64 {
+                let (mut later, mut kernel) = (Later::default(), Kernel::default());
+                let mut next = 0;
+                let mut one = || {
+                    next += 1;
+                    signal(40, next)
+                };
+                for _ in 0..waiting {
+                    assert_eq!(later.comes(one(), true), Comes::Nothing);
+                }
+                for _ in 0..queued {
+                    kernel.send(one());
+                }
+                let all: Vec<_> = (1..=waiting + queued).map(|n| (40, n)).collect();
+                assert_eq!(drain(&mut later, &mut kernel), all, "{waiting} {queued}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_held_again_keeps_its_place() {
+        let (mut later, mut kernel) = (Later::default(), Kernel::default());
+        later.add(signal(40, 1), false);
+        later.add(signal(40, 2), false);
+        send(&mut later, &mut kernel);
+        // The first is about to be delivered, and held for another copy.
+        let Comes::Now(first) = later.comes(kernel.take().unwrap(), false) else { panic!() };
+        assert_eq!(first.info.address().0, 1);
+        send(&mut later, &mut kernel);
+        kernel.send(signal(40, 3));
+        while let Some(info) = kernel.take() {
+            assert_eq!(later.comes(info, true), Comes::Nothing);
+        }
+        assert_eq!(drain(&mut later, &mut kernel), [(40, 2), (40, 3)]);
+    }
+
+    #[test]
+    fn others_wait_once_and_come_with_what_they_had_first() {
+        let (mut later, mut kernel) = (Later::default(), Kernel::default());
+        later.add(signal(10, 1), false);
+        later.add(signal(12, 2), false);
+        later.add(signal(10, 3), false);
+        // The kernel has one already: ours is not queued.
+        kernel.send(signal(10, 4));
+        assert_eq!(drain(&mut later, &mut kernel), [(10, 1), (10, 4), (12, 2)]);
+    }
+
+    #[test]
+    fn what_stood_for_a_signal_that_is_gone_is_nothing() {
+        let (mut later, mut kernel) = (Later::default(), Kernel::default());
+        later.add(signal(18, 1), false);
+        send(&mut later, &mut kernel);
+        later.cancel(&[18]);
+        assert_eq!(drain(&mut later, &mut kernel), []);
+        assert_eq!(later.next(), None);
+        later.add(signal(18, 2), false);
+        assert!(later.any_but(0) && !later.any_but(1 << 17));
+        assert_eq!(drain(&mut later, &mut kernel), [(18, 2)]);
+    }
+
+    #[test]
+    fn one_that_was_first_is_first_again() {
+        let (mut later, mut kernel) = (Later::default(), Kernel::default());
+        later.add(signal(40, 2), false);
+        later.add(signal(10, 3), false);
+        later.add_first(signal(40, 1), false);
+        later.add_first(signal(10, 2), false);
+        assert_eq!(drain(&mut later, &mut kernel), [(10, 2), (40, 1), (40, 2)]);
+    }
+
+    #[test]
+    fn what_could_not_be_sent_is_sent_again() {
+        let mut later = Later::default();
+        later.add(signal(40, 1), false);
+        assert!(later.next().is_some() && later.next().is_none());
+        later.not_sent(40);
+        assert!(later.next().is_some());
+        later.add(signal(40, 2), false);
+        later.add(signal(41, 3), false);
+        assert_eq!(later.take_unsent(), [signal(40, 2), signal(41, 3)]);
+        assert!(later.is_empty());
+    }
+}
