@@ -40,7 +40,8 @@ fn trampoline<A: Arch>(code: &[u8], flags: bool, span: u8) -> Trampoline {
     let ring = TO.add(0x8000);
     let event = Recorder::Event { ring, shape, probe: 0x1234_5678, values, time: true };
     let count = Recorder::Count { counter: TO.add(0x1000) };
-    let record = |recorder| Record { offset: 0, flags, stack: true, filter: Filter::NONE, recorder };
+    let record =
+        |recorder| Record { offset: 0, flags, stack: true, filter: Filter::NONE, recorder };
     let order = Order {
         text: &Text::new(AT, code),
         window: &Window::one(AT, span),

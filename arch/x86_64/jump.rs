@@ -390,7 +390,13 @@ mod tests {
                 text: &text,
                 window: &window,
                 rules: Rules::default(),
-                records: &[Record { offset: 4, flags: false, stack: true, filter: Filter::NONE, recorder }],
+                records: &[Record {
+                    offset: 4,
+                    flags: false,
+                    stack: true,
+                    filter: Filter::NONE,
+                    recorder,
+                }],
                 features: Features::ALL,
             };
             build::<X86_64>(&order, AT.add(0x10000)).unwrap()

@@ -40,9 +40,8 @@ fn main() {
         constant: 12345,
     };
     let filter = Filter::NONE.with(never).expect("one");
-    let of = |recorder, flags, filter| {
-        vec![Record { offset: 0, flags, stack: true, filter, recorder }]
-    };
+    let of =
+        |recorder, flags, filter| vec![Record { offset: 0, flags, stack: true, filter, recorder }];
     let rows: Vec<(&str, Vec<Record>)> = vec![
         ("jump and back, nothing recorded", vec![]),
         ("count, flags dead", of(count, false, Filter::NONE)),

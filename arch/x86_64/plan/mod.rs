@@ -158,9 +158,7 @@ fn indirect(decoded: &Decoded<'_>, at: Addr) -> Verdict {
             Ok((Some(Effect::CallTo { target, len }), None))
         }
         // Far: the operand says where to, and nothing of where it stands is read.
-        Code::Jmp_m1616 | Code::Jmp_m1632 | Code::Jmp_m1664 => {
-            Ok((None, Some(Behaviour::Leaves)))
-        }
+        Code::Jmp_m1616 | Code::Jmp_m1632 | Code::Jmp_m1664 => Ok((None, Some(Behaviour::Leaves))),
         _ => Err(Reason::FarTransfer),
     }
 }

@@ -18,13 +18,8 @@ fn recorded(ring: &Shared, shape: Shape, count: &Shared, features: Features) -> 
     let at = |shared: &Shared| Addr(shared.words().as_ptr() as u64);
     let values = Values::args(6).with(Value::Sp);
     let event = Recorder::Event { ring: at(ring), shape, probe: 77, values, time: true };
-    let of = |recorder| Record {
-        offset: 0,
-        flags: false,
-        stack: true,
-        filter: Filter::NONE,
-        recorder,
-    };
+    let of =
+        |recorder| Record { offset: 0, flags: false, stack: true, filter: Filter::NONE, recorder };
     let records = [of(Recorder::Count { counter: at(count) }), of(event)];
     arm(PLUS_ONE, &records, Side::Below, features)
 }
