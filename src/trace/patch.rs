@@ -19,7 +19,12 @@ impl Session<'_> {
     /// blocked in calls are left alone: when they come back, each place where they may find the
     /// text changed traps. If one does not stop, it runs nothing now, and comes out of the kernel where
     /// it went in: the others are stopped all the same, or, if `all` must be, run on (`None`).
-    fn halt(&mut self, space: SpaceId, limit: Duration, all: bool) -> io::Result<Option<Vec<Tid>>> {
+    pub(super) fn halt(
+        &mut self,
+        space: SpaceId,
+        limit: Duration,
+        all: bool,
+    ) -> io::Result<Option<Vec<Tid>>> {
         let running: Vec<Tid> = self
             .target
             .threads()
@@ -91,7 +96,8 @@ impl Session<'_> {
         self.resume(halted)
     }
 
-    fn resume(&mut self, halted: Vec<Tid>) -> io::Result<()> {
+    /// Lets threads go on that were [halted](Self::halt).
+    pub(super) fn resume(&mut self, halted: Vec<Tid>) -> io::Result<()> {
         let given_back = halted.into_iter().map(|tid| self.give_back(tid));
         given_back.fold(Ok(()), io::Result::and)
     }

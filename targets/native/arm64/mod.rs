@@ -47,9 +47,6 @@ pub const USER_END: u64 = 1 << 48;
 pub const PAGE: u64 = 4096;
 /// How far from the code slots are mapped, in bytes: a B reaches 128 MiB.
 pub const SLOT_REACH: u64 = (1 << 27) - (1 << 24);
-/// Whether running threads are stopped while instructions are replaced: only some pairs may be
-/// exchanged under a running thread (Arm ARM B2.2.5).
-pub const STOP_TO_PATCH: bool = true;
 
 /// io_pgetevents(2).
 pub const SYS_IO_PGETEVENTS: i64 = 292;

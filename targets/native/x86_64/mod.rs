@@ -169,10 +169,6 @@ pub fn set_fpstate(_: crate::ptrace::Tid, _: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Whether running threads are stopped while instructions are replaced. One byte is replaced by
-/// INT3 at a time, which every core sees whole (Intel SDM 3A, 9.1.3; the kernel does so too).
-pub const STOP_TO_PATCH: bool = false;
-
 /// Where the saved PC is in the signal frame that a handler finds at RSP.
 pub const FRAME_PC: u64 = 8 + 40 + 16 * 8;
 
