@@ -140,6 +140,14 @@ pub trait Arch: Copy + fmt::Debug + Eq + 'static {
         false
     }
 
+    /// Whether every thread but one's own must stand still while a trap takes the place of the instruction
+    /// that `code` begins with, or gives it back. On x86-64 the trap is one byte, which every core sees
+    /// whole (Intel SDM 3A, 9.1.3; the kernel does so too).
+    fn stops_to_patch(code: &[u8]) -> bool {
+        let _ = code;
+        false
+    }
+
     /// The length in bytes of the instruction at `at`.
     ///
     /// # Errors

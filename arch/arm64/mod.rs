@@ -88,6 +88,11 @@ impl Arch for Arm64 {
         word.is_none_or(|word| regs::may_land(word, regs.btype()))
     }
 
+    fn stops_to_patch(code: &[u8]) -> bool {
+        let word = code.first_chunk().map(|&word| u32::from_le_bytes(word));
+        word.is_none_or(|word| !jump::is_exchangeable(word))
+    }
+
     fn length(text: &Text<'_>, at: Addr) -> Result<usize, Reject> {
         match decode::decode(decode::fetch(text, at)?) {
             decode::Insn::Refused(reason @ crate::Reason::Undecodable) => Err(reason.into()),

@@ -206,6 +206,27 @@ fn x86_64_recorders_are_as_written() {
     check::<X86_64>(&capstone.expect("capstone has x86-64"));
 }
 
+/// No instruction of an arm64 recorder is one that writes NZCV: nothing there keeps them.
+#[test]
+fn arm64_recorders_leave_the_flags_alone() {
+    let capstone = Capstone::new().arm64().mode(arm64::ArchMode::Arm).build();
+    let capstone = capstone.expect("capstone has arm64");
+    let writes = |code: &[u8]| {
+        let insns = capstone.disasm_all(code, TO.0).expect("capstone runs");
+        let names: Vec<String> =
+            insns.iter().map(|insn| insn.mnemonic().unwrap_or("").to_owned()).collect();
+        let all = ["adds", "subs", "adcs", "sbcs", "ands", "bics", "cmp", "cmn", "tst", "msr"];
+        let more = ["ccmp", "ccmn", "fcmp", "fcmpe", "fccmp", "negs", "ngcs", "setf8", "rmif"];
+        names.into_iter().find(|name| all.contains(&&**name) || more.contains(&&**name))
+    };
+    for case in cases() {
+        let Ok((code, _)) = made::<Arm64>(&case, 0) else { continue };
+        assert_eq!(writes(&code), None, "{}", case.name);
+    }
+    // subs x0, x0, #1
+    assert_eq!(writes(&0xf100_0400_u32.to_le_bytes()).as_deref(), Some("subs"));
+}
+
 /// A recorder that does not fit is refused, however little is missing.
 #[test]
 fn what_does_not_fit_is_refused() {

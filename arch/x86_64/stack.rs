@@ -55,8 +55,11 @@ fn is_sp(register: Register) -> bool {
 /// Whether an instruction writes RSP as none does that takes room on a stack, or gives it back.
 fn writes_oddly(insn: &Instruction) -> bool {
     let register = |n: u32| {
-        let is = n < insn.op_count() && insn.op_kind(n) == OpKind::Register;
-        is.then(|| insn.op_register(n)).unwrap_or_default()
+        if n < insn.op_count() && insn.op_kind(n) == OpKind::Register {
+            insn.op_register(n)
+        } else {
+            Register::None
+        }
     };
     match insn.mnemonic() {
         // These only read it.

@@ -2,7 +2,7 @@
 //! is only looked at and for a program that is traced.
 
 use super::{ElfError, Object};
-use xol_arch::jump::{Side, Window};
+use xol_arch::jump::{Features, Filter, LongCode, Record, Recorder, Side, Window};
 use xol_arch::{Addr, Arch, Flow, Named, Reason, Rules, Text};
 
 /// A function's code, and the places in it that its branches go to.
@@ -122,6 +122,9 @@ impl Function {
         if window.entered != 0 {
             return Err(Reason::Entered);
         }
+        if !self.stack {
+            self.counted::<A>(window.at)?;
+        }
         let vaddr = |at: Addr| at.0.wrapping_sub(bias);
         // From a part of the function that is elsewhere, perhaps.
         if window.at != at && object.is_branched_to::<A>(vaddr(window.at)).unwrap_or(true) {
@@ -157,6 +160,20 @@ impl Function {
             return Err(Reason::WindowEnd);
         }
         Ok(window)
+    }
+
+    /// Whether hits at `at` can be counted at all, with what is known of its stack.
+    fn counted<A: Arch>(&self, at: Addr) -> Result<(), Reason> {
+        let record = Record {
+            offset: 0,
+            flags: A::flags_live(&self.text(), at),
+            stack: self.stack,
+            filter: Filter::NONE,
+            recorder: Recorder::Count { counter: at },
+        };
+        A::record(&record, Features::ALL, at, &mut LongCode::new())
+            .map(drop)
+            .map_err(|reject| reject.reason)
     }
 }
 

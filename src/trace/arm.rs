@@ -1,6 +1,6 @@
 //! From places to armed sites: read, plan, slot, orphan, trap; in batches.
 
-use super::session::{Session, Stage};
+use super::session::{PATIENCE, Session, Stage};
 use crate::engine::{NONE, SLOT_SIZE, Site, Wish, choose, write_slot};
 use std::collections::BTreeMap;
 use std::io;
@@ -379,17 +379,34 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Writes or takes away the traps at sorted addresses, a page at a time. Only what is as we
-    /// expect it is changed; the others are returned.
+    /// Writes or takes away the traps at sorted addresses, a page at a time, while no thread runs where
+    /// one must not ([`Arch::stops_to_patch`]). Only what is as we expect it is changed; the others are
+    /// returned.
     pub(super) fn write_traps(
         &mut self,
         space: SpaceId,
         addrs: impl Iterator<Item = u64>,
         arm: bool,
     ) -> io::Result<Vec<u64>> {
+        let addrs: Vec<u64> = addrs.collect();
+        let sites = self.sites_mut(space);
+        let mut stops = |at: u64| {
+            let site = sites.find(Addr(at)).and_then(|number| sites.sites.get(number as usize));
+            site.is_some_and(|site| Native::stops_to_patch(&site.original))
+        };
+        let halted = if addrs.iter().any(|&at| stops(at)) {
+            self.halt(space, PATIENCE, false)?.unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        let written = self.write_pages(space, &addrs, arm);
+        self.resume(halted).and(written)
+    }
+
+    fn write_pages(&mut self, space: SpaceId, addrs: &[u64], arm: bool) -> io::Result<Vec<u64>> {
         let mut foreign = Vec::new();
         let mut page = Vec::new();
-        let mut addrs = addrs.peekable();
+        let mut addrs = addrs.iter().copied().peekable();
         while let Some(first) = addrs.next() {
             page.clear();
             page.push(first);

@@ -96,7 +96,8 @@ impl Session<'_> {
         self.resume(halted)
     }
 
-    fn resume(&mut self, halted: Vec<Tid>) -> io::Result<()> {
+    /// Lets threads go on that were [halted](Self::halt).
+    pub(super) fn resume(&mut self, halted: Vec<Tid>) -> io::Result<()> {
         let given_back = halted.into_iter().map(|tid| self.give_back(tid));
         given_back.fold(Ok(()), io::Result::and)
     }

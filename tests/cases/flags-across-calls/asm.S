@@ -1,5 +1,6 @@
 	.text
 	.macro function name
+	.p2align 4, 0xcc
 	.globl \name
 	.type \name, @function
 \name:

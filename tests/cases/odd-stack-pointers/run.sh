@@ -16,4 +16,6 @@ for command in count trace; do
     eq "$command, $strategy, attached" '0 wrong 0' "$? $(cat out)"
   done
 done
+timeout 20 "$XOL" count './odd:by_carry+*' --strategy jump -o report -- ./odd >out 2>err
+has 'the reason' report 'no-stack'
 done_
