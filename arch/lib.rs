@@ -103,6 +103,8 @@ pub trait Arch: Copy + fmt::Debug + Eq + 'static {
     const TRAP_ADVANCE: u64;
     /// Every instruction starts at a multiple of this.
     const INSN_ALIGN: u64;
+    /// Whether no thread may run while a trap takes the place of an instruction, or gives it back.
+    const STOPS_TO_PATCH: bool;
     /// The longest instruction in bytes.
     const MAX_INSN: usize;
     /// How C passes arguments.
@@ -136,14 +138,6 @@ pub trait Arch: Copy + fmt::Debug + Eq + 'static {
     /// Whether an indirect branch may land on the instruction that `code` begins with and on no jump in
     /// its place (arm64 BTI, PACIASP, PACIBSP).
     fn is_landing_pad(code: &[u8]) -> bool {
-        let _ = code;
-        false
-    }
-
-    /// Whether every thread but one's own must stand still while a trap takes the place of the instruction
-    /// that `code` begins with, or gives it back. On x86-64 the trap is one byte, which every core sees
-    /// whole (Intel SDM 3A, 9.1.3; the kernel does so too).
-    fn stops_to_patch(code: &[u8]) -> bool {
         let _ = code;
         false
     }

@@ -78,22 +78,6 @@ pub(super) const fn is_landing_pad(word: u32) -> bool {
     word & 0xffff_ff3f == 0xd503_241f || word & 0xffff_ffbf == 0xd503_233f
 }
 
-/// What may be exchanged for one another while other threads execute them, as BRK may (Arm ARM
-/// B2.2.5); of anything else nothing is promised. QEMU before 8.1 keeps what one processor translated
-/// while another wrote.
-/// ```text
-/// B, BL                    k001 01ii  iiii iiii  iiii iiii  iiii iiii
-/// NOP                      1101 0101  0000 0011  0010 0000  0001 1111
-/// ISB                      1101 0101  0000 0011  0011 mmmm  1101 1111
-/// SVC, HVC, SMC            1101 0100  000i iiii  iiii iiii  iiii iill    ll = 01, 10, 11
-/// ```
-pub(super) const fn is_exchangeable(word: u32) -> bool {
-    word & 0x7c00_0000 == 0x1400_0000
-        || word == 0xd503_201f
-        || word & 0xffff_f0ff == 0xd503_30df
-        || word & 0xffe0_001c == 0xd400_0000 && word & 3 != 0
-}
-
 impl Insn {
     /// Whether it is a call.
     fn calls(self) -> bool {
@@ -118,34 +102,6 @@ mod tests {
     /// ADD x0, x0, #1
     const ADD: u32 = 0x9100_0400;
     const RET: u32 = 0xd65f_03c0;
-    /// Arm ARM B2.2.5.
-    #[test]
-    fn few_may_be_exchanged_while_they_run() {
-        let stops = |word: u32| Arm64::stops_to_patch(&word.to_le_bytes());
-        // nop; isb; svc #0; hvc #1; smc #0; b .; bl . + 8
-        for word in
-            [0xd503_201f, 0xd503_3fdf, 0xd400_0001, 0xd400_0022, 0xd400_0003, 0x1400_0000, BL]
-        {
-            assert!(!stops(word), "{word:#x}");
-        }
-        // bti c; paciasp; yield; dsb sy; stp; ret; b.eq; cbz; ldr literal; add
-        for word in [
-            BTI_C,
-            PACIASP,
-            0xd503_203f,
-            0xd503_3f9f,
-            0xa9bf_7bfd,
-            RET,
-            0x5400_0000,
-            0xb400_0000,
-            0x5800_0000,
-            ADD,
-        ] {
-            assert!(stops(word), "{word:#x}");
-        }
-        assert!(Arm64::stops_to_patch(&[]));
-    }
-
     /// BL . + 8
     const BL: u32 = 0x9400_0002;
     const LDXR: u32 = 0xc85f_7c00;

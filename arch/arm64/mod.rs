@@ -63,6 +63,9 @@ impl Arch for Arm64 {
     const NOP: &'static [u8] = &0xd503_201f_u32.to_le_bytes();
     const TRAP_ADVANCE: u64 = 0;
     const INSN_ALIGN: u64 = 4;
+    /// Only a few kinds of instructions may be exchanged under a running thread (Arm ARM B2.2.5); and QEMU
+    /// before 8.1 goes on with what one processor translated while another wrote, whatever it was.
+    const STOPS_TO_PATCH: bool = true;
     const MAX_INSN: usize = 4;
     const CONVENTION: Convention = Convention::AAPCS64;
     const GO: Convention = Convention::GO_ARM64;
@@ -86,11 +89,6 @@ impl Arch for Arm64 {
     fn may_land(code: &[u8], regs: &Registers) -> bool {
         let word = code.first_chunk().map(|&word| u32::from_le_bytes(word));
         word.is_none_or(|word| regs::may_land(word, regs.btype()))
-    }
-
-    fn stops_to_patch(code: &[u8]) -> bool {
-        let word = code.first_chunk().map(|&word| u32::from_le_bytes(word));
-        word.is_none_or(|word| !jump::is_exchangeable(word))
     }
 
     fn length(text: &Text<'_>, at: Addr) -> Result<usize, Reject> {

@@ -62,6 +62,8 @@ impl Arch for X86_64 {
     const NOP: &'static [u8] = &[0x90];
     const TRAP_ADVANCE: u64 = 1;
     const INSN_ALIGN: u64 = 1;
+    /// The trap is one byte, which every core sees whole (Intel SDM 3A, 9.1.3; the kernel does so too).
+    const STOPS_TO_PATCH: bool = false;
     const MAX_INSN: usize = 15;
     const CONVENTION: Convention = Convention::SYSTEM_V;
     const GO: Convention = Convention::GO_X86_64;

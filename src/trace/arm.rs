@@ -380,7 +380,7 @@ impl Session<'_> {
     }
 
     /// Writes or takes away the traps at sorted addresses, a page at a time, while no thread runs where
-    /// one must not ([`Arch::stops_to_patch`]). Only what is as we expect it is changed; the others are
+    /// none may ([`Arch::STOPS_TO_PATCH`]). Only what is as we expect it is changed; the others are
     /// returned.
     pub(super) fn write_traps(
         &mut self,
@@ -388,25 +388,24 @@ impl Session<'_> {
         addrs: impl Iterator<Item = u64>,
         arm: bool,
     ) -> io::Result<Vec<u64>> {
-        let addrs: Vec<u64> = addrs.collect();
-        let sites = self.sites_mut(space);
-        let mut stops = |at: u64| {
-            let site = sites.find(Addr(at)).and_then(|number| sites.sites.get(number as usize));
-            site.is_some_and(|site| Native::stops_to_patch(&site.original))
-        };
-        let halted = if addrs.iter().any(|&at| stops(at)) {
+        let halted = if Native::STOPS_TO_PATCH {
             self.halt(space, PATIENCE, false)?.unwrap_or_default()
         } else {
             Vec::new()
         };
-        let written = self.write_pages(space, &addrs, arm);
+        let written = self.write_pages(space, addrs, arm);
         self.resume(halted).and(written)
     }
 
-    fn write_pages(&mut self, space: SpaceId, addrs: &[u64], arm: bool) -> io::Result<Vec<u64>> {
+    fn write_pages(
+        &mut self,
+        space: SpaceId,
+        addrs: impl Iterator<Item = u64>,
+        arm: bool,
+    ) -> io::Result<Vec<u64>> {
         let mut foreign = Vec::new();
         let mut page = Vec::new();
-        let mut addrs = addrs.iter().copied().peekable();
+        let mut addrs = addrs.peekable();
         while let Some(first) = addrs.next() {
             page.clear();
             page.push(first);
