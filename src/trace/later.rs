@@ -130,11 +130,6 @@ impl Later {
     pub(super) fn cancel(&mut self, signals: &[i32]) {
         self.waiting.retain(|one| !signals.contains(&one.info.signal()));
     }
-
-    /// Whether any waits that is not in the mask `blocked`.
-    pub(super) fn any_but(&self, blocked: u64) -> bool {
-        self.waiting.iter().any(|one| blocked & bit(one.info.signal()) == 0)
-    }
 }
 
 #[cfg(test)]
@@ -246,7 +241,6 @@ mod tests {
         assert_eq!(drain(&mut later, &mut kernel), []);
         assert_eq!(later.next(), None);
         later.add(signal(18, 2), false);
-        assert!(later.any_but(0) && !later.any_but(1 << 17));
         assert_eq!(drain(&mut later, &mut kernel), [(18, 2)]);
     }
 
