@@ -3,9 +3,9 @@
 //! The signal that finds a thread in a copy is held, and delivered with its own siginfo where the
 //! copy has run. Others that come meanwhile wait here, as do those that have to come once more. The
 //! kernel delivers a signal only from a stop for one, and another process cannot send one with a code
-//! of the kernel's. So a *placeholder* of the same number is sent, for one of each number at a time:
-//! when it is about to be delivered, the oldest that waits goes in its place. If what came was none,
-//! that waits behind the others: order, number and content are what they were.
+//! of the kernel's. So a *placeholder* of the same number is sent for each: when one is about to be
+//! delivered, the oldest that waits goes in its place. If what came was none, that waits behind the
+//! others: order, number and content are what they were.
 //!
 //! As in the kernel, a signal that is not a real-time one waits once. A timer that expires
 //! meanwhile adds to the overrun.
@@ -20,8 +20,6 @@ const REAL_TIME: i32 = 32;
 pub(super) struct Later {
     /// The oldest first.
     waiting: Vec<One>,
-    /// The numbers of which a placeholder is on its way, bit 0 for signal 1.
-    sent: u64,
 }
 
 /// One signal that waits.
@@ -30,6 +28,8 @@ pub(super) struct One {
     pub(super) info: SigInfo,
     /// Whether the action that it meets was seen to.
     pub(super) settled: bool,
+    /// Whether a placeholder is on its way, of this one or of an older one that was delivered.
+    sent: bool,
 }
 
 /// What becomes of a signal that has come.
@@ -41,8 +41,10 @@ pub(super) enum Comes {
     Nothing,
 }
 
-fn bit(signal: i32) -> u64 {
-    1u64.checked_shl((signal - 1) as u32).unwrap_or(0)
+impl One {
+    fn new(info: SigInfo, settled: bool) -> One {
+        One { info, settled, sent: false }
+    }
 }
 
 impl Later {
@@ -63,7 +65,7 @@ impl Later {
             earlier.info.add_overrun(&info);
             return;
         }
-        self.waiting.push(One { info, settled });
+        self.waiting.push(One::new(info, settled));
     }
 
     /// A signal that came before all of them waits after all.
@@ -73,67 +75,64 @@ impl Later {
         }
         let signal = info.signal();
         self.waiting.retain(|one| signal >= REAL_TIME || one.info.signal() != signal);
-        self.waiting.insert(0, One { info, settled });
+        self.waiting.insert(0, One::new(info, settled));
     }
 
     /// A signal is about to be delivered: what is, in its place. While one is `held` for a copy,
     /// all wait.
     pub(super) fn comes(&mut self, info: SigInfo, held: bool) -> Comes {
         let signal = info.signal();
-        // Of the others there is one, if any: one of ours was not sent, or not queued.
-        if info.is_placeholder() || signal < REAL_TIME {
-            self.sent &= !bit(signal);
-        }
+        let of_kind = |one: &One| one.info.signal() == signal;
         if held {
+            // Its placeholder is used up. Of the signals that are not real-time ones there is one in
+            // the kernel: it was not queued, if it was sent.
+            if let Some(one) = self.waiting.iter_mut().find(|one| of_kind(one) && one.sent) {
+                one.sent = !info.is_placeholder() && signal >= REAL_TIME;
+            }
             self.add(info, false);
             return Comes::Nothing;
         }
-        let Some(oldest) = self.waiting.iter().position(|one| one.info.signal() == signal) else {
+        let Some(oldest) = self.waiting.iter().position(of_kind) else {
             return match info.is_placeholder() {
                 true => Comes::Nothing,
-                false => Comes::Now(One { info, settled: false }),
+                false => Comes::Now(One::new(info, false)),
             };
         };
         let one = self.waiting.remove(oldest);
-        self.add(info, false);
-        Comes::Now(one)
+        if !info.is_placeholder() {
+            // What stood for the one stands for the other.
+            let sent = one.sent && signal >= REAL_TIME;
+            self.waiting.push(One { sent, ..One::new(info, false) });
+        } else if !one.sent
+            && let Some(other) = self.waiting.iter_mut().find(|one| of_kind(one) && one.sent)
+        {
+            other.sent = false;
+        }
+        Comes::Now(One { sent: false, ..one })
     }
 
     /// One that a placeholder is to be sent for now, if any; it is taken for sent.
     pub(super) fn next(&mut self) -> Option<SigInfo> {
-        let unsent = |one: &&One| self.sent & bit(one.info.signal()) == 0;
-        let info = self.waiting.iter().find(unsent)?.info;
-        self.sent |= bit(info.signal());
-        Some(info)
+        let one = self.waiting.iter_mut().find(|one| !one.sent)?;
+        one.sent = true;
+        Some(one.info)
     }
 
-    /// All that no placeholder stands for: what else will be known of them to nobody but the kernel.
+    /// All that no placeholder stands for; nothing waits any more.
     pub(super) fn take_unsent(&mut self) -> Vec<SigInfo> {
-        let mut sent = std::mem::take(&mut self.sent);
-        let mut is_sent = |one: &One| {
-            let was = sent & bit(one.info.signal()) != 0;
-            sent &= !bit(one.info.signal());
-            was
-        };
-        std::mem::take(&mut self.waiting)
-            .into_iter()
-            .filter_map(|one| (!is_sent(&one)).then_some(one.info))
-            .collect()
+        let all = std::mem::take(&mut self.waiting).into_iter();
+        all.filter(|one| !one.sent).map(|one| one.info).collect()
     }
 
-    /// It could not be sent.
+    /// The last one could not be sent.
     pub(super) fn not_sent(&mut self, signal: i32) {
-        self.sent &= !bit(signal);
+        let last = self.waiting.iter_mut().rfind(|one| one.sent && one.info.signal() == signal);
+        last.into_iter().for_each(|one| one.sent = false);
     }
 
     /// Takes away what waits of these signals: SIGCONT undoes stops, and they undo it.
     pub(super) fn cancel(&mut self, signals: &[i32]) {
         self.waiting.retain(|one| !signals.contains(&one.info.signal()));
-    }
-
-    /// Whether any waits that is not in the mask `blocked`.
-    pub(super) fn any_but(&self, blocked: u64) -> bool {
-        self.waiting.iter().any(|one| blocked & bit(one.info.signal()) == 0)
     }
 }
 
@@ -246,7 +245,6 @@ mod tests {
         assert_eq!(drain(&mut later, &mut kernel), []);
         assert_eq!(later.next(), None);
         later.add(signal(18, 2), false);
-        assert!(later.any_but(0) && !later.any_but(1 << 17));
         assert_eq!(drain(&mut later, &mut kernel), [(18, 2)]);
     }
 

@@ -85,6 +85,7 @@ impl Session<'_> {
                 && !self.target.space(space).is_some_and(|s| s.is_ours(pc))
                 && self.target.poll_is_quiet(tid)
             {
+                self.send_rest(tid)?;
                 return Ok(true);
             }
         }

@@ -12,7 +12,7 @@ use xol_targets::native;
 use xol_targets::ptrace::{Go, SigInfo, SpaceId, Tid, is_gone, procfs, sys};
 
 /// How often a thread that is to be left is waited for until it has got its signals.
-const LATE: u32 = 500;
+const LATE: u32 = 4000;
 
 impl Session<'_> {
     pub(super) fn on_signal(&mut self, tid: Tid, mut info: SigInfo) -> io::Result<()> {
@@ -168,16 +168,23 @@ impl Session<'_> {
         let Some(visit) = self.visits.get_mut(&tid).filter(|visit| !visit.later.is_empty()) else {
             return Ok(false);
         };
+        // One that is blocked, too: by its own handler, it is for a moment.
         visit.late += 1;
         if visit.late < LATE {
-            return Ok(visit.later.any_but(sys::get_sigmask(tid)?));
+            return Ok(true);
         }
-        // They come faster than they are delivered.
-        let rest = visit.later.take_unsent();
-        if let Some(pid) = self.target.thread(tid).map(|t| t.pid) {
-            rest.iter().try_for_each(|info| sys::queue_signal(pid, tid, &info.placeholder()))?;
-        }
+        self.send_rest(tid)?;
         Ok(false)
+    }
+
+    /// Leaves what waits to the kernel, for a thread that is not waited for.
+    pub(super) fn send_rest(&mut self, tid: Tid) -> io::Result<()> {
+        let rest = self.visits.get_mut(&tid).map(|visit| visit.later.take_unsent());
+        if let Some(pid) = self.target.thread(tid).map(|t| t.pid) {
+            let mut rest = rest.into_iter().flatten();
+            rest.try_for_each(|info| sys::queue_signal(pid, tid, &info.placeholder()))?;
+        }
+        Ok(())
     }
 
     /// A signal is delivered to a thread at `pc`, which may be where it is to execute an instruction

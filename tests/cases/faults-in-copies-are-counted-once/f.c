@@ -1,4 +1,4 @@
-// `f KIND`: load loads from a page that may not be read, 60 times over, and its fault is dealt with in one of several
+// `f KIND`: load loads from a page that may not be read, 40 times over, and its fault is dealt with in one of several
 // ways. Says how often load was called and how often it faulted.
 #define _GNU_SOURCE
 #include <setjmp.h>
@@ -19,7 +19,7 @@ asm(".text; .globl load; .type load, %function\n"
     "load: ldr w0, [x0]; nop; nop; nop; nop; ret\n"
     ".size load, . - load");
 #endif
-enum { COUNT = 60 };
+enum { COUNT = 40 };
 static int *page, *other, faults, calls;
 static sigjmp_buf back;
 static ucontext_t outer, inner;
