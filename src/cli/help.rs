@@ -13,6 +13,7 @@ PROBES:
   ./app:main+0x10   ./app:0x1139         an instruction
   'libc:qsort+*'                         every instruction of a function
   return:libc:read                       returns only (uretprobe: and uprobe: are understood)
+  ns::Type::method   'ns::Vec<int>::f'   C++ and Rust, without parameters; <...> may be left out
   =SYMBOL                                exactly this symbol, mangled as it is
   Types: i8 … i64, u8 … u64, hex, ptr, str, bool, char, f32, f64.";
 
@@ -52,12 +53,14 @@ EXAMPLES:
   xol trace 'open(path: str, flags: hex)' --where 'flags & 0x40 && path ~ \"/tmp/*\"' -- make
 
 FILTERS (--where):
-  names of the signature, or of a libc function's built-in one; integers as 12, -1, 0x1f, 'x',
+  names of the signature, or of the built-in one of a function of libc's own; integers as 12, -1, 0x1f, 'x',
   true, NULL; == != < <= > >=; a mask as in 'flags & 0x3 == 1'; texts with ~ (a glob), == and !=;
   && || ! and parentheses. A name alone is 'not 0'.";
 
 pub(super) const LIST: &str = "\
-OBJECT is a file, or the name of a library or program: libc, ls.
+OBJECT is a file, or the name of a library or program: libc, ls. Of a stripped one, names are in its
+debug file (by build-id or .gnu_debuglink, in /usr/lib/debug, beside it, or in --debug-dir), in
+.gnu_debugdata, or in Go's .gopclntab. Behind a name that several functions have is the symbol of each.
 PATTERN is a name as in a PROBE: 'mem*', memcpy@GLIBC_2.14, 'ns::Type::*', 'malloc@plt'.
 
 EXAMPLES:

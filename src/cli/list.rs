@@ -4,10 +4,13 @@ use super::args::List;
 use super::failure::Failure;
 use super::objects;
 use super::output::{Format, Output};
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use xol::report::json;
-use xol::spec::{self, Candidate, Location, ObjectName, Offset, Spec, SymbolName, demangled};
-use xol::symbols::{Kind, Symbol};
+use xol::spec::{
+    self, Candidate, Location, ObjectName, Offset, Spec, SymbolName, demangled, written,
+};
+use xol::symbols::{Kind, Symbol, Symbols};
 
 pub(crate) fn run(list: &List) -> Result<(), Failure> {
     let pattern = list.pattern.as_deref().map(pattern).transpose()?;
@@ -16,6 +19,7 @@ pub(crate) fn run(list: &List) -> Result<(), Failure> {
     let symbols = object.symbols().map_err(|e| Failure::new(format!("{shown} {e}")))?;
     let mut out = Output::stdout(&list.report)?;
     let (mut line, mut found) = (String::new(), 0);
+    let many = overloads(symbols);
     for (_, symbol) in symbols.iter() {
         if !pattern.as_ref().is_none_or(|p| p.matches(&symbol)) {
             continue;
@@ -23,7 +27,7 @@ pub(crate) fn run(list: &List) -> Result<(), Failure> {
         line.clear();
         match list.report.format {
             Format::Json => as_json(&mut line, &symbol),
-            Format::Text => as_text(&mut line, &symbol, found == 0),
+            Format::Text => as_text(&mut line, &symbol, &many, found == 0),
         }
         out.write(&line)?;
         found += 1;
@@ -75,18 +79,38 @@ impl Pattern {
     }
 }
 
-fn as_text(line: &mut String, symbol: &Symbol<'_>, first: bool) {
+/// The demangled names that several symbols have: a PROBE means all of them by it, and one by its
+/// symbol.
+fn overloads(symbols: &Symbols) -> HashSet<String> {
+    let (mut once, mut many) = (HashMap::new(), HashSet::new());
+    for (_, symbol) in symbols.iter() {
+        let shown = demangled(symbol.name);
+        if shown != symbol.name
+            && once.insert(shown.to_string(), symbol.name).is_some_and(|n| n != symbol.name)
+        {
+            many.insert(shown.into_owned());
+        }
+    }
+    many
+}
+
+fn as_text(line: &mut String, symbol: &Symbol<'_>, many: &HashSet<String>, first: bool) {
     if first {
         let _ = writeln!(line, "{:>16} {:>8} {:<5} NAME", "ADDRESS", "SIZE", "KIND");
     }
     let (addr, size) = (symbol.addr, symbol.size);
-    let _ =
-        write!(line, "{addr:>16x} {size:>8} {:<5} {}", symbol.kind.name(), demangled(symbol.name));
+    let _ = write!(line, "{addr:>16x} {size:>8} {:<5} ", symbol.kind.name());
+    let shown = demangled(symbol.name);
+    let literal = many.contains(&*shown) || written(symbol).starts_with('=');
+    line.push_str(&shown);
     let _ = match symbol.version {
         _ if symbol.kind == Kind::Plt => write!(line, "@plt"),
         Some(version) => write!(line, "{}{version}", if symbol.default { "@@" } else { "@" }),
         None => Ok(()),
     };
+    if literal && symbol.kind != Kind::Plt {
+        let _ = write!(line, "  ={}", symbol.name);
+    }
     line.push('\n');
 }
 

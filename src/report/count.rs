@@ -2,7 +2,7 @@
 
 use super::json::Object;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use xol_arch::{Reason, Reject, Strategy};
 
@@ -88,12 +88,19 @@ pub fn count_text(out: &mut String, rows: &[CountRow<'_>]) {
         let head = if missed { "    MISSED" } else { "" };
         let _ = writeln!(out, "{:>12}{head}  STRATEGY  PLACE", "HITS");
     }
+    let several = several(rows);
     for row in &shown {
         let _ = write!(out, "{:>12}", row.hits);
         if missed {
             let _ = write!(out, "{:>10}", row.missed);
         }
-        let _ = writeln!(out, "  {:<8}  {}", row.strategy().unwrap_or("-"), row.place());
+        let place = row.place();
+        let _ = write!(out, "  {:<8}  {place}", row.strategy().unwrap_or("-"));
+        // One of several functions of a name is told apart, and asked for, by its symbol.
+        if let Some(mangled) = row.mangled.filter(|_| several.contains(&(row.object, place))) {
+            let _ = write!(out, "  ={mangled}");
+        }
+        out.push('\n');
     }
     if quiet > LISTED {
         let _ = writeln!(out, "{quiet:>12} places more were never hit");
@@ -119,6 +126,20 @@ pub fn count_text(out: &mut String, rows: &[CountRow<'_>]) {
         let parts: Vec<String> = stops.iter().map(|(why, n)| format!("{n} {why}")).collect();
         let _ = writeln!(out, "no jump at: {}", parts.join(", "));
     }
+}
+
+/// The objects and places that several functions are shown as.
+fn several<'a>(rows: &[CountRow<'a>]) -> BTreeSet<(&'a str, String)> {
+    let mut known: BTreeMap<(&str, String), &str> = BTreeMap::new();
+    let mut several = BTreeSet::new();
+    for row in rows {
+        let Some(mangled) = row.mangled else { continue };
+        let key = (row.object, row.place());
+        if *known.entry(key.clone()).or_insert(mangled) != mangled {
+            several.insert(key);
+        }
+    }
+    several
 }
 
 fn sums(out: &mut String, rows: &[CountRow<'_>]) {
@@ -218,6 +239,25 @@ no jump at: 2 few-hits
             "{\"probe\":\"libc:mem*\",\"object\":\"/lib/libc.so.6\",\"symbol\":\"memcpy\",\
              \"offset\":0,\"addr\":4096,\"return\":true,\"hits\":12,\"missed\":0,\
              \"strategy\":\"boost\",\"why_not_jump\":\"few-hits\"}\n"
+        );
+    }
+
+    #[test]
+    fn functions_of_one_name_are_told_apart() {
+        let boost = Became::Armed(Strategy::Boost);
+        let mut rows = vec![row("f", 3, boost), row("f", 2, boost), row("g", 1, boost)];
+        let symbols = [Some("_Z1fi"), Some("_Z1fd"), Some("_Z1gv")];
+        rows.iter_mut().zip(symbols).for_each(|(row, symbol)| row.mangled = symbol);
+        let mut out = String::new();
+        count_text(&mut out, &rows);
+        assert_eq!(
+            out,
+            "        HITS  STRATEGY  PLACE
+           3  boost     libc.so.6:f  =_Z1fi
+           2  boost     libc.so.6:f  =_Z1fd
+           1  boost     libc.so.6:g
+no jump at: 3 few-hits
+"
         );
     }
 

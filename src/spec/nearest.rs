@@ -108,10 +108,7 @@ fn versions(sentence: &mut String, name: &SymbolName, meant: &[&Candidate<'_>]) 
     for candidate in meant {
         let Ok(symbols) = candidate.object.symbols() else { continue };
         let named = symbols.iter().filter(|(_, s)| s.kind != Kind::Plt && name.matches(s.name));
-        found.extend(named.map(|(_, s)| match s.version {
-            Some(version) => format!("{}@{version}", s.name),
-            None => s.name.to_owned(),
-        }));
+        found.extend(named.filter_map(|(_, s)| Some(format!("{}@{}", s.name, s.version?))));
     }
     found.sort();
     found.dedup();

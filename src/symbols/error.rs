@@ -54,6 +54,11 @@ pub enum ElfError {
 impl fmt::Display for ElfError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            ElfError::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => write!(
+                f,
+                "cannot be read: {error}; whoever may only execute it cannot probe it: make it \
+                 readable (chmod +r), or run xol as root"
+            ),
             ElfError::Io(error) => write!(f, "cannot be read: {error}"),
             ElfError::NotAFile => f.write_str("is not a regular file"),
             ElfError::NotElf => f.write_str("is not an ELF file"),

@@ -171,6 +171,12 @@ impl fmt::Display for TraceError {
                 why.iter().try_for_each(|line| write!(f, "\n  {line}"))
             }
             TraceError::NotBuiltYet(what) => write!(f, "{what}: not built yet"),
+            TraceError::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => write!(
+                f,
+                "tracing failed: {error}; the kernel lets nobody but root look into a program whose \
+                 file the user may execute and not read, or that gets other rights when it starts: \
+                 make the file readable (chmod +r), or run xol as root; the program goes on"
+            ),
             TraceError::Io(error) => write!(f, "tracing failed: {error}; the program goes on"),
         }
     }

@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Instant;
 use xol_arch::{Addr, Arch, Reason, Reject, Strategy};
 use xol_targets::Native;
 use xol_targets::ptrace::{Pid, SpaceId, Tid, procfs};
@@ -54,6 +55,8 @@ impl Looked {
     }
 }
 
+/// So many places at once take a while.
+const MANY: usize = 20_000;
 /// How many objects are kept open at most.
 const KEPT: usize = 64;
 
@@ -78,6 +81,7 @@ impl Session<'_> {
         }
         self.sites_mut(space).objects = now.clone();
         self.see_writable(space, &maps)?;
+        let begun = Instant::now();
         let exe = std::fs::metadata(format!("/proc/{pid}/exe")).ok();
         let mut wants = Vec::new();
         let covered = |l: &Loaded| {
@@ -90,6 +94,14 @@ impl Session<'_> {
         if wants.is_empty() {
             self.check_hope();
             return Ok(());
+        }
+        if wants.len() >= MANY {
+            // To plan and write them takes some times as long as to find them.
+            let seconds = (begun.elapsed() * 3).as_secs_f32().ceil();
+            self.note(format!(
+                "{} places are armed before the program goes on: about {seconds} s",
+                wants.len()
+            ));
         }
         let armed = self.arm(space, tid, &wants)?;
         self.note_blind(&wants, &armed);
@@ -177,7 +189,15 @@ impl Session<'_> {
         program: bool,
         wants: &mut Vec<Want>,
     ) -> io::Result<()> {
-        let Some(object) = self.open(pid, loaded) else { return Ok(()) };
+        let Some(object) = self.open(pid, loaded) else {
+            // What is said of its functions is that.
+            if !self.looked.iter().any(|l| l.file == loaded.file) {
+                let (path, debug) = (loaded.path.clone(), [].into());
+                let file = loaded.file;
+                self.looked.push(Looked { file, path, soname: None, program, debug });
+            }
+            return Ok(());
+        };
         let Some(bias) = loaded.bias(&object) else { return Ok(()) };
         self.watch_calls(space, loaded, &object, bias, program, wants)?;
         if !self.looked.iter().any(|l| l.file == loaded.file) {

@@ -1,6 +1,7 @@
 //! Which slots are free, and whose the others are.
 
 use crate::engine::SLOT_SIZE;
+use std::collections::VecDeque;
 use xol_arch::Addr;
 
 /// One area of slots in a target.
@@ -18,7 +19,12 @@ pub(super) struct Slots {
     areas: Vec<Area>,
     used: usize,
     limit: usize,
+    /// Who has had a slot longest without a hit, that first: last hit, site, slot.
+    oldest: VecDeque<Held>,
 }
+
+/// A slot that may be stolen: when its site was last hit, the site, where the slot is.
+pub(super) type Held = (u64, u32, Addr);
 
 impl Slots {
     pub(super) fn new(limit: usize) -> Slots {
@@ -37,6 +43,11 @@ impl Slots {
     /// How many more slots the limit allows.
     pub(super) fn allowed(&self) -> usize {
         self.limit.saturating_sub(self.used)
+    }
+
+    /// How many are used.
+    pub(super) fn used(&self) -> usize {
+        self.used
     }
 
     /// Free slots that a jump from `near` reaches.
@@ -81,8 +92,56 @@ impl Slots {
         *area.owners.get(((pc.0 - area.start.0) / SLOT_SIZE) as usize)?
     }
 
+    /// The slot in reach of `near` that is to be stolen next, and whose it is. `last_hit` says when a site
+    /// was last hit, and nothing of one that must keep its slot.
+    ///
+    /// What was hit last is sorted once for many: a hit only makes a site younger, so that the first
+    /// which was not hit since is the oldest of all. Each slot is proposed once.
+    pub(super) fn oldest(
+        &mut self,
+        near: Addr,
+        reach: u64,
+        last_hit: &dyn Fn(u32) -> Option<u64>,
+    ) -> Option<Held> {
+        self.next_oldest(near, reach, last_hit).or_else(|| {
+            let mut all: Vec<Held> = Vec::with_capacity(self.used);
+            for area in &self.areas {
+                for (slot, owner) in (0..).zip(&area.owners) {
+                    if let Some((site, hit)) = owner.and_then(|o| Some((o, last_hit(o)?))) {
+                        all.push((hit, site, area.start.add(slot * SLOT_SIZE)));
+                    }
+                }
+            }
+            all.sort_unstable();
+            self.oldest = all.into();
+            self.next_oldest(near, reach, last_hit)
+        })
+    }
+
+    fn next_oldest(
+        &mut self,
+        near: Addr,
+        reach: u64,
+        last_hit: &dyn Fn(u32) -> Option<u64>,
+    ) -> Option<Held> {
+        let mut far = 0;
+        while let Some(&(hit, site, at)) = self.oldest.get(far) {
+            let same = self.owner(at) == Some(site) && last_hit(site) == Some(hit);
+            if same && !Slots::reaches(at, near, reach) {
+                far += 1;
+                continue;
+            }
+            let held = self.oldest.remove(far);
+            if same {
+                return held;
+            }
+        }
+        None
+    }
+
     /// Sites got new numbers, [`crate::engine::NONE`] for those that are gone.
     pub(super) fn renumber(&mut self, moved: &[u32]) {
+        self.oldest.clear();
         for owner in self.areas.iter_mut().flat_map(|a| &mut a.owners) {
             *owner = owner.and_then(|old| moved.get(old as usize).copied());
         }
@@ -128,5 +187,30 @@ mod tests {
         assert_eq!(slots.owner(a), None);
         assert!(slots.take(near, 0x100, 11).is_none(), "out of reach");
         assert_eq!(slots.take(near, 1 << 20, 12), Some(a));
+    }
+
+    #[test]
+    fn the_slot_to_steal_is_that_of_the_least_recent_hit() {
+        let mut slots = Slots::new(8);
+        let (low, high) = (Addr(0x10000), Addr(0x1000_0000));
+        slots.add_area(low, 4 * SLOT_SIZE);
+        slots.add_area(high, 4 * SLOT_SIZE);
+        let reach = 1 << 20;
+        let at: Vec<Addr> = (0..4).map(|site| slots.take(low, reach, site).unwrap()).collect();
+        let far = slots.take(high, reach, 4).unwrap();
+        let mut hits = [30, 10, 20, 40, 1];
+        let next = |slots: &mut Slots, hits: &[u64; 5], near| {
+            slots.oldest(near, reach, &|site| hits.get(site as usize).copied())
+        };
+        assert_eq!(next(&mut slots, &hits, low), Some((10, 1, at[1])));
+        // Hit since it was sorted: no longer the oldest.
+        hits[2] = 50;
+        assert_eq!(next(&mut slots, &hits, low), Some((30, 0, at[0])));
+        slots.release(at[3]);
+        // Only what is far is left, so all are sorted again; what was kept may be proposed again.
+        assert_eq!(next(&mut slots, &hits, low), Some((10, 1, at[1])));
+        assert_eq!(next(&mut slots, &hits, high), Some((1, 4, far)));
+        slots.renumber(&[0, 1, 2, 3, 4]);
+        assert_eq!(next(&mut slots, &hits, low), Some((10, 1, at[1])));
     }
 }

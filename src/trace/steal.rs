@@ -54,19 +54,17 @@ impl Session<'_> {
     /// Takes the slot of the least recently hit site that no thread is inside.
     fn evict(&mut self, space: SpaceId, near: Addr, asking: Tid) -> io::Result<()> {
         let reach = Native::JUMP_REACH;
-        // Busy slots last: whoever was sent there may still be inside.
-        let sites = self.sites_mut(space);
-        let mut victims: Vec<(u64, u32, Addr)> = sites
-            .sites
-            .iter()
-            .enumerate()
+        // A slot whose thread does not leave it is passed over, and there are only so many.
+        let mut tries = self.sites_mut(space).slots.used();
+        while tries > 0 {
+            tries -= 1;
+            let sites = self.sites_mut(space);
             // Under a jump, nothing can be put back in place.
-            .filter(|(_, s)| sites.jumps.over(s.addr).is_none())
-            .filter_map(|(i, s)| Some((s.last_hit, i as u32, s.slot?.at)))
-            .filter(|&(_, _, at)| super::slots::Slots::reaches(at, near, reach))
-            .collect();
-        victims.sort_unstable();
-        for (_, victim, at) in victims {
+            let last_hit = |site: u32| {
+                let site = sites.sites.get(site as usize)?;
+                sites.jumps.over(site.addr).is_none().then_some(site.last_hit)
+            };
+            let Some((_, victim, at)) = sites.slots.oldest(near, reach, &last_hit) else { break };
             if !self.vacate(space, at, asking)? {
                 continue;
             }

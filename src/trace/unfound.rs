@@ -60,6 +60,12 @@ impl Session<'_> {
     /// A sentence for a probe that was found nowhere.
     pub(super) fn unknown(&self, probe: usize) -> String {
         let spec = &self.options.probes[probe];
+        let unread = self.looked.iter().filter(|l| spec.object.is_some() && l.may_match(spec));
+        for looked in unread {
+            if let Some(Err(error)) = self.resolved.get(&looked.file()) {
+                return format!("{}: {} {error}", spec.text, looked.name().path);
+            }
+        }
         let opened: Vec<_> = self
             .looked
             .iter()
