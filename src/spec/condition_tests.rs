@@ -151,7 +151,8 @@ impl Random {
 /// What a trampoline tests is what is evaluated here, for every filter that it can have.
 #[test]
 fn compiled_and_evaluated_agree() {
-    let types = Type::ALL.iter().filter(|ty| !ty.is_float() && !matches!(ty, Type::Str | Type::Void));
+    let types =
+        Type::ALL.iter().filter(|ty| !ty.is_float() && !matches!(ty, Type::Str | Type::Void));
     let types: Vec<&str> = types.map(|ty| ty.name()).collect();
     let mut random = Random(7);
     let (mut compiled, mut passed, mut checks) = (0, 0, 0);
