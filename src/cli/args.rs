@@ -134,6 +134,9 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command
         Outcome::Wrong(Failure::usage(lines.join("\n")))
     })?;
     let (name, args) = matches.subcommand().unwrap_or(("", &matches));
+    if name == "help" {
+        return Err(topic(one::<String>(args, "topic").as_deref()));
+    }
     let report = report(args)?;
     Ok(match name {
         "count" => Command::Count(run(args, report)?),
@@ -148,6 +151,24 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command
         "doctor" => Command::Doctor(Doctor { whom: whom(args), report }),
         other => return Err(Failure::not_built_yet(other).into()),
     })
+}
+
+/// What `xol help TOPIC` says.
+fn topic(topic: Option<&str>) -> Outcome {
+    let mut table = table();
+    match topic {
+        None => Outcome::Help(table.render_long_help().to_string()),
+        Some("output") => Outcome::Help(super::formats::OUTPUT.to_owned()),
+        Some(name) => {
+            table.build();
+            match table.find_subcommand_mut(name) {
+                Some(command) => Outcome::Help(command.render_long_help().to_string()),
+                None => Outcome::Wrong(Failure::usage(format!(
+                    "there is no help on '{name}'; try xol help output, or xol help COMMAND"
+                ))),
+            }
+        }
+    }
 }
 
 fn one<T: Clone + Send + Sync + 'static>(args: &ArgMatches, name: &str) -> Option<T> {
@@ -335,6 +356,9 @@ fn table() -> clap::Command {
             clap::Command::new("compare")
                 .about("Every strategy side by side on this machine (not built yet)")
                 .arg(option("svg", "FILE", "Draw it")),
+            clap::Command::new("help")
+                .about("Help on a command, or on `output`: every field of every report")
+                .arg(Arg::new("topic").value_name("TOPIC").help("output, or a command")),
             clap::Command::new("doctor")
                 .about("What this machine, kernel and process allow, and what to do")
                 .after_help(help::DOCTOR)

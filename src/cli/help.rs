@@ -15,7 +15,8 @@ PROBES:
   return:libc:read                       returns only (uretprobe: and uprobe: are understood)
   ns::Type::method   'ns::Vec<int>::f'   C++ and Rust, without parameters; <...> may be left out
   =SYMBOL                                exactly this symbol, mangled as it is
-  Types: i8 … i64, u8 … u64, hex, ptr, str, bool, char, f32, f64.";
+  Types: i8 … i64, u8 … u64, hex, ptr, str, bool, char, f32, f64; what comes back may be void.
+  With a return value, or return:, each call is told with its end: see xol help output.";
 
 pub(super) const STATUS: &str = "\
 EXIT STATUS:
@@ -34,7 +35,11 @@ STRATEGIES:
   traps: boost, simulate. `no jump at`, and why_not_jump in JSON, say why:
   few-hits              it was not hit often enough to be worth it
   not-only-counted      something is told of each hit, or returns are of interest
-  limited-hits          it disarms itself (--hits-per-site)
+  limited-hits          it disarms itself, or the run ends after so many hits (--hits-per-site,
+                        --max-events)
+  moving-stack, go-argument
+                        Go has compiled the function: its stack may be moved, its arguments are in
+                        registers that are not recorded
   not-asked-for         another strategy was chosen
   entered, site-inside  a branch leads to, or a trap must stay in, the bytes of a jump
   system-call           the bytes hold a system call
@@ -55,7 +60,10 @@ EXAMPLES:
 FILTERS (--where):
   names of the signature, or of the built-in one of a function of libc's own; integers as 12, -1, 0x1f, 'x',
   true, NULL; == != < <= > >=; a mask as in 'flags & 0x3 == 1'; texts with ~ (a glob), == and !=;
-  && || ! and parentheses. A name alone is 'not 0'.";
+  && || ! and parentheses. A name alone is 'not 0'. What cannot be read passes no filter, and is
+  counted as missed.
+
+FORMATS: xol help output says what each part of a line, and each field of --format json, is.";
 
 pub(super) const LIST: &str = "\
 OBJECT is a file, or the name of a library or program: libc, ls. Of a stripped one, names are in its

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `args` | the table of commands and options, and the values they become |
 //! | `help` | what `--help` says beyond the options |
+//! | `formats` | what `xol help output` says |
 //! | `failure` | exit statuses |
 //! | `output` | where reports go, and what a closed pipe means |
 //! | `objects` | finding the OBJECT a user names |
@@ -18,6 +19,7 @@
 mod args;
 mod doctor;
 mod failure;
+mod formats;
 mod help;
 mod list;
 mod objects;

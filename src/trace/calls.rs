@@ -37,8 +37,7 @@ impl Session<'_> {
                 let moment = Moment::Begins(entry.call);
                 let (who, ts_ns) = (entry.who, entry.ts_ns);
                 let (ret, duration_ns) = (None, None);
-                let told = Told { moment, who, row: *row, addr: key.back, ts_ns, ret, duration_ns };
-                Some((told, if self.options.events { entry.args.clone() } else { Vec::new() }))
+                Some(Told { moment, who, row: *row, addr: key.back, ts_ns, ret, duration_ns })
             }
             Expect::Resolver(_) => None,
         };
@@ -48,9 +47,12 @@ impl Session<'_> {
             Added::For(before) => self.end_unwound(vec![(key, before)]),
             Added::Alone => {}
         }
-        if let Some((told, args)) = told.filter(|_| self.options.events) {
+        if let Some(told) = told.filter(|_| self.options.events) {
             self.frames.begins(told.who, key);
+            let row = told.row;
+            let args = self.frames.swap_args(key, row, Vec::new());
             self.tell_sink(told, &args);
+            self.frames.swap_args(key, row, args);
         }
         true
     }

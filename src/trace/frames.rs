@@ -236,6 +236,14 @@ impl Frames {
         self.waiting.get_mut(&key)?.iter_mut().rfind(|f| f.expect.is_of(row))
     }
 
+    /// Exchanges the arguments of the last frame of `row`.
+    pub(super) fn swap_args(&mut self, key: Key, row: u32, args: Vec<Value>) -> Vec<Value> {
+        match self.last_mut(key, row).map(|frame| &mut frame.expect) {
+            Some(Expect::Row(_, entry)) => std::mem::replace(&mut entry.args, args),
+            _ => Vec::new(),
+        }
+    }
+
     /// The innermost frame of `row` that a thread with stack pointer `key.sp` may be in.
     pub(super) fn innermost(&self, key: Key, row: u32) -> Option<Key> {
         // Deeper stacks have more frames of other rows between; beyond that, none is found.

@@ -1,0 +1,157 @@
+//! `xol help output`: every field of every report.
+
+pub(super) const OUTPUT: &str = "\
+Reports of trace and count go to stderr, those of list, plan and doctor to stdout; -o says otherwise.
+--format json is one object a line. Numbers are decimal and up to 64 bits wide.
+
+TRACE, TEXT
+  A line is TIME PID[/TID] PLACE(ARGUMENTS) [-> VALUE] [DURATION], in the order of TIME.
+  TIME         seconds since xol began: of the hit; of a call that has ended, when it ended
+  PID[/TID]    the process; the thread, where it is not the first
+  PLACE        the function, function+0x10, or an address in the file
+  ARGUMENTS    name: value, …; (…) where they are not known; none for an instruction in a function
+  VALUE        what came back; without a type in hexadecimal and (as a signed number)
+  DURATION     from entry to end, if returns are told
+  A call whose end is told has one line if no other line comes in between within 100 ms. Else it has
+  two, as strace does it:
+    f(n: 1) <unfinished …>               it has begun; TIME is then
+    <… f resumed> -> 3  120.0 us         it has returned
+  One that does not return ends with -> ? and the reason:
+    f(n: 1) -> ? (unwound)               longjmp, an exception or a cancellation has left it; told when
+                                         that is noticed
+    f(n: 1) -> ? (exit)                  its thread or process has ended
+    f(n: 1) -> ? (exec)                  its process runs another program
+    f(n: 1) <unfinished …>               nothing more: it went on when tracing ended
+  Values: NULL; 0x10 (unreadable) is the address of a string that cannot be read; ? could not be read;
+  \"abc\"… is cut at 256 bytes; \\x1b and \\xff are a control character and what is not UTF-8.
+
+TRACE, JSON: an object for each hit, and for each call whose end is told
+  ts_ns        CLOCK_MONOTONIC in ns: of the hit, or of the end of the call
+  pid, tid     the process and the thread
+  comm         the thread's name, or null
+  probe        the PROBE as it was written
+  object       the path of the program or library
+  symbol       the function's name, or null
+  offset       bytes behind the function's start
+  addr         the address in memory; of a call whose end is told, the one it returns to
+  args         an object: each argument by its name; empty where they are not known
+  ret          what came back, of a call that has returned; absent for -> void
+  duration_ns  from entry to end; absent where the end was seen too late to know
+  end          of a call whose end is told: return, unwound, exit, exec, or unfinished (tracing has
+               ended, or the return was missed)
+  Values: numbers, strings, true and false; a char is a string; a pointer is a number, NULL is 0.
+    null                         a NULL string
+    {\"str\":\"…\",\"cut\":true}       a string of which more than the first 256 bytes are there
+    {\"bytes\":\"ff00\"}             one that is not UTF-8, in hexadecimal; with \"cut\":true where it is cut
+    {\"unreadable\":ADDRESS}       what could not be read; ADDRESS is null where there is none
+    \"NaN\", \"inf\", \"-inf\"         floats that JSON has no number for
+
+COUNT, TEXT
+  HITS, MISSED (where there are any), STRATEGY (- is none yet) and PLACE of each place, most hits
+  first; then how many were never hit, what was rejected and why, and why hits stop the program
+  (`no jump at`: see xol count --help). HITS are those until the last trap is gone; of return: they
+  are calls that have returned.
+
+COUNT, JSON: an object for each PROBE and place
+  probe, object, symbol, offset    as in trace
+  addr         the address in the file
+  return       whether returns are counted
+  hits         executions begun; returns
+  missed       hits that could not be told or compared: no room for a record, arguments that --where
+               needs and that cannot be read. Of returns, records of an entry or a return
+  strategy     step, xol, boost, simulate, jump; null where it was never armed
+  why_not_jump why its hits stop the program, or null
+  reason, detail    of a place that was rejected: a name for programs, a sentence
+
+LIST, TEXT: ADDRESS and SIZE in hexadecimal and decimal, KIND, NAME with @VERSION (@@: the default)
+LIST, JSON: an object for each function
+  addr, size   the address in the file, and bytes
+  name, demangled    as in the file, and as people write it
+  version, default   the symbol's version or null, and whether it is the default
+  kind         func, ifunc (chosen when it is loaded), plt (a stub), label
+
+PLAN, TEXT: address, bytes, instruction, plan, strategies or the reason
+PLAN, JSON: an object for each instruction
+  addr         the address in the file
+  bytes        in hexadecimal
+  insn         the instruction
+  plan         copy, simulate, reject
+  strategies   those that are correct there
+  reason, detail    of a reject: a name for programs, a sentence; else null
+  why_not_jump why there can be no jump, or null
+PLAN --summary, JSON: one object
+  instructions                     how many
+  plans, possible, strategies      how many by plan, by strategy that is possible, by the one chosen
+  reasons, no_jump                 how many by the reason of a reject, and of there being no jump
+  functions, functions_planned, functions_jump, functions_no_jump
+                                   the same of first instructions of functions
+
+DOCTOR, TEXT: ok, note or no; the check; what was found; what to try
+DOCTOR, JSON: an object for each check
+  check        what was looked at
+  verdict      ok, note (it works, with something to know), no
+  detail       what was found
+  advice       what to try, or null
+";
+
+#[cfg(test)]
+mod tests {
+    use super::OUTPUT;
+    use xol::report::{Became, CountRow, End, Event, Read, count_json, event_json};
+    use xol::spec::Type;
+    use xol_arch::Reason;
+
+    /// Every key of an object is in the section.
+    fn documented(section: &str, object: &str) {
+        let from = OUTPUT.find(section).unwrap_or_else(|| panic!("no section {section}"));
+        let text = &OUTPUT[from..];
+        let text = &text[..text.find("\n\n").unwrap_or(text.len())];
+        let value: serde_json::Value = serde_json::from_str(object).expect("an object");
+        for key in value.as_object().expect("an object").keys() {
+            let word = |c: char| c.is_alphanumeric() || c == '_';
+            let found = text.split(|c| !word(c)).any(|w| w == key);
+            assert!(found, "{section} does not say what '{key}' is");
+        }
+    }
+
+    #[test]
+    fn every_field_is_documented() {
+        let event = Event {
+            ts_ns: 1,
+            pid: 1,
+            tid: 1,
+            comm: Some("a"),
+            probe: "f",
+            object: "/a",
+            symbol: "f",
+            offset: 0,
+            vaddr: 0,
+            addr: 0,
+            args: None,
+            end: Some(End::Return),
+            ret: Some((Some(Type::I32), Read::Bits(0))),
+            duration_ns: Some(1),
+        };
+        let mut out = String::new();
+        event_json(&mut out, &event);
+        documented("TRACE, JSON", &out);
+        for end in [End::Return, End::Unwound, End::Exit, End::Exec, End::Unfinished] {
+            assert!(OUTPUT.contains(end.name()), "{end:?}");
+        }
+        out.clear();
+        let row = CountRow {
+            probe: "f",
+            object: "/a",
+            symbol: "f",
+            offset: 0,
+            addr: 0,
+            is_return: false,
+            hits: 0,
+            missed: 0,
+            became: Became::Rejected(Reason::Privileged.into()),
+            why_not_jump: None,
+        };
+        count_json(&mut out, &row);
+        documented("COUNT, JSON", &out);
+    }
+}
