@@ -92,16 +92,31 @@ impl Object {
     /// # Errors
     /// Damaged tables.
     pub fn place_reject(&self, vaddr: u64) -> Result<Option<Reject>, ElfError> {
+        if let Some(reject) = self.told_reject(vaddr)? {
+            return Ok(Some(reject));
+        }
+        // A function begins with code.
+        let symbols = self.symbols()?;
+        if symbols.function_at(vaddr).is_none_or(|function| function.start == vaddr) {
+            return Ok(None);
+        }
+        let data = self.data_from(vaddr)?.filter(|data| data.contains(&vaddr));
+        Ok(data.map(|data| self.data_reject(&data)))
+    }
+
+    fn data_reject(&self, data: &Range<u64>) -> Reject {
+        let code = self.symbols().is_ok_and(|symbols| symbols.code_around(data.end).is_some());
+        Reject { reason: Reason::Data, nearest: code.then_some(Addr(data.end)) }
+    }
+
+    /// The same, of code that something leads to: by tables alone.
+    pub(super) fn told_reject(&self, vaddr: u64) -> Result<Option<Reject>, ElfError> {
         let symbols = self.symbols()?;
         if symbols.code_around(vaddr).is_none() {
             return Ok(Some(Reason::NotCode.into()));
         }
-        // A function begins with code.
-        let inside = symbols.function_at(vaddr).is_some_and(|f| f.start != vaddr);
-        let data = if inside { self.data_from(vaddr)? } else { symbols.data_from(vaddr) };
-        if let Some(data) = data.filter(|d| d.contains(&vaddr)) {
-            let nearest = symbols.code_around(data.end).map(|_| Addr(data.end));
-            return Ok(Some(Reject { reason: Reason::Data, nearest }));
+        if let Some(data) = symbols.data_from(vaddr).filter(|d| d.contains(&vaddr)) {
+            return Ok(Some(self.data_reject(&data)));
         }
         let hit = self.fixed()?.iter().find(|f| f.range.contains(&vaddr));
         Ok(hit.map(|f| Reject { reason: f.reason, nearest: Some(Addr(f.range.end)) }))

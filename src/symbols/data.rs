@@ -254,6 +254,8 @@ impl Object {
     fn entries(&self, range: &Range<u64>) -> Result<Entries, ElfError> {
         let symbols = self.symbols()?;
         let mut entries = Entries { ways: vec![range.start], ..Entries::default() };
+        // A loader asks for its own address, and has no unwind table there.
+        entries.ways.extend(Some(self.entry()).filter(|at| range.contains(at)));
         let first = symbols.starts.partition_point(|at| *at <= range.start);
         entries.ways.extend(symbols.starts[first..].iter().take_while(|at| **at < range.end));
         let first = symbols.entries.partition_point(|e| e.addr <= range.start);

@@ -135,7 +135,7 @@ impl Function {
             if A::is_syscall(text.from(at)) {
                 return Err(Reason::SystemCall);
             }
-            match object.place_reject(vaddr(at)) {
+            match object.told_reject(vaddr(at)) {
                 Ok(None) => {}
                 Ok(Some(reject)) => return Err(reject.reason),
                 Err(_) => return Err(Reason::NotCode),

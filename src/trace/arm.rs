@@ -99,6 +99,10 @@ impl Session<'_> {
         for number in writes.into_values() {
             sites.sites[number as usize].armed = true;
         }
+        let read: Vec<_> =
+            planned.iter().map(|p| (wants[p.want].addr, p.bytes, p.plan.len)).collect();
+        self.check_unwritten(space, &read)?;
+        let sites = self.sites_mut(space);
         // Several wants for one new site: the first made it.
         for (i, want) in wants.iter().enumerate() {
             let result = results[i]

@@ -2,8 +2,8 @@
 //!
 //! **Written.** A jump has a copy of instructions in its trampoline, and some of its bytes in the place of
 //! theirs: neither may be where the program writes. So there is no jump in text that is writable or has been
-//! since we know it, and the calls that make it so (mprotect, pkey_mprotect) are sites: jumps there are
-//! taken back before the call is made. A trap is one instruction, and stays. In such text each of its hits
+//! since we know it, and the calls that make it so or end it (mprotect,
+//! pkey_mprotect) are sites: jumps there are taken back before the call is made. A trap is one instruction, and stays. In such text each of its hits
 //! looks whether that is the instruction that was displaced: one whose operand was changed is displaced
 //! anew, one whose first byte was is the program's, and no site any more.
 //!
@@ -16,11 +16,12 @@ use super::jumps::{Jump, LEN};
 use super::objects::{FileId, Loaded};
 use super::session::Session;
 use super::sites::Sites;
+use crate::engine::{Site, write_slot};
 use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
 use std::rc::Rc;
-use xol_arch::{Addr, Arch, Regs as _};
+use xol_arch::{Addr, Arch, Regs as _, Text};
 use xol_targets::Native;
 use xol_targets::native;
 use xol_targets::ptrace::procfs::{self, Mapping};
@@ -38,6 +39,12 @@ pub(super) struct Away {
     len: u8,
     ours: [u8; LEN],
     original: [u8; LEN],
+}
+
+/// Bytes that are not those of the instruction that these begin with, if it has more than one.
+fn other(mut bytes: [u8; 16]) -> [u8; 16] {
+    bytes[1] ^= 1;
+    bytes
 }
 
 /// The pages of a stretch of memory.
@@ -102,10 +109,8 @@ impl Session<'_> {
     /// On mprotect and pkey_mprotect.
     pub(super) fn protecting(&mut self, tid: Tid, space: SpaceId) -> io::Result<()> {
         let regs = self.target.regs(tid)?;
-        let [start, len, how] = [0, 1, 2].map(|n| native::syscall_arg(&regs, n));
-        if how & native::PROT_WRITE == 0 {
-            return Ok(());
-        }
+        // Text that is made read-only has been writable: by a call that was made before we came.
+        let [start, len] = [0, 1].map(|n| native::syscall_arg(&regs, n));
         self.becomes_writable(space, &pages(start, len))
     }
 
@@ -144,7 +149,64 @@ impl Session<'_> {
             let got = memory.read_some(at, &mut bytes).unwrap_or(0);
             let sites = self.sites_mut(space);
             sites.restore(at.0, &mut bytes[..got]);
-            sites.displaced.insert(at.0, bytes);
+            let Some(number) = sites.find(at) else { continue };
+            let site = sites.sites[number as usize];
+            if !self.is_plan_of(space, &site, &bytes[..got]) {
+                bytes = other(bytes);
+            }
+            self.sites_mut(space).displaced.insert(at.0, bytes);
+        }
+        Ok(())
+    }
+
+    /// Whether these bytes are those that a site was planned for.
+    fn is_plan_of(&self, space: SpaceId, site: &Site<Native>, bytes: &[u8]) -> bool {
+        let text = Text { guarded: site.guarded, ..Text::new(site.addr, bytes) };
+        let plan = Native::plan(&text, site.addr, self.options.rules);
+        if plan != Ok(site.plan) {
+            return false;
+        }
+        let Some(slot) = site.slot else { return true };
+        let (Ok(slot), Some(memory)) = (
+            write_slot(&text, site.addr, &site.plan, site.strategy, slot.at),
+            self.target.space(space),
+        ) else {
+            return false;
+        };
+        let mut there = vec![0; slot.code.len()];
+        memory.read(slot.slot.at, &mut there).is_ok() && there == slot.code[..]
+    }
+
+    /// After traps were written: the text that was read before may have been written meanwhile, by calls
+    /// that were no sites yet. `planned` has what was read.
+    pub(super) fn check_unwritten(
+        &mut self,
+        space: SpaceId,
+        planned: &[(Addr, [u8; 16], u8)],
+    ) -> io::Result<()> {
+        let mut page = vec![0; 4096 + 16];
+        let mut base = Addr(u64::MAX);
+        let mut got = 0;
+        for &(at, was, len) in planned {
+            if base != at.align_down(4096) {
+                base = at.align_down(4096);
+                let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
+                got = memory.read_some(base, &mut page).unwrap_or(0);
+            }
+            let from = (at.0 - base.0) as usize;
+            let behind = (from + usize::from(len).min(was.len())).min(got);
+            let changed = |page: &[u8]| {
+                let here = page.get(from + TRAP.len()..behind);
+                here.is_some_and(|here| *here != was[TRAP.len()..][..here.len()])
+            };
+            // Our own traps, inside an instruction, are no change of the program's.
+            if changed(&page) && {
+                self.sites_mut(space).restore(base.0, &mut page[..got]);
+                changed(&page)
+            } {
+                self.becomes_writable(space, &(base..base.add(4096)))?;
+                self.sites_mut(space).displaced.insert(at.0, was);
+            }
         }
         Ok(())
     }

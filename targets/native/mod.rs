@@ -31,3 +31,12 @@ pub struct HandlerEntry<'a> {
     /// Where it returns to.
     pub restorer: xol_arch::Addr,
 }
+
+/// mprotect(2).
+pub const SYS_MPROTECT: i64 = libc::SYS_mprotect;
+/// pkey_mprotect(2).
+pub const SYS_PKEY_MPROTECT: i64 = libc::SYS_pkey_mprotect;
+/// mremap(2).
+pub const SYS_MREMAP: i64 = libc::SYS_mremap;
+/// MREMAP_FIXED.
+pub const MREMAP_FIXED: u64 = libc::MREMAP_FIXED as u64;

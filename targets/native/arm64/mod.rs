@@ -55,16 +55,6 @@ pub const SLOT_REACH: u64 = (1 << 27) - (1 << 24);
 pub const SYS_IO_PGETEVENTS: i64 = 292;
 /// mmap(2).
 pub const SYS_MMAP: i64 = libc::SYS_mmap;
-/// mprotect(2).
-pub const SYS_MPROTECT: i64 = libc::SYS_mprotect;
-/// pkey_mprotect(2).
-pub const SYS_PKEY_MPROTECT: i64 = libc::SYS_pkey_mprotect;
-/// mremap(2).
-pub const SYS_MREMAP: i64 = libc::SYS_mremap;
-/// MREMAP_FIXED.
-pub const MREMAP_FIXED: u64 = libc::MREMAP_FIXED as u64;
-/// PROT_WRITE.
-pub const PROT_WRITE: u64 = libc::PROT_WRITE as u64;
 /// rt_sigaction(2).
 pub const SYS_RT_SIGACTION: i64 = libc::SYS_rt_sigaction;
 /// ptrace(2).
