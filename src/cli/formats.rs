@@ -54,6 +54,7 @@ COUNT, TEXT
 
 COUNT, JSON: an object for each PROBE and place
   probe, object, symbol, offset    as in trace
+  mangled      the name in the file where that is another than `symbol`
   addr         the address in the file
   return       whether returns are counted
   hits         executions begun; returns
@@ -143,6 +144,7 @@ mod tests {
             probe: "f",
             object: "/a",
             symbol: "f",
+            mangled: Some("_Z1fv"),
             offset: 0,
             addr: 0,
             is_return: false,
