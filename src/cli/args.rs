@@ -451,9 +451,8 @@ fn run_options() -> Vec<Arg> {
             .hide(true)
             .value_parser(positive),
         debug_folder(),
-        switch("calls").help(
-            "The program's seccomp filters let mmap, munmap and rt_sigaction through: xol may call them",
-        ),
+        switch("calls")
+            .help("The program's seccomp filters let mmap, munmap and rt_sigaction through"),
         exclusive_head(),
     ]
 }

@@ -132,6 +132,7 @@ mod tests {
     use super::*;
     use crate::cli::output::Report;
     use std::process::Command;
+    use xol::symbols::Origin;
 
     fn listed(pattern: Option<&str>, format: Format) -> String {
         let name = format!("xol-list-{}-{}", std::process::id(), pattern.unwrap_or("all").len());
@@ -146,7 +147,9 @@ mod tests {
 
     #[test]
     fn a_library_is_found_by_its_name_and_listed_as_nm_does() {
-        let (path, _) = objects::open("libc".as_ref(), &[]).unwrap();
+        let (path, object) = objects::open("libc".as_ref(), &[]).unwrap();
+        // Names of a debug file's own, where one is installed, are in no dynamic table.
+        let debug = matches!(object.symbols().unwrap().origin, Origin::DebugFile(_));
         let nm = Command::new("nm").args(["-D", "--defined-only"]).arg(&path).output().unwrap();
         let nm = String::from_utf8_lossy(&nm.stdout).into_owned();
         let ours = listed(Some("mem*"), Format::Text);
@@ -163,7 +166,8 @@ mod tests {
         }
         assert!(found > 5, "{nm}");
         let stubs = ours.lines().filter(|l| l.ends_with("@plt")).count();
-        assert_eq!(ours.lines().count(), 1 + found + stubs, "{ours}");
+        let all = 1 + found + stubs;
+        assert!(ours.lines().count() == all || debug && ours.lines().count() > all, "{ours}");
     }
 
     #[test]

@@ -62,7 +62,7 @@ fn a_wrong_command_line_is_status_2_and_says_what_is_wrong() {
         ("xol cuont malloc -- ls", "a similar subcommand exists: 'count'"),
         ("xol count malloc", "nothing to probe: give a program"),
         ("xol count -- ls", "required arguments were not provided"),
-        ("xol count malloc -p 0", "0 is not in 1.."),
+        ("xol count malloc -p 0", "0 is no process"),
         ("xol count malloc -p 1 -- ls", "cannot be used with"),
         ("xol count malloc --sltos 1 -- ls", "a similar argument exists: '--slots'"),
         ("xol count malloc --slots 0 -- ls", "a number from 1 on"),

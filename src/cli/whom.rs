@@ -97,13 +97,14 @@ fn none_of(name: &str, running: &[Named]) -> String {
         other.contains(&start) || name.to_lowercase().contains(&other)
     };
     let mut listed: Vec<&str> = all.iter().filter(alike).copied().collect();
+    let there = if listed.is_empty() { "there are" } else { "near:" };
     if listed.is_empty() {
         listed = all.iter().copied().collect();
     }
     let more = listed.len().saturating_sub(LISTED);
     listed.truncate(LISTED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("no process is called '{name}'; there are {}{more}", listed.join(", "))
+    format!("no process is called '{name}'; {there} {}{more}", listed.join(", "))
 }
 
 /// All processes but this one, the kernel's own and those that have exited.
@@ -169,6 +170,8 @@ mod tests {
         assert_eq!(choose(&[name("a-very-long-name")]), Ok(vec![5]));
         assert_eq!(choose(&[name("/usr/sbin/nginx")]), Ok(vec![3, 7]));
         let none = choose(&[name("ngimx")]).unwrap_err();
-        assert_eq!(none, "no process is called 'ngimx'; there are a-very-long-nam, nginx");
+        assert_eq!(none, "no process is called 'ngimx'; near: nginx");
+        let none = choose(&[name("redis")]).unwrap_err();
+        assert_eq!(none, "no process is called 'redis'; there are a-very-long-nam, nginx");
     }
 }

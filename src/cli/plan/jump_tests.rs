@@ -7,7 +7,6 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
-use xol::symbols::Object;
 
 /// Has all of it: symbols, system calls, loops, ends of functions without padding.
 const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
@@ -20,6 +19,8 @@ struct Insn {
     name: String,
     /// Where a direct branch goes.
     to: Option<u64>,
+    /// Whether it moves into the stack pointer what may be no stack.
+    odd_stack: bool,
 }
 
 fn objdump() -> BTreeMap<u64, Insn> {
@@ -34,9 +35,12 @@ fn objdump() -> BTreeMap<u64, Insn> {
         let name = words.next()?.split(',').next()?.to_owned();
         let branches =
             name.starts_with('j') || name.starts_with("call") || name.starts_with("loop");
+        let from = text.split_whitespace().last()?.strip_suffix(",%rsp");
+        let usual = |from: &str| from.starts_with(['$', '-', '0', '(']) || from == "%rbp";
+        let odd_stack = from.is_some_and(|from| !usual(from));
         let to = words.next().filter(|_| branches).and_then(|to| u64::from_str_radix(to, 16).ok());
         let len = bytes.split_whitespace().count() as u64;
-        Some((u64::from_str_radix(at, 16).ok()?, Insn { len, name, to }))
+        Some((u64::from_str_radix(at, 16).ok()?, Insn { len, name, to, odd_stack }))
     });
     insns.collect()
 }
@@ -45,7 +49,8 @@ fn objdump() -> BTreeMap<u64, Insn> {
 fn jumps_are_where_nothing_comes_into_them() {
     let insns = objdump();
     assert!(insns.len() > 20_000, "{}", insns.len());
-    let object = Object::open(LOADER).unwrap();
+    // With the symbols of a debug file, where one is installed.
+    let (_, object) = crate::cli::objects::open(Path::new(LOADER), &[]).unwrap();
     let function = |at: u64| object.function_at(at).unwrap();
     let targets: BTreeSet<u64> = insns
         .iter()
@@ -95,6 +100,11 @@ fn jumps_are_where_nothing_comes_into_them() {
                         && ways.iter().any(|way| insn.name.starts_with(way))
                 };
                 assert!(ends || covered.iter().any(stops), "{line}");
+            }
+            // Where the flags are read again, they would have to be kept below it.
+            "no-stack" => {
+                let mut whole = insns.range(function(at).expect("a function"));
+                assert!(whole.any(|(_, insn)| insn.odd_stack), "{line}");
             }
             "unknown-function" => assert_eq!(end, 0, "{line}"),
             "window-instruction" => assert!(covered.len() > 1 && !syscall, "{line}"),
