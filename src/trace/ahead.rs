@@ -1,11 +1,10 @@
-//! What is mapped, looked at before anything is armed: text that the program has moved onto memory of
-//! no file, and whether arming will be quick.
+//! What is mapped, looked at before anything is armed: objects, and text that the program has moved onto
+//! memory of no file.
 
 use super::objects::Loaded;
 use super::session::Session;
-use crate::spec::{ObjectName, resolve};
 use xol_targets::ptrace::procfs::Mapping;
-use xol_targets::ptrace::{Pid, Tid, procfs};
+use xol_targets::ptrace::{Pid, procfs};
 
 impl Session<'_> {
     /// Executable memory of no file in the place of an object's text: the program has moved it there,
@@ -27,27 +26,16 @@ impl Session<'_> {
         moved
     }
 
-    /// Reads the objects of a process that is to be attached to, and looks for the probes in them.
-    /// Whether that was quick, and arming them will be.
-    pub(super) fn look_ahead(&mut self, pid: Pid) -> bool {
-        const QUICK_NS: u64 = 100_000_000;
-        const FEW: usize = 5000;
-        let Ok(maps) = procfs::maps(pid) else { return false };
-        let us = Tid(std::process::id() as i32);
-        let (begun, mut places) = (procfs::run_ns(us), 0);
+    /// Reads the objects of a process that is to be attached to: that takes time, in which nobody is to
+    /// wait for us.
+    pub(super) fn look_ahead(&mut self, pid: Pid) {
+        let Ok(maps) = procfs::maps(pid) else { return };
         for loaded in Loaded::all(&maps) {
-            let Some(object) = self.open(pid, &loaded) else { continue };
-            let name = ObjectName {
-                path: &loaded.path,
-                soname: object.soname(),
-                program: true,
-                debug: object.named_debug_files(),
-            };
-            for spec in self.options.probes.iter().filter(|spec| spec.may_match(&name)) {
-                places += resolve(spec, &object).map_or(0, |resolved| resolved.places.len());
+            if let Some(object) = self.open(pid, &loaded) {
+                // An error is told of when its places are looked for.
+                let _ = object.symbols();
             }
         }
-        places < FEW && procfs::run_ns(us) - begun < QUICK_NS
     }
 }
 

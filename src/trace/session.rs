@@ -224,7 +224,9 @@ impl<'a> Session<'a> {
             Subject::Begun(begun) => begun.take().map_or(Ok(()), |begun| self.launch(begun)),
             Subject::Attach(pids) => {
                 // What takes time comes before anybody can see that it is traced.
-                let quick = pids.iter().all(|&pid| self.look_ahead(pid));
+                for &pid in pids {
+                    self.look_ahead(pid);
+                }
                 for &pid in pids {
                     self.target.attach(pid).map_err(TraceError::Attach)?;
                 }
@@ -232,13 +234,7 @@ impl<'a> Session<'a> {
                     let Some(space) = self.target.process(pid).map(|p| p.space) else { continue };
                     self.new_space(space);
                     self.take_over(space, pid).map_err(TraceError::Io)?;
-                    // It is asked for a call in any case; meanwhile it does nothing unseen.
-                    let tid = if quick { self.borrow_thread(space) } else { None };
-                    let armed = self.refresh(space, tid).map_err(TraceError::Io);
-                    if let Some(tid) = tid {
-                        self.give_back(tid).map_err(TraceError::Io)?;
-                    }
-                    armed?;
+                    self.refresh(space, None).map_err(TraceError::Io)?;
                 }
                 self.fatal.take().map_or(Ok(()), Err)?;
                 self.note_waiting();
