@@ -117,7 +117,7 @@ fn every_instruction_of_functions() {
         run("sed").args(["-n", "s/\\(1\\|2\\)3*/x/p"]).stdin(commands::words()),
     ];
     for command in &commands[..as_often(commands.len(), 2)] {
-        let same = same(&all, &probes, command, 950);
+        let same = same(&all, &probes, command, 940);
         assert!(same.rows.len() > 3000, "{} places", same.rows.len());
         let rows = same.rows.iter().filter(|r| r.xol > Some(0));
         hit.extend(rows.filter_map(|r| Some(r.place.split('+').next()?.to_owned())));

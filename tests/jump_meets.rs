@@ -205,8 +205,9 @@ fn a_program_that_changes_its_code() {
         assert_eq!(target.ask("a"), "all 22\n");
         assert_eq!(target.ask("c"), "right\n");
         let lines = visit.end();
-        assert_eq!(strategy_and_hits(&lines, "changes"), ("jump".to_owned(), 1), "{lines:?}");
-        assert_eq!(strategy_and_hits(&lines, "several"), ("jump".to_owned(), 1000), "{lines:?}");
+        // Text that the program may write has no jumps: it was taken back before that was so.
+        assert_eq!(strategy_and_hits(&lines, "changes"), ("boost".to_owned(), 1), "{lines:?}");
+        assert_eq!(strategy_and_hits(&lines, "several"), ("boost".to_owned(), 1000), "{lines:?}");
         assert_eq!(target.ask("a"), "all 22\n");
         assert_eq!(target.ask("c"), "right\n");
         // And it can be visited again.

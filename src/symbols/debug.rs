@@ -177,16 +177,16 @@ mod tests {
         let wanted = Wanted { build_id: None, link: Some(("p.debug".to_owned(), 1)) };
         let search = DebugSearch {
             path: "/opt/p".into(),
-            root: "/proc/1/root".into(),
+            root: "/sysroot".into(),
             folders: vec!["/mine".into()],
             given: Vec::new(),
         };
         let places = wanted.places(&search);
         for place in [
-            "/proc/1/root/opt/p.debug",
-            "/proc/1/root/opt/.debug/p.debug",
+            "/sysroot/opt/p.debug",
+            "/sysroot/opt/.debug/p.debug",
             "/usr/lib/debug/opt/p.debug",
-            "/proc/1/root/usr/lib/debug/opt/p.debug",
+            "/sysroot/usr/lib/debug/opt/p.debug",
             "/mine/opt/p.debug",
             "/mine/p.debug",
         ] {
