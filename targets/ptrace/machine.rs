@@ -144,15 +144,14 @@ impl Stopped<'_> {
         self
     }
 
-    /// Reads data that a probe shows: see [`Space::read_data`].
+    /// Reads data that a probe shows: see [`Space::read_data`]. What the thread itself could not read
+    /// cannot be read (PROT_NONE), though the memory file has it.
     ///
     /// # Errors
-    /// Those of it.
+    /// Those of it; EFAULT.
     pub fn read_data(&mut self, at: Addr, to: &mut [u8]) -> io::Result<()> {
-        match self.space {
-            Some(space) => space.read_data(at, to),
-            None => Err(gone()),
-        }
+        self.space.ok_or_else(gone)?.read_data(at, to)?;
+        sys::vm_read(self.tid, at, to)
     }
 
     /// Sets the PC and nothing else.

@@ -134,8 +134,10 @@ pub fn split(program: Option<Pid>) -> io::Result<Side> {
     let forked = check(pid.into());
     if pid == 0 {
         drop(front);
-        step_behind(parent)?;
-        own::block_ending(false)?;
+        if step_behind(parent).and_then(|()| own::block_ending(false)).is_err() {
+            // There would be two that trace.
+            std::process::exit(1);
+        }
         return Ok(Side::Tracer(Link(behind)));
     }
     let forwarded = forked.and_then(|_| forward_signals(pid));
