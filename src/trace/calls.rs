@@ -44,7 +44,10 @@ impl Session<'_> {
         match self.frames.add(key, frame) {
             Added::No => return false,
             Added::Again => return true,
-            Added::For(before) => self.end_unwound(vec![(key, before)]),
+            Added::For(before) => {
+                let seen = told.as_ref().map_or_else(own::now_ns, |told| told.ts_ns);
+                self.end_unwound(vec![(key, before)], seen);
+            }
             Added::Alone => {}
         }
         if let Some(told) = told.filter(|_| self.options.events) {
@@ -82,20 +85,25 @@ impl Session<'_> {
         self.count_event();
     }
 
-    /// Tells of calls that were left by longjmp or an exception. Where records are missing, so may
-    /// be that of the return.
-    pub(super) fn end_unwound(&mut self, frames: Vec<(Key, Frame)>) {
+    /// Tells of calls that were left by longjmp or an exception, which showed at `seen` (in ns of
+    /// CLOCK_MONOTONIC): now, or when a record was written that is read now. Where records are
+    /// missing, so may be that of the return.
+    pub(super) fn end_unwound(&mut self, frames: Vec<(Key, Frame)>, seen: u64) {
         let end = if self.missed_records() == 0 { End::Unwound } else { End::Unfinished };
-        self.end_calls(frames, end);
+        self.end_calls_at(frames, end, seen);
+    }
+
+    /// Tells of calls that end now, without a return.
+    pub(super) fn end_calls(&mut self, frames: Vec<(Key, Frame)>, end: End) {
+        self.end_calls_at(frames, end, own::now_ns());
     }
 
     /// Tells of calls that have ended without a return, in the order in which they were made.
-    pub(super) fn end_calls(&mut self, frames: Vec<(Key, Frame)>, end: End) {
+    fn end_calls_at(&mut self, frames: Vec<(Key, Frame)>, end: End, now: u64) {
         if !self.options.events || frames.is_empty() {
             return;
         }
         let missed = self.missed_records() != 0;
-        let now = own::now_ns();
         let ended = frames.into_iter().filter_map(|(key, frame)| {
             let passed = frame.passed && !missed;
             let (row, entry) = frame.entry()?;

@@ -194,7 +194,7 @@ impl Session<'_> {
                     let key = key(space, note, native::called);
                     let expect = Expect::Row(row, self.entry(who, ts_ns, args));
                     if self.frames.is_crowded() {
-                        self.drop_dead_noted(who.0, key);
+                        self.drop_dead_noted(who.0, key, ts_ns);
                     }
                     if !self.begin_call(key, Frame::new(expect, false)) {
                         self.missed(Some(row));

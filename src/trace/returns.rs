@@ -65,7 +65,7 @@ impl Session<'_> {
         if self.frames.is_crowded()
             && let Some(pid) = self.target.thread(tid).map(|t| t.pid)
         {
-            self.drop_dead(pid, key);
+            self.drop_dead(pid, key, own::now_ns());
         }
         let seen = !awaited || self.arm_back(tid, space, at, back)?;
         if !(seen && self.begin_call(key, Frame::new(expect, awaited))) {
@@ -229,29 +229,29 @@ impl Session<'_> {
         for is_go in [false, true].into_iter().take(1 + usize::from(self.go_returns)) {
             let key = self.key_of(tid, space, is_go, (back, sp))?;
             let left = self.frames.take_left(key).into_iter().map(|frame| (key, frame));
-            self.end_unwound(left.collect());
+            self.end_unwound(left.collect(), own::now_ns());
         }
         Ok(())
     }
 
     /// Drops frames that cannot return any more: longjmp and exceptions leave them behind.
-    fn drop_dead(&mut self, pid: Pid, now: Key) {
+    fn drop_dead(&mut self, pid: Pid, now: Key, seen: u64) {
         if native::return_slot(now.sp).is_some() {
             let dead = self.overwritten(now.space);
             let dead = self.frames.sweep(now.space, |key| dead.contains_key(key));
-            self.end_unwound(dead);
+            self.end_unwound(dead, seen);
         } else {
-            self.drop_below(pid, now);
+            self.drop_below(pid, now, seen);
         }
     }
 
     /// The same for a call that was noted down: where frames are looked for in memory, that is done
     /// [later](Self::sweep_noted), since their returns may have been noted down too.
-    pub(super) fn drop_dead_noted(&mut self, pid: Pid, now: Key) {
+    pub(super) fn drop_dead_noted(&mut self, pid: Pid, now: Key, seen: u64) {
         if native::return_slot(now.sp).is_some() {
             self.crowded = Some(now.space);
         } else {
-            self.drop_below(pid, now);
+            self.drop_below(pid, now, seen);
         }
     }
 
@@ -263,7 +263,9 @@ impl Session<'_> {
         let now: HashMap<Key, u64> = self.frames.of(space).collect();
         let is_dead = |key: &Key| dead.get(key).is_some_and(|at| now.get(key) == Some(at));
         let dead = self.frames.sweep(space, is_dead);
-        self.end_unwound(dead);
+        // Their threads may have written records since, which will be told later.
+        let seen = self.rings.newest();
+        self.end_unwound(dead, seen);
         Ok(())
     }
 
@@ -281,14 +283,14 @@ impl Session<'_> {
     }
 
     /// The return address is in a register: what is below on the same stack is over.
-    fn drop_below(&mut self, pid: Pid, now: Key) {
+    fn drop_below(&mut self, pid: Pid, now: Key, seen: u64) {
         let maps = procfs::maps(pid).ok();
         let stack =
             maps.and_then(|maps| maps.into_iter().find(|m| m.start <= now.sp && now.sp < m.end));
         let dead = self.frames.sweep(now.space, |key| {
             stack.as_ref().is_some_and(|stack| stack.start <= key.sp && key.sp < now.sp)
         });
-        self.end_unwound(dead);
+        self.end_unwound(dead, seen);
     }
 }
 

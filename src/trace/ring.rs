@@ -39,6 +39,8 @@ pub(super) struct Rings {
     clock: Clock,
     /// Read, and not told yet.
     held: Vec<Held>,
+    /// The time of the newest record that was told, in ns.
+    newest: u64,
     /// How often they are read now; nothing is read where there is no ring.
     period: Duration,
 }
@@ -72,6 +74,11 @@ pub(super) fn shape() -> Shape {
 impl Rings {
     pub(super) fn is_empty(&self) -> bool {
         self.all.is_empty()
+    }
+
+    /// The time of the newest record that was told, in ns of CLOCK_MONOTONIC.
+    pub(super) fn newest(&self) -> u64 {
+        self.newest
     }
 
     /// Adds a ring, which is empty.
@@ -229,7 +236,9 @@ impl Session<'_> {
     fn tell_notes(&mut self, rings: &mut Rings, notes: &[Held]) -> io::Result<()> {
         for Held { space, note } in notes.iter().filter(|held| held.note.probe != NOBODY) {
             let who = self.who(rings, *space, note);
-            self.tell_note(*space, note, who, rings.clock.ns(note.time))?;
+            let ts_ns = rings.clock.ns(note.time);
+            rings.newest = rings.newest.max(ts_ns);
+            self.tell_note(*space, note, who, ts_ns)?;
         }
         Ok(())
     }

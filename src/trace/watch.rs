@@ -132,7 +132,14 @@ impl Session<'_> {
         let mut machine = self.target.stopped(tid)?;
         let mut bytes = [0; 32];
         let set = new != 0 && machine.read(Addr(new), &mut bytes).is_ok();
-        if old != 0 && process.protected {
+        let mut told = [0; 32];
+        // Where the program handles SIGTRAP itself, a trap of another thread may have made the kernel
+        // forget that a moment ago.
+        let lost = |told: &[u8; 32]| {
+            matches!(process.action, Action::Handler(_)) && Action::from_bytes(told).is_default()
+        };
+        let read = old != 0 && machine.read(Addr(old), &mut told).is_ok();
+        if read && (process.protected || lost(&told)) {
             let mut was = [0; 32];
             for (to, word) in was.chunks_exact_mut(8).zip(process.action.words()) {
                 to.copy_from_slice(&word.to_ne_bytes());
