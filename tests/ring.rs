@@ -115,7 +115,7 @@ fn objects_that_come_and_go() {
 /// Threads as fast as they can be: what is not told is missed, and counted.
 #[test]
 fn every_call_is_told_or_missed() {
-    let calls = as_often(100_000, 2_000);
+    let calls = as_often(100_000, 1_000);
     let run = stream("plain", 8, calls, 0);
     jumps(TELL, &stream("plain", 8, 10, 0));
     let traced = traced("jump", &[TELL], &run);
