@@ -34,7 +34,7 @@ STRATEGIES:
   A place that is hit often becomes a `jump`: its hits do not stop the program any more. Others are
   traps: boost, simulate. `no jump at`, and why_not_jump in JSON, say why:
   few-hits              it was not hit often enough to be worth it
-  not-only-counted      something is told of each hit, or returns are of interest
+  not-only-counted      xol itself watches the place, or it is where a call returns to
   limited-hits          it disarms itself, or the run ends after so many hits (--hits-per-site,
                         --max-events)
   moving-stack, go-argument
@@ -56,6 +56,11 @@ EXAMPLES:
   xol trace return:libc:read -p 1234 --max-events 100
   xol trace 'libc:str*' --hits-per-site 1 -- ls
   xol trace 'open(path: str, flags: hex)' --where 'flags & 0x40 && path ~ \"/tmp/*\"' -- make
+
+SPEED:
+  Places that are hit often become jumps, as for xol count, where arguments and return value are
+  integers: a hit then costs some 20 ns. A thread that is faster than its events are told waits, so
+  that no event is missed; with --when-full drop it goes on, and what is missed is counted.
 
 FILTERS (--where):
   names of the signature, or of the built-in one of a function of libc's own; integers as 12, -1, 0x1f, 'x',

@@ -64,6 +64,7 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
         duration: run.duration,
         interval: run.interval,
         debug_folders: run.debug_folders,
+        when_full: run.when_full,
         toggle: run.toggle,
         calls: run.calls,
         probes: run.probes,

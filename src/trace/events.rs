@@ -5,7 +5,7 @@ use super::consumer::{Row, RowState};
 use super::frames::Entry;
 use super::names::Who;
 use super::session::Session;
-use super::windows::{LIMITED_HITS, NOT_ONLY_COUNTED, Why};
+use super::windows::{LIMITED_HITS, Why};
 use super::{Counted, Outcome, Report};
 use crate::engine::Wish;
 use crate::report::End;
@@ -174,7 +174,6 @@ impl Session<'_> {
                 None
             }
             (_, Wish::Only(wish)) if wish != Strategy::Jump => Some(crate::report::NOT_ASKED_FOR),
-            (_, Wish::Auto) if self.options.events || row.is_return => Some(NOT_ONLY_COUNTED),
             _ if self.options.hits_per_site.is_some() => Some(LIMITED_HITS),
             _ if self.options.max_events.is_some() && !self.options.events => Some(LIMITED_HITS),
             _ => row.no_jump.or(Some("few-hits")),

@@ -37,6 +37,7 @@ mod events;
 mod exits;
 mod follow;
 mod frames;
+mod full;
 mod hit;
 mod hot;
 mod inside;
@@ -71,7 +72,7 @@ mod windows;
 pub use arguments::Value;
 pub use consumer::{Row, RowState};
 pub use events::{HitEvent, Moment};
-pub use options::{Options, Subject};
+pub use options::{Options, Subject, WhenFull};
 pub use session::Stage;
 
 use std::time::Duration;

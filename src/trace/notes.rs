@@ -6,7 +6,7 @@ use super::frames::{Expect, Frame, Key};
 use super::names::Who;
 use super::session::Session;
 use super::windows::{LIMITED_HITS, NO_SLOT, NOT_ONLY_COUNTED, Why};
-use crate::engine::{Note, Wish};
+use crate::engine::Note;
 use crate::spec::Type;
 use std::io;
 use std::rc::Rc;
@@ -54,12 +54,6 @@ impl Session<'_> {
         }
         if site.slot.is_none() {
             return Err(NO_SLOT);
-        }
-        let counts = |c: u32| matches!(self.consumers[c as usize], Consumer::Row(_));
-        if self.options.wish == Wish::Auto
-            && (self.options.events || !sites.consumers(number).all(counts))
-        {
-            return Err(OTHER);
         }
         let mut noted = false;
         let mut values = Values::NONE;

@@ -3,6 +3,7 @@
 use super::arm::{Want, word};
 use super::jumps::{Jump, LEN, Region, SHADOWS, Tally, traps_inside};
 use super::notes::Served;
+use super::options::WhenFull;
 use super::ring::shape;
 use super::session::Session;
 use super::windows::{Chosen, Site, Why};
@@ -162,8 +163,9 @@ impl Session<'_> {
             self.build_group(space, tid, &mut group, &mut built)?;
         }
         self.only_whole(space, wants, groups, &mut built);
-        let traps =
-            |jump: &Rc<Jump>| jump.enters.len() + usize::from(SHADOWS && jump.shadow.is_some());
+        let traps = |jump: &Rc<Jump>| {
+            jump.enters.len() + jump.fulls.len() + usize::from(SHADOWS && jump.shadow.is_some())
+        };
         let inner = built.iter().map(traps).sum();
         if !self.target.has_room_for(space, inner)
             && let Err(error) = self.target.grow_table(tid, inner)
@@ -184,6 +186,7 @@ impl Session<'_> {
                 }
                 orphans.push(orphan(jump, offset, enter));
             }
+            orphans.extend(jump.orphans_of_full());
             if SHADOWS && let (Some(shadow), Some(enter)) = (jump.window.shadow(), jump.shadow) {
                 orphans.push(orphan(jump, shadow.offset, enter));
             }
@@ -297,8 +300,9 @@ impl Session<'_> {
                     let missed = missed.ok_or(Reason::NoRoomForSlots.id())?;
                     let missed = region.counters.start.add(missed);
                     let probe = self.noting(window.at.add(offset.into()), consumers);
+                    let wait = self.options.when_full == WhenFull::Wait;
                     let (shape, time) = (shape(), true);
-                    (Recorder::Event { ring, shape, missed, probe, values, time }, filter)
+                    (Recorder::Event { ring, shape, missed, probe, values, time, wait }, filter)
                 }
             };
             records.push(Record { offset, flags, stack: chosen.stack, filter, recorder });
@@ -314,6 +318,7 @@ impl Session<'_> {
             to,
             len: 0,
             enters: Vec::new(),
+            fulls: Vec::new(),
             shadow: None,
             landing,
             locks: Vec::new(),
@@ -338,6 +343,8 @@ impl Session<'_> {
             let enter = trampoline.enter(insn.offset).ok_or(Reason::WindowInstruction.id())?;
             jump.enters.push((insn.offset, enter));
         }
+        let fulls = trampoline.fulls();
+        jump.fulls = fulls.filter_map(|at| Some((at, trampoline.full_at(at)?))).collect();
         jump.shadow = trampoline.enter_shadow();
         jump.locks = trampoline.locks().collect();
         let mut code = trampoline.code.to_vec();
