@@ -306,7 +306,7 @@ fn plan(args: &ArgMatches, report: Report) -> Result<Plan, Failure> {
 }
 
 fn table() -> clap::Command {
-    let probing = |name: &'static str, about: &'static str, examples: &'static str| {
+    let probing = |name: &'static str, about: &'static str, examples: &str| {
         clap::Command::new(name)
             .about(about)
             .after_help(format!("{}\n\n{examples}\n\n{}", help::PROBES, help::STATUS))
@@ -324,7 +324,7 @@ fn table() -> clap::Command {
         .disable_help_subcommand(true)
         .subcommands([
             probing("trace", "A line for each hit", help::TRACE),
-            probing("count", "Hits for each probe, at the end", help::COUNT),
+            probing("count", "Hits for each probe, at the end", &help::count()),
             probing("latency", "Entry-to-return time, as a histogram (not built yet)", ""),
             probing("stacks", "Call stacks, folded or as a flame graph (not built yet)", ""),
             clap::Command::new("list")
