@@ -2,8 +2,8 @@
 //!
 //! A recorder that finds no room for its record traps, with the program's registers kept on its stack.
 //! By then the ring has been read, as before every trap; the thread gets its registers back and records
-//! the hit again. When xol is dead, the handler in the program has the thread go on behind the trap, where
-//! the record is counted as missed.
+//! the hit again. When xol is dead, the handler in the program takes the trap away, and from then on such
+//! a record is counted as missed.
 
 use super::jumps::{Jump, Spot};
 use super::session::Session;
@@ -13,15 +13,16 @@ use xol_targets::Native;
 use xol_targets::ptrace::{Go, Orphan, SpaceId, Tid};
 
 impl Jump {
-    /// Where each of its recorders goes on when xol is dead and the ring is full.
-    pub(super) fn orphans_of_full(&self) -> impl Iterator<Item = Orphan> {
+    /// What becomes of the traps of its recorders when xol is dead: they are taken away by calls that a
+    /// filter may forbid; in a program that has one, each thread goes on behind them.
+    pub(super) fn orphans_of_full(&self, filtered: bool) -> impl Iterator<Item = Orphan> {
         let trap = Native::TRAP.len() as u64;
         let mut nop = [0; 8];
         nop[..Native::TRAP.len()].copy_from_slice(Native::NOP);
         let original = u64::from_le_bytes(nop);
         self.fulls.iter().map(move |&(full, _)| {
             let site = self.to.add(full.into());
-            Orphan { site, to: Some(site.add(trap)), original }
+            Orphan { site, to: filtered.then_some(site.add(trap)), original }
         })
     }
 }

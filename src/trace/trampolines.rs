@@ -177,6 +177,9 @@ impl Session<'_> {
             return Ok(Vec::new());
         }
         // Should we die, the places in a jump that trap lead to their copies without us.
+        let pid = self.target.space(space).map(|space| space.pid);
+        let status = pid.and_then(|pid| procfs::status(Tid(pid.0)).ok());
+        let filtered = status.is_none_or(|status| status.seccomp != 0);
         let mut orphans = Vec::new();
         for jump in &built {
             orphans.push(Orphan::jump(jump.window.at, &jump.text[..jump.len()]));
@@ -187,7 +190,7 @@ impl Session<'_> {
                 }
                 orphans.push(orphan(jump, offset, enter));
             }
-            orphans.extend(jump.orphans_of_full());
+            orphans.extend(jump.orphans_of_full(filtered));
             if SHADOWS && let (Some(shadow), Some(enter)) = (jump.window.shadow(), jump.shadow) {
                 orphans.push(orphan(jump, shadow.offset, enter));
             }
