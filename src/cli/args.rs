@@ -2,6 +2,7 @@
 //! up or started here.
 
 use super::failure::Failure;
+use super::filters;
 use super::help;
 use super::output::{Format, Report};
 use super::ready::{self, Ready};
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use xol::engine::Wish;
-use xol::spec::{Location, ObjectPattern, Offset, Spec, SpecError, SymbolName, Where, prototype};
+use xol::spec::{Spec, Where};
 use xol::symbols::Machine;
 use xol_arch::{Rules, Strategy};
 
@@ -204,10 +205,7 @@ fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
     for text in many::<String>(args, "probe") {
         probes.push(Spec::parse(&text).map_err(|e| Failure::usage(e.to_string()))?);
     }
-    let filter = match one::<String>(args, "where") {
-        Some(text) => Some(filter(&text, &probes)?),
-        None => None,
-    };
+    let filter = filters::filter(one::<String>(args, "where"), flag(args, "failed"), &probes)?;
     let (command, pids) = (many::<OsString>(args, "command"), whom(args));
     if command.is_empty() && pids.is_empty() {
         return Err(Failure::usage(
@@ -240,39 +238,6 @@ fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
         toggle: one(args, "toggle"),
         calls: flag(args, "calls"),
     })
-}
-
-/// `--where`, checked against what is known of the probes' arguments already.
-fn filter(text: &str, probes: &[Spec]) -> Result<Where, Failure> {
-    let usage = |error: SpecError| Failure::usage(error.to_string());
-    let filter = Where::parse(text).map_err(usage)?;
-    for probe in probes {
-        let Location::Symbol { name, offset: Offset::At(0), .. } = &probe.location else {
-            return Err(Failure::usage(format!(
-                "--where compares arguments, which are known at a function's entry only, and not \
-                 at '{}'",
-                probe.text
-            )));
-        };
-        let libcs = probe.object.as_ref().is_none_or(ObjectPattern::may_be_libc);
-        let known = || prototype(name.as_str()).filter(|_| libcs);
-        match probe.signature.clone().or_else(known) {
-            Some(signature) => drop(filter.bind(&signature).map_err(usage)?),
-            // Which functions there are is known later.
-            None if matches!(name, SymbolName::Glob(_)) => {}
-            None => {
-                let mine = !libcs && prototype(name.as_str()).is_some();
-                return Err(Failure::usage(format!(
-                    "--where: nothing is known of the arguments of '{}'{}; give it a signature, as \
-                     in '{}(size: u64)'",
-                    probe.text,
-                    if mine { ": what is known of libc's is not true of another's" } else { "" },
-                    probe.text
-                )));
-            }
-        }
-    }
-    Ok(filter)
 }
 
 fn rules(args: &ArgMatches) -> Rules {
@@ -438,6 +403,7 @@ fn run_options() -> Vec<Arg> {
             "FILTER",
             "Only calls whose arguments match: 'flags & 0x40 != 0 && path ~ \"/etc/*\"'",
         ),
+        switch("failed").help("Only calls that have failed: a negative value, NULL, an errno"),
         option("max-events", "N", "End after so many hits").value_parser(positive),
         option("duration", "SECS", "End after this time").value_parser(seconds),
         option("interval", "SECS", "Report counts this often").value_parser(seconds),

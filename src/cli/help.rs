@@ -56,12 +56,20 @@ EXAMPLES:
   xol trace return:libc:read -p 1234 --max-events 100
   xol trace 'libc:str*' --hits-per-site 1 -- ls
   xol trace 'open(path: str, flags: hex)' --where 'flags & 0x40 && path ~ \"/tmp/*\"' -- make
+  xol trace return:libc:openat --failed -- ls /nowhere
+  xol trace 'read(fd: i32) -> i64' --where 'ret == 0 || duration > 10ms' -p 1234
 
 FILTERS (--where):
-  names of the signature, or of the built-in one of a function of libc's own; integers as 12, -1, 0x1f, 'x',
-  true, NULL; == != < <= > >=; a mask as in 'flags & 0x3 == 1'; texts with ~ (a glob), == and !=;
-  && || ! and parentheses. A name alone is 'not 0'. What cannot be read passes no filter, and is
-  counted as missed.
+  Names of the signature, or of the built-in one of a function of libc's own; and of every hit: pid,
+  tid, comm (the thread's name) and, where returns are told, ret and duration. An argument comes
+  before another of its name.
+  Integers as 12, -1, 0x1f, 'x', true, NULL; floats as 2.5; times as 10ms, 5us, 100ns, 1.5s.
+  == != < <= > >=; ranges as in '16 <= size < 4096' or 'size in 16..4096' (..= is with the end); a
+  mask as in 'flags & 0x3 == 1'; texts with ~ (a glob), == and !=; && || ! and parentheses. A name
+  alone is 'not 0'. Arguments are those of the beginning of a call. What cannot be read passes no
+  filter, and is counted as missed; a call without a return has no ret.
+  --failed: calls that return a negative number, NULL, or one of the last 4095 numbers (-EINVAL);
+  of functions of libc what says so there.
 
 FORMATS: xol help output says what each part of a line, and each field of --format json, is.";
 

@@ -8,6 +8,7 @@
 //! | `args` | the table of commands and options, and the values they become |
 //! | `help` | what `--help` says beyond the options |
 //! | `formats` | what `xol help output` says |
+//! | `filters` | `--where`, checked against what is known of the probes |
 //! | `failure` | exit statuses |
 //! | `output` | where reports go, and what a closed pipe means |
 //! | `objects` | finding the OBJECT a user names |
@@ -19,6 +20,7 @@
 mod args;
 mod doctor;
 mod failure;
+mod filters;
 mod formats;
 mod help;
 mod list;

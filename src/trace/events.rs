@@ -94,6 +94,7 @@ impl Session<'_> {
         ts_ns: u64,
         value: Value,
     ) {
+        self.tell_begun(row, entry, back);
         let told = Told {
             moment: Moment::Ends(entry.call, End::Return),
             who,

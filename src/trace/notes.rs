@@ -100,6 +100,10 @@ impl Session<'_> {
                     if self.is_go(row) {
                         return Err(MOVING_STACK);
                     }
+                    let condition = self.rows[row as usize].condition.as_ref();
+                    if condition.is_some_and(|condition| condition.is_late()) {
+                        return Err(UNCOMPILED);
+                    }
                     noted = true;
                     values = values.with(jump::Value::Sp).with(jump::Value::Link);
                     if self.options.events {
