@@ -4,6 +4,7 @@
 use super::failure::Failure;
 use super::filters;
 use super::help;
+use super::look::{self, Look};
 use super::output::{Format, Report};
 use super::ready::{self, Ready};
 use super::whom::{self, Whom};
@@ -38,6 +39,7 @@ pub(crate) struct Run {
     /// `-f`.
     pub(crate) follow: bool,
     pub(crate) report: Report,
+    pub(crate) look: Look,
     pub(crate) wish: Wish,
     pub(crate) rules: Rules,
     pub(crate) slots: Option<usize>,
@@ -191,7 +193,6 @@ fn whom(args: &ArgMatches) -> Vec<Whom> {
 fn report(args: &ArgMatches) -> Result<Report, Failure> {
     let format = match one::<String>(args, "format").as_deref() {
         Some("json") => Format::Json,
-        Some("chrome") => return Err(Failure::not_built_yet("--format chrome")),
         _ => Format::Text,
     };
     Ok(Report { to: one(args, "output"), format })
@@ -206,6 +207,7 @@ fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
         probes.push(Spec::parse(&text).map_err(|e| Failure::usage(e.to_string()))?);
     }
     let filter = filters::filter(one::<String>(args, "where"), flag(args, "failed"), &probes)?;
+    let look = look::look(args, &report, filter.as_ref(), &probes)?;
     let (command, pids) = (many::<OsString>(args, "command"), whom(args));
     if command.is_empty() && pids.is_empty() {
         return Err(Failure::usage(
@@ -223,8 +225,9 @@ fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
         probes,
         filter,
         subject,
-        follow: flag(args, "follow"),
+        follow: one::<u8>(args, "follow").is_some_and(|times| times > 0),
         report,
+        look,
         wish,
         rules: rules(args),
         slots: one(args, "slots"),
@@ -272,7 +275,7 @@ fn table() -> clap::Command {
             .about(about)
             .after_help(format!("{}\n\n{examples}\n\n{}", help::PROBES, help::STATUS))
             .args(run_options())
-            .args(report_options(true))
+            .args(report_options(name))
             .override_usage(format!("xol {name} [OPTIONS] PROBE… [-p PROCESS | -- CMD ARG…]"))
             .group(clap::ArgGroup::new("subject").args(["pid", "gdb", "command"]))
     };
@@ -284,7 +287,7 @@ fn table() -> clap::Command {
         .arg_required_else_help(false)
         .disable_help_subcommand(true)
         .subcommands([
-            probing("trace", "A line for each hit", help::TRACE),
+            probing("trace", "A line for each hit", help::TRACE).args(look::options()),
             probing("count", "Hits for each probe, at the end", help::COUNT),
             probing("latency", "Entry-to-return time, as a histogram (not built yet)", ""),
             probing("stacks", "Call stacks, folded or as a flame graph (not built yet)", ""),
@@ -296,7 +299,7 @@ fn table() -> clap::Command {
                     Arg::new("pattern").value_name("PATTERN").help("Only functions of this name"),
                     debug_folder(),
                 ])
-                .args(report_options(false)),
+                .args(report_options("")),
             clap::Command::new("plan")
                 .about("Each instruction's plan, or why it is rejected")
                 .after_help(help::PLAN)
@@ -317,7 +320,7 @@ fn table() -> clap::Command {
                     debug_folder(),
                     exclusive_head(),
                 ])
-                .args(report_options(false)),
+                .args(report_options("")),
             clap::Command::new("compare")
                 .about("Every strategy side by side on this machine (not built yet)")
                 .arg(option("svg", "FILE", "Draw it")),
@@ -328,7 +331,7 @@ fn table() -> clap::Command {
                 .about("What this machine, kernel and process allow, and what to do")
                 .after_help(help::DOCTOR)
                 .arg(pid())
-                .args(report_options(false)),
+                .args(report_options("")),
         ])
 }
 
@@ -368,17 +371,25 @@ fn exclusive_head() -> Arg {
         .help("arm64: a load-exclusive itself may be probed (never what follows it)")
 }
 
-fn report_options(stderr: bool) -> [Arg; 2] {
-    let to = if stderr { "stderr" } else { "stdout" };
+fn report_options(command: &str) -> [Arg; 2] {
+    let (to, formats, names): (_, &[&str], _) = match command {
+        "" => ("stdout", &["text", "json"], "text, json"),
+        "trace" => ("stderr", &["text", "json", "chrome", "csv"], "text, json, chrome, csv"),
+        "count" => {
+            ("stderr", &["text", "json", "csv", "openmetrics"], "text, json, csv, openmetrics")
+        }
+        _ => ("stderr", &["text", "json"], "text, json"),
+    };
     [
         Arg::new("output")
             .short('o')
             .value_name("FILE")
             .value_parser(clap::value_parser!(PathBuf))
             .help(format!("Where the report goes; - is stdout [default: {to}]")),
-        option("format", "FORMAT", "text, json, chrome [default: text]")
+        option("format", "FORMAT", "")
+            .help(format!("{names} [default: text]"))
             .hide_possible_values(true)
-            .value_parser(PossibleValuesParser::new(["text", "json", "chrome"])),
+            .value_parser(PossibleValuesParser::new(formats.iter().copied())),
     ]
 }
 
@@ -394,7 +405,10 @@ fn run_options() -> Vec<Arg> {
             .help("A program to start, and its arguments"),
         pid(),
         Arg::new("gdb").short('g').value_name("HOST:PORT").help("A gdb server (not built yet)"),
-        switch("follow").short('f').long("follow").help("Follow children too"),
+        switch("follow")
+            .short('f')
+            .action(ArgAction::Count)
+            .help("Follow children too; -ff writes FILE.PID for each process, with -o FILE"),
         option("strategy", "STRATEGY", "auto, step, xol, boost, simulate, jump [default: auto]")
             .hide_possible_values(true)
             .value_parser(PossibleValuesParser::new(strategies)),

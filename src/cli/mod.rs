@@ -11,6 +11,7 @@
 //! | `filters` | `--where`, checked against what is known of the probes |
 //! | `failure` | exit statuses |
 //! | `output` | where reports go, and what a closed pipe means |
+//! | `look`, `pages` | how events are to be written, and into which files |
 //! | `objects` | finding the OBJECT a user names |
 //! | `whom` | processes as users name them |
 //! | `ready` | telling a script that the probes are in |
@@ -24,8 +25,10 @@ mod filters;
 mod formats;
 mod help;
 mod list;
+mod look;
 mod objects;
 mod output;
+mod pages;
 mod plan;
 mod ready;
 mod run;

@@ -11,7 +11,7 @@
 use super::arguments::Value;
 use super::conditions::{lasted, passes_at_end};
 use super::consumer::Calls;
-use super::events::{Moment, Told};
+use super::events::{Moment, Returned, Told};
 use super::frames::{Added, Entry, Expect, Frame, Key};
 use super::names::Who;
 use super::session::Session;
@@ -99,7 +99,9 @@ impl Session<'_> {
         self.count_of(row);
         if self.options.events {
             let Some(pid) = self.target.thread(tid).map(|t| t.pid) else { return Ok(()) };
-            self.return_event((pid, tid), row, entry, key.back, now, value);
+            let errno = self.error_of(tid, row, &value);
+            let returned = Returned { value, errno };
+            self.return_event((pid, tid), row, entry, key.back, now, returned);
         }
         Ok(())
     }

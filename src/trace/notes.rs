@@ -2,6 +2,7 @@
 
 use super::Value;
 use super::consumer::{Calls, Consumer};
+use super::events::Returned;
 use super::frames::{Expect, Frame, Key};
 use super::names::Who;
 use super::session::Session;
@@ -211,7 +212,9 @@ impl Session<'_> {
                         if self.options.events {
                             let value = Value::Bits(note.value(jump::Value::Ret).unwrap_or(0));
                             self.frames.ends(entry.who, key);
-                            self.return_event(who, row, &entry, key.back, ts_ns, value);
+                            // errno is another one by now.
+                            let returned = Returned { value, errno: None };
+                            self.return_event(who, row, &entry, key.back, ts_ns, returned);
                         }
                     }
                 }

@@ -380,6 +380,7 @@ impl Session<'_> {
         };
         let signature = self.options.probes[probe].signature.clone().or_else(known).map(Rc::new);
         let condition = self.bound(probe, place, signature.as_deref(), object);
+        let error = self.error_place(loaded.file, place, object, is_return);
         let calls = Calls::of(object, &symbol);
         let places = calls.places(signature.as_deref());
         if calls == Calls::Unknown && (signature.is_some() || is_return) {
@@ -403,6 +404,7 @@ impl Session<'_> {
             calls,
             places,
             condition,
+            error,
             consumer,
             behind: 0,
         });
