@@ -428,3 +428,55 @@ fn colours_are_for_terminals() {
     assert!(!escapes("TERM=xterm NO_COLOR=1", ""));
     assert!(!escapes("TERM=xterm", "-o /dev/stderr"));
 }
+
+#[test]
+fn who_installs_it_is_served() {
+    let said = |words: &[&str]| {
+        let finished = command(words.iter().copied()).finish();
+        assert_eq!(finished.code(), 0, "{finished}");
+        finished.out()
+    };
+    let version = said(&["--version"]);
+    assert!(version.starts_with("xol 0.") && version.contains("features: jump, "), "{version}");
+    let probe = said(&["help", "PROBE"]);
+    for part in ["libc:memcpy@GLIBC_2.14", "return:read", "f64", "+OFFSET"] {
+        assert!(probe.contains(part), "{part}");
+    }
+    // What bash offers for `xol tr`, and behind `--form`.
+    let completion = scratch("completion");
+    std::fs::write(&completion, said(&["completions", "bash"])).expect("the folder is writable");
+    let offered = |words: &str, last: usize| {
+        let script = format!(
+            "source {}; COMP_WORDS=({words}); COMP_CWORD={last}; _xol xol \"${{COMP_WORDS[{last}]}}\" \"${{COMP_WORDS[{last}-1]}}\"; \
+             echo \"${{COMPREPLY[@]}}\"",
+            completion.display()
+        );
+        let finished = run("bash").args(["-c", &script]).finish();
+        assert_eq!(finished.code(), 0, "{finished}");
+        finished.out().trim().to_owned()
+    };
+    assert_eq!(offered("xol tr", 1), "trace");
+    assert_eq!(offered("xol trace --fo", 2), "--follow --format");
+    assert_eq!(offered("xol count --format open", 3), "openmetrics");
+    _ = std::fs::remove_file(&completion);
+    for shell in ["zsh", "fish"] {
+        assert!(said(&["completions", shell]).contains("openmetrics"), "{shell}");
+    }
+    let pages = scratch("pages");
+    let folder = pages.to_string_lossy().into_owned();
+    assert_eq!(said(&["man", &folder]), "");
+    for name in ["xol", "xol-trace", "xol-count", "xol-doctor"] {
+        let page = pages.join(format!("{name}.1"));
+        let read = run("man").args(["--warnings", "-l"]).arg(&page).finish();
+        assert!(read.code() == 0 && read.err().is_empty(), "{name}: {read}");
+        assert!(read.out().contains("NAME"), "{name}: {read}");
+    }
+    let trace = run("man").arg("-l").arg(pages.join("xol-trace.1")).finish().out();
+    // Examples keep their lines.
+    let whole =
+        "       'open(path: str, flags: hex) -> i32'   typed arguments, and the return value";
+    assert!(trace.lines().any(|line| line.trim() == whole.trim()), "{trace}");
+    _ = std::fs::remove_dir_all(&pages);
+    let wrong = command(["man", "/dev/null/x"]).finish();
+    assert!(wrong.code() == 125 && wrong.err().contains("cannot write to /dev/null/x"), "{wrong}");
+}

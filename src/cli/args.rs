@@ -5,6 +5,7 @@ use super::failure::Failure;
 use super::filters;
 use super::help;
 use super::look::{self, Look};
+use super::manual;
 use super::output::{Format, Report};
 use super::ready::{self, Ready};
 use super::whom::{self, Whom};
@@ -17,6 +18,7 @@ use std::time::Duration;
 use xol::engine::Wish;
 use xol::spec::{Spec, Where};
 use xol::symbols::Machine;
+use xol::trace::WhenFull;
 use xol_arch::{Rules, Strategy};
 
 /// What the command line asks for.
@@ -52,6 +54,8 @@ pub(crate) struct Run {
     pub(crate) debug_folders: Vec<PathBuf>,
     /// `--ready`.
     pub(crate) ready: Option<Ready>,
+    /// `--when-full`.
+    pub(crate) when_full: WhenFull,
     /// `--toggle`, for tests.
     pub(crate) toggle: Option<u64>,
     /// `--calls`.
@@ -140,6 +144,9 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command
     if name == "help" {
         return Err(topic(one::<String>(args, "topic").as_deref()));
     }
+    if let Some(text) = manual::run(name, args, table) {
+        return Err(Outcome::Help(text?));
+    }
     let report = report(args)?;
     Ok(match name {
         "count" => Command::Count(run(args, report)?),
@@ -162,12 +169,13 @@ fn topic(topic: Option<&str>) -> Outcome {
     match topic {
         None => Outcome::Help(table.render_long_help().to_string()),
         Some("output") => Outcome::Help(super::formats::OUTPUT.to_owned()),
+        Some("PROBE" | "PROBES" | "probe" | "probes") => Outcome::Help(help::PROBE.to_owned()),
         Some(name) => {
             table.build();
             match table.find_subcommand_mut(name) {
                 Some(command) => Outcome::Help(command.render_long_help().to_string()),
                 None => Outcome::Wrong(Failure::usage(format!(
-                    "there is no help on '{name}'; try xol help output, or xol help COMMAND"
+                    "there is no help on '{name}'; try xol help output, xol help PROBE, or xol help COMMAND"
                 ))),
             }
         }
@@ -238,6 +246,7 @@ fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
         interval: one(args, "interval"),
         debug_folders: many(args, "debug-dir"),
         ready: one(args, "ready"),
+        when_full: one(args, "when-full").unwrap_or_default(),
         toggle: one(args, "toggle"),
         calls: flag(args, "calls"),
     })
@@ -270,7 +279,7 @@ fn plan(args: &ArgMatches, report: Report) -> Result<Plan, Failure> {
 }
 
 fn table() -> clap::Command {
-    let probing = |name: &'static str, about: &'static str, examples: &'static str| {
+    let probing = |name: &'static str, about: &'static str, examples: &str| {
         clap::Command::new(name)
             .about(about)
             .after_help(format!("{}\n\n{examples}\n\n{}", help::PROBES, help::STATUS))
@@ -280,7 +289,7 @@ fn table() -> clap::Command {
             .group(clap::ArgGroup::new("subject").args(["pid", "gdb", "command"]))
     };
     clap::Command::new("xol")
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(help::version())
         .about(help::ABOUT)
         .after_help(format!("{}\n\n{}", help::PROBES, help::STATUS))
         .subcommand_required(true)
@@ -288,7 +297,7 @@ fn table() -> clap::Command {
         .disable_help_subcommand(true)
         .subcommands([
             probing("trace", "A line for each hit", help::TRACE).args(look::options()),
-            probing("count", "Hits for each probe, at the end", help::COUNT),
+            probing("count", "Hits for each probe, at the end", &help::count()),
             probing("latency", "Entry-to-return time, as a histogram (not built yet)", ""),
             probing("stacks", "Call stacks, folded or as a flame graph (not built yet)", ""),
             clap::Command::new("list")
@@ -325,14 +334,15 @@ fn table() -> clap::Command {
                 .about("Every strategy side by side on this machine (not built yet)")
                 .arg(option("svg", "FILE", "Draw it")),
             clap::Command::new("help")
-                .about("Help on a command, or on `output`: every field of every report")
-                .arg(Arg::new("topic").value_name("TOPIC").help("output, or a command")),
+                .about("Help on a command, on PROBE, or on output: every field of every report")
+                .arg(Arg::new("topic").value_name("TOPIC").help("output, PROBE, or a command")),
             clap::Command::new("doctor")
                 .about("What this machine, kernel and process allow, and what to do")
                 .after_help(help::DOCTOR)
                 .arg(pid())
                 .args(report_options("")),
         ])
+        .subcommands(manual::commands())
 }
 
 fn object() -> Arg {
@@ -427,6 +437,8 @@ fn run_options() -> Vec<Arg> {
         option("max-sites", "N", "Sites in each process at most").value_parser(positive_size),
         option("hits-per-site", "N", "A site disarms itself after so many hits")
             .value_parser(positive),
+        option("when-full", "HOW", "What a thread does that is too fast: wait, or drop its events")
+            .value_parser(clap::value_parser!(WhenFull)),
         option("toggle", "N", "For tests: so many jumps are taken back and written again")
             .hide(true)
             .value_parser(positive),

@@ -11,6 +11,7 @@
 //! | `filters` | `--where`, checked against what is known of the probes |
 //! | `failure` | exit statuses |
 //! | `output` | where reports go, and what a closed pipe means |
+//! | `manual` | man pages and completions |
 //! | `look`, `pages` | how events are to be written, and into which files |
 //! | `objects` | finding the OBJECT a user names |
 //! | `whom` | processes as users name them |
@@ -26,6 +27,8 @@ mod formats;
 mod help;
 mod list;
 mod look;
+#[cfg_attr(not(feature = "manual"), path = "no_manual.rs")]
+mod manual;
 mod objects;
 mod output;
 mod pages;

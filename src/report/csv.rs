@@ -145,7 +145,7 @@ pub fn count_csv(out: &mut String, rows: &[CountRow<'_>]) {
             row.is_return,
             row.hits,
             row.missed,
-            row.why_not_jump.unwrap_or_default()
+            row.why_not_jump.map_or("", |why| why.id())
         );
     }
 }

@@ -29,7 +29,7 @@ mod value;
 pub use chrome::Chrome;
 pub use clock::Stamp;
 pub use colours::Colours;
-pub use count::{Became, CountRow, NOT_ASKED_FOR, count_json, count_text};
+pub use count::{Became, CountRow, count_json, count_text};
 pub use csv::{Field, count_csv, event_csv, fields_csv};
 pub use event::{End, Event, event_json};
 pub use lines::{Column, Lines, Look};
