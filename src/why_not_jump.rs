@@ -67,6 +67,7 @@ reasons! {
     StringArgument: "string-argument", "an argument is a string, which is read while the thread stands";
     FloatArgument: "float-argument", "an argument is in a vector register";
     StackArgument: "stack-argument", "an argument is on the stack";
+    ErrnoRead: "errno-read", "errno is read when it returns (not with --strategy jump)";
     StringReturn: "string-return", "the return value is a string";
     FloatReturn: "float-return", "the return value is in a vector register";
     WhereNotCompiled: "where-not-compiled", "--where asks for more than the jump's code can test";

@@ -2,7 +2,10 @@
 //! up or started here.
 
 use super::failure::Failure;
+use super::filters;
 use super::help;
+use super::look::{self, Look};
+use super::manual;
 use super::output::{Format, Report};
 use super::ready::{self, Ready};
 use super::whom::{self, Whom};
@@ -13,7 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use xol::engine::Wish;
-use xol::spec::{Location, ObjectPattern, Offset, Spec, SpecError, SymbolName, Where, prototype};
+use xol::spec::{Spec, Where};
 use xol::symbols::Machine;
 use xol::trace::WhenFull;
 use xol_arch::{Rules, Strategy};
@@ -38,6 +41,7 @@ pub(crate) struct Run {
     /// `-f`.
     pub(crate) follow: bool,
     pub(crate) report: Report,
+    pub(crate) look: Look,
     pub(crate) wish: Wish,
     pub(crate) rules: Rules,
     pub(crate) slots: Option<usize>,
@@ -140,6 +144,9 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command
     if name == "help" {
         return Err(topic(one::<String>(args, "topic").as_deref()));
     }
+    if let Some(text) = manual::run(name, args, table) {
+        return Err(Outcome::Help(text?));
+    }
     let report = report(args)?;
     Ok(match name {
         "count" => Command::Count(run(args, report)?),
@@ -162,12 +169,13 @@ fn topic(topic: Option<&str>) -> Outcome {
     match topic {
         None => Outcome::Help(table.render_long_help().to_string()),
         Some("output") => Outcome::Help(super::formats::OUTPUT.to_owned()),
+        Some("PROBE" | "PROBES" | "probe" | "probes") => Outcome::Help(help::PROBE.to_owned()),
         Some(name) => {
             table.build();
             match table.find_subcommand_mut(name) {
                 Some(command) => Outcome::Help(command.render_long_help().to_string()),
                 None => Outcome::Wrong(Failure::usage(format!(
-                    "there is no help on '{name}'; try xol help output, or xol help COMMAND"
+                    "there is no help on '{name}'; try xol help output, xol help PROBE, or xol help COMMAND"
                 ))),
             }
         }
@@ -193,7 +201,6 @@ fn whom(args: &ArgMatches) -> Vec<Whom> {
 fn report(args: &ArgMatches) -> Result<Report, Failure> {
     let format = match one::<String>(args, "format").as_deref() {
         Some("json") => Format::Json,
-        Some("chrome") => return Err(Failure::not_built_yet("--format chrome")),
         _ => Format::Text,
     };
     Ok(Report { to: one(args, "output"), format })
@@ -207,10 +214,8 @@ fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
     for text in many::<String>(args, "probe") {
         probes.push(Spec::parse(&text).map_err(|e| Failure::usage(e.to_string()))?);
     }
-    let filter = match one::<String>(args, "where") {
-        Some(text) => Some(filter(&text, &probes)?),
-        None => None,
-    };
+    let filter = filters::filter(one::<String>(args, "where"), flag(args, "failed"), &probes)?;
+    let look = look::look(args, &report, filter.as_ref(), &probes)?;
     let (command, pids) = (many::<OsString>(args, "command"), whom(args));
     if command.is_empty() && pids.is_empty() {
         return Err(Failure::usage(
@@ -228,8 +233,9 @@ fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
         probes,
         filter,
         subject,
-        follow: flag(args, "follow"),
+        follow: one::<u8>(args, "follow").is_some_and(|times| times > 0),
         report,
+        look,
         wish,
         rules: rules(args),
         slots: one(args, "slots"),
@@ -244,39 +250,6 @@ fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
         toggle: one(args, "toggle"),
         calls: flag(args, "calls"),
     })
-}
-
-/// `--where`, checked against what is known of the probes' arguments already.
-fn filter(text: &str, probes: &[Spec]) -> Result<Where, Failure> {
-    let usage = |error: SpecError| Failure::usage(error.to_string());
-    let filter = Where::parse(text).map_err(usage)?;
-    for probe in probes {
-        let Location::Symbol { name, offset: Offset::At(0), .. } = &probe.location else {
-            return Err(Failure::usage(format!(
-                "--where compares arguments, which are known at a function's entry only, and not \
-                 at '{}'",
-                probe.text
-            )));
-        };
-        let libcs = probe.object.as_ref().is_none_or(ObjectPattern::may_be_libc);
-        let known = || prototype(name.as_str()).filter(|_| libcs);
-        match probe.signature.clone().or_else(known) {
-            Some(signature) => drop(filter.bind(&signature).map_err(usage)?),
-            // Which functions there are is known later.
-            None if matches!(name, SymbolName::Glob(_)) => {}
-            None => {
-                let mine = !libcs && prototype(name.as_str()).is_some();
-                return Err(Failure::usage(format!(
-                    "--where: nothing is known of the arguments of '{}'{}; give it a signature, as \
-                     in '{}(size: u64)'",
-                    probe.text,
-                    if mine { ": what is known of libc's is not true of another's" } else { "" },
-                    probe.text
-                )));
-            }
-        }
-    }
-    Ok(filter)
 }
 
 fn rules(args: &ArgMatches) -> Rules {
@@ -311,19 +284,19 @@ fn table() -> clap::Command {
             .about(about)
             .after_help(format!("{}\n\n{examples}\n\n{}", help::PROBES, help::STATUS))
             .args(run_options())
-            .args(report_options(true))
+            .args(report_options(name))
             .override_usage(format!("xol {name} [OPTIONS] PROBE… [-p PROCESS | -- CMD ARG…]"))
             .group(clap::ArgGroup::new("subject").args(["pid", "gdb", "command"]))
     };
     clap::Command::new("xol")
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(help::version())
         .about(help::ABOUT)
         .after_help(format!("{}\n\n{}", help::PROBES, help::STATUS))
         .subcommand_required(true)
         .arg_required_else_help(false)
         .disable_help_subcommand(true)
         .subcommands([
-            probing("trace", "A line for each hit", help::TRACE),
+            probing("trace", "A line for each hit", help::TRACE).args(look::options()),
             probing("count", "Hits for each probe, at the end", &help::count()),
             probing("latency", "Entry-to-return time, as a histogram (not built yet)", ""),
             probing("stacks", "Call stacks, folded or as a flame graph (not built yet)", ""),
@@ -335,7 +308,7 @@ fn table() -> clap::Command {
                     Arg::new("pattern").value_name("PATTERN").help("Only functions of this name"),
                     debug_folder(),
                 ])
-                .args(report_options(false)),
+                .args(report_options("")),
             clap::Command::new("plan")
                 .about("Each instruction's plan, or why it is rejected")
                 .after_help(help::PLAN)
@@ -356,19 +329,20 @@ fn table() -> clap::Command {
                     debug_folder(),
                     exclusive_head(),
                 ])
-                .args(report_options(false)),
+                .args(report_options("")),
             clap::Command::new("compare")
                 .about("Every strategy side by side on this machine (not built yet)")
                 .arg(option("svg", "FILE", "Draw it")),
             clap::Command::new("help")
-                .about("Help on a command, or on `output`: every field of every report")
-                .arg(Arg::new("topic").value_name("TOPIC").help("output, or a command")),
+                .about("Help on a command, on PROBE, or on output: every field of every report")
+                .arg(Arg::new("topic").value_name("TOPIC").help("output, PROBE, or a command")),
             clap::Command::new("doctor")
                 .about("What this machine, kernel and process allow, and what to do")
                 .after_help(help::DOCTOR)
                 .arg(pid())
-                .args(report_options(false)),
+                .args(report_options("")),
         ])
+        .subcommands(manual::commands())
 }
 
 fn object() -> Arg {
@@ -407,17 +381,25 @@ fn exclusive_head() -> Arg {
         .help("arm64: a load-exclusive itself may be probed (never what follows it)")
 }
 
-fn report_options(stderr: bool) -> [Arg; 2] {
-    let to = if stderr { "stderr" } else { "stdout" };
+fn report_options(command: &str) -> [Arg; 2] {
+    let (to, formats, names): (_, &[&str], _) = match command {
+        "" => ("stdout", &["text", "json"], "text, json"),
+        "trace" => ("stderr", &["text", "json", "chrome", "csv"], "text, json, chrome, csv"),
+        "count" => {
+            ("stderr", &["text", "json", "csv", "openmetrics"], "text, json, csv, openmetrics")
+        }
+        _ => ("stderr", &["text", "json"], "text, json"),
+    };
     [
         Arg::new("output")
             .short('o')
             .value_name("FILE")
             .value_parser(clap::value_parser!(PathBuf))
             .help(format!("Where the report goes; - is stdout [default: {to}]")),
-        option("format", "FORMAT", "text, json, chrome [default: text]")
+        option("format", "FORMAT", "")
+            .help(format!("{names} [default: text]"))
             .hide_possible_values(true)
-            .value_parser(PossibleValuesParser::new(["text", "json", "chrome"])),
+            .value_parser(PossibleValuesParser::new(formats.iter().copied())),
     ]
 }
 
@@ -433,7 +415,10 @@ fn run_options() -> Vec<Arg> {
             .help("A program to start, and its arguments"),
         pid(),
         Arg::new("gdb").short('g').value_name("HOST:PORT").help("A gdb server (not built yet)"),
-        switch("follow").short('f').long("follow").help("Follow children too"),
+        switch("follow")
+            .short('f')
+            .action(ArgAction::Count)
+            .help("Follow children too; -ff writes FILE.PID for each process, with -o FILE"),
         option("strategy", "STRATEGY", "auto, step, xol, boost, simulate, jump [default: auto]")
             .hide_possible_values(true)
             .value_parser(PossibleValuesParser::new(strategies)),
@@ -442,6 +427,7 @@ fn run_options() -> Vec<Arg> {
             "FILTER",
             "Only calls whose arguments match: 'flags & 0x40 != 0 && path ~ \"/etc/*\"'",
         ),
+        switch("failed").help("Only calls that have failed: a negative value, NULL, an errno"),
         option("max-events", "N", "End after so many hits").value_parser(positive),
         option("duration", "SECS", "End after this time").value_parser(seconds),
         option("interval", "SECS", "Report counts this often").value_parser(seconds),

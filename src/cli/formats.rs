@@ -6,11 +6,13 @@ Reports of trace and count go to stderr, those of list, plan and doctor to stdou
 
 TRACE, TEXT
   A line is TIME PID[/TID] PLACE(ARGUMENTS) [-> VALUE] [DURATION], in the order of TIME.
-  TIME         seconds since xol began: of the hit; of a call that has ended, when it ended
+  TIME         seconds since xol began (--time relative), since the line before (delta), or date and
+               time of day in UTC (wall): of the hit; of a call that has ended, when it ended
   PID[/TID]    the process; the thread, where it is not the first
   PLACE        the function, function+0x10, or an address in the file
   ARGUMENTS    name: value, …; (…) where they are not known; none for an instruction in a function
-  VALUE        what came back; without a type in hexadecimal and (as a signed number)
+  VALUE        what came back; without a type in hexadecimal and (as a signed number); behind it the
+               error's name, where a function of libc says that it has failed: -1 ENOENT
   DURATION     from entry to end, if returns are told
   A call whose end is told has one line if no other line comes in between within 100 ms. Else it has
   two, as strace does it:
@@ -22,6 +24,15 @@ TRACE, TEXT
     f(n: 1) -> ? (exit)                  its thread or process has ended
     f(n: 1) -> ? (exec)                  its process runs another program
     f(n: 1) <unfinished …>               nothing more: it went on when tracing ended
+  --columns chooses among time, thread (PID[/TID]), pid, tid, comm (the thread's name), probe (the PROBE
+  as it was written), object (the name of the file), call (PLACE and ARGUMENTS), ret, duration.
+  --tree: a call is indented by how many calls of its thread it is in. One that something is told
+  inside of, or that goes on for 100 ms, has two lines; lines are in the order of TIME in each thread:
+    f(n: 1) {
+      g(n: 2) -> 3  1.2 us
+    } f -> 4  9.0 us
+  -ff: FILE.PID for each process, in this format and all others.
+  On a terminal, failures and calls that do not return are red, unless NO_COLOR is set.
   Values: NULL; 0x10 (unreadable) is the address of a string that cannot be read; ? could not be read;
   \"abc\"… is cut at 256 bytes; \\x1b and \\xff are a control character and what is not UTF-8.
 
@@ -36,6 +47,9 @@ TRACE, JSON: an object for each hit, and for each call whose end is told
   addr         the address in memory; of a call whose end is told, the one it returns to
   args         an object: each argument by its name; empty where they are not known
   ret          what came back, of a call that has returned; absent for -> void
+  errno        of a call of a function of libc that says that it has failed: the error's name, as in
+               \"ENOENT\", or its number where it has none; absent where it cannot be read (of libraries
+               other than glibc, of static programs, and where returns do not stop the program)
   duration_ns  from entry to end; absent where the end was seen too late to know
   end          of a call whose end is told: return, unwound, exit, exec, or unfinished (tracing has
                ended, or the return was missed)
@@ -45,6 +59,22 @@ TRACE, JSON: an object for each hit, and for each call whose end is told
     {\"bytes\":\"ff00\"}             one that is not UTF-8, in hexadecimal; with \"cut\":true where it is cut
     {\"unreadable\":ADDRESS}       what could not be read; ADDRESS is null where there is none
     \"NaN\", \"inf\", \"-inf\"         floats that JSON has no number for
+
+TRACE, CSV: a line of names, then a record for each object of JSON
+  The fields of JSON, an absent one empty: ts_ns, pid, tid, comm, probe, object, symbol, offset, addr,
+  args (the object, as JSON), ret (as JSON; of a string the string), errno, duration_ns, end.
+  --columns chooses among them.
+
+TRACE, CHROME: an array of objects, which Perfetto (ui.perfetto.dev) and chrome://tracing read
+  The file is a whole array after each write, however tracing ends.
+  name         the function, function+0x10, or an address in the file
+  cat          the name of the program or library
+  ph           X: a call; B: one that went on when tracing ended; i: a hit; M: a name
+  ts, dur      CLOCK_MONOTONIC in microseconds: of the hit or the entry; from entry to end
+  s            t: a hit is its thread's
+  pid, tid     the process and the thread
+  args         each argument by its name; -> what came back; -> errno; -> end, where it is not return.
+               Of M, name: what the thread (name is thread_name) or process (process_name) is called
 
 COUNT, TEXT
   HITS, MISSED (where there are any), STRATEGY (- is none yet) and PLACE of each place, most hits
@@ -63,6 +93,15 @@ COUNT, JSON: an object for each PROBE and place
   strategy     step, xol, boost, simulate, jump; null where it was never armed
   why_not_jump why its hits stop the program, or null
   reason, detail    of a place that was rejected: a name for programs, a sentence
+
+COUNT, CSV: a line of names, then a record for each object of JSON
+  probe, object, symbol, mangled, offset, addr, return, hits, missed, strategy, why_not_jump, reason
+
+COUNT, OPENMETRICS: with -o FILE, and each --interval, FILE is replaced as a whole by rename(2)
+  xol_hits_total       hits of a place that is not rejected
+  xol_missed_total     missed, as in JSON
+  xol_place_info       1, of each place; with the labels strategy and reason, as in JSON
+  Labels: probe, object, symbol, return as in JSON; addr in hexadecimal
 
 LIST, TEXT: ADDRESS and SIZE in hexadecimal and decimal, KIND, NAME with @VERSION (@@: the default)
 LIST, JSON: an object for each function
@@ -98,20 +137,28 @@ DOCTOR, JSON: an object for each check
 #[cfg(test)]
 mod tests {
     use super::OUTPUT;
-    use xol::report::{Became, CountRow, End, Event, Read, count_json, event_json};
+    use xol::report::{
+        Became, Chrome, CountRow, End, Event, Field, Read, count_csv, count_json,
+        count_openmetrics, event_json,
+    };
     use xol::spec::Type;
     use xol_arch::Reason;
 
     /// Every key of an object is in the section.
     fn documented(section: &str, object: &str) {
+        let value: serde_json::Value = serde_json::from_str(object).expect("an object");
+        let keys = value.as_object().expect("an object").keys();
+        words(section, &keys.cloned().collect::<Vec<_>>());
+    }
+
+    fn words(section: &str, words: &[String]) {
         let from = OUTPUT.find(section).unwrap_or_else(|| panic!("no section {section}"));
         let text = &OUTPUT[from..];
         let text = &text[..text.find("\n\n").unwrap_or(text.len())];
-        let value: serde_json::Value = serde_json::from_str(object).expect("an object");
-        for key in value.as_object().expect("an object").keys() {
-            let word = |c: char| c.is_alphanumeric() || c == '_';
-            let found = text.split(|c| !word(c)).any(|w| w == key);
-            assert!(found, "{section} does not say what '{key}' is");
+        for word in words {
+            let letter = |c: char| c.is_alphanumeric() || c == '_';
+            let found = text.split(|c| !letter(c)).any(|w| w == word);
+            assert!(found, "{section} does not say what '{word}' is");
         }
     }
 
@@ -131,6 +178,7 @@ mod tests {
             args: None,
             end: Some(End::Return),
             ret: Some((Some(Type::I32), Read::Bits(0))),
+            errno: Some(2),
             duration_ns: Some(1),
         };
         let mut out = String::new();
@@ -155,5 +203,28 @@ mod tests {
         };
         count_json(&mut out, &row);
         documented("COUNT, JSON", &out);
+        out.clear();
+        count_csv(&mut out, &[row]);
+        let names = |line: &str| line.split(',').map(str::to_owned).collect::<Vec<_>>();
+        words("COUNT, CSV", &names(out.lines().next().expect("names")));
+        words("TRACE, CSV", &Field::all().map(|f| f.name().to_owned()).collect::<Vec<_>>());
+        out.clear();
+        count_openmetrics(&mut out, &[CountRow { became: Became::Waiting, ..row }]);
+        let of = |line: &str| line.split(['{', '=', ',']).map(str::to_owned).collect::<Vec<_>>();
+        let labels = out.lines().filter(|line| !line.starts_with('#')).flat_map(of);
+        let labels = labels.filter(|word| !word.starts_with('"'));
+        words("COUNT, OPENMETRICS", &labels.collect::<Vec<_>>());
+        let mut chrome = Chrome::default();
+        out.clear();
+        chrome.begin(1, &event);
+        chrome.end(&mut out, 1, &event);
+        chrome.hit(&mut out, &event);
+        let objects = format!("{}{out}{}", Chrome::BEGIN, Chrome::END);
+        let objects: serde_json::Value = serde_json::from_str(&objects).expect("an array");
+        for object in objects.as_array().expect("an array") {
+            documented("TRACE, CHROME", &object.to_string());
+            let phase = object["ph"].as_str().expect("a phase");
+            assert!(OUTPUT.contains(&format!("{phase}: a ")), "{phase}");
+        }
     }
 }

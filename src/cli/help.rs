@@ -20,6 +20,71 @@ PROBES:
   Types: i8 … i64, u8 … u64, hex, ptr, str, bool, char, f32, f64; what comes back may be void.
   With a return value, or return:, each call is told with its end: see xol help output.";
 
+/// What `--version` says behind the name.
+pub(super) fn version() -> &'static str {
+    let features = [
+        ("jump", cfg!(feature = "jump")),
+        ("demangle", cfg!(feature = "demangle")),
+        ("debugdata", cfg!(feature = "debugdata")),
+        ("manual", cfg!(feature = "manual")),
+        ("arm64", cfg!(feature = "arm64")),
+        ("x86_64", cfg!(feature = "x86_64")),
+    ];
+    let has: Vec<&str> = features.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
+    let commit = option_env!("XOL_COMMIT").map_or(String::new(), |c| format!(" (commit {c})"));
+    let host = <xol_targets::Native as xol_arch::Arch>::NAME;
+    let text = format!(
+        "{}{commit}\nprobes programs of {host}; features: {}",
+        env!("CARGO_PKG_VERSION"),
+        has.join(", ")
+    );
+    // Once a run: the table of commands keeps it.
+    text.leak()
+}
+
+/// What `xol help PROBE` says.
+pub(super) const PROBE: &str = "\
+A PROBE says what is to be probed. It reads like the declaration it stands for:
+
+  [return:] [OBJECT:] NAME [@VERSION] [+OFFSET] [(NAME: TYPE, ...)] [-> TYPE]
+
+NAME is a function. Alone it is meant in every object of the program, which is the program itself and
+the libraries that it has loaded or loads later; * ? and [a-z] match several. C++ and Rust names are
+written without their parameters, and what is between < and > may be left out: ns::Type::method.
+OBJECT is a file name, a soname or a path, with the same patterns: libc, libssl*, ./app.
+
+  malloc                     entry of every malloc
+  libc:malloc                only libc's
+  libc:memcpy@GLIBC_2.14     one version of several
+  'libc:mem*'                every function that matches
+  'libc:*'                   every function of libc
+  ls:*@plt                   what the program itself calls in libraries
+  =_ZN3geo4overEi            exactly this symbol, as it is in the file
+
+INSTRUCTIONS
+  ./app:main+0x10            this many bytes behind a function's start; xol plan lists them
+  ./app:0x1139               an address in the file; of a program, as xol list shows it
+  'libc:qsort+*'             every instruction of a function
+  'app:*+*'                  every instruction of all functions
+
+ARGUMENTS AND RETURNS
+  'open(path: str, flags: hex)'          arguments by names of your own, in their order
+  'open(path: str, flags: hex) -> i32'   and what comes back: the call is told with its end
+  'read -> i64'                          what comes back alone
+  return:read                            returns only; its type is libc's, if known
+  Functions of libc that are well known need no signature: xol trace libc:open.
+  i8 i16 i32 i64     signed numbers: int is i32, long is i64
+  u8 u16 u32 u64     unsigned numbers: size_t is u64
+  hex  ptr           64 bits in hexadecimal; an address, NULL is 0
+  str                a text that ends with a NUL
+  bool  char         the lowest byte
+  f32  f64           float and double
+  void               what a function returns that returns nothing
+
+Filters, such as --where 'flags & 0x40 && path ~ \"/etc/*\"': see xol help trace.
+USDT markers (usdt:libc:setjmp) and lines (app.c:42) are understood, and not built yet.
+";
+
 pub(super) const STATUS: &str = "\
 EXIT STATUS:
   the program's own (128+N for signal N) when xol launched it; 125 when xol itself failed;
@@ -52,6 +117,8 @@ EXAMPLES:
   xol trace return:libc:read -p 1234 --max-events 100
   xol trace 'libc:str*' --hits-per-site 1 -- ls
   xol trace 'open(path: str, flags: hex)' --where 'flags & 0x40 && path ~ \"/tmp/*\"' -- make
+  xol trace return:libc:openat --failed -- ls /nowhere
+  xol trace 'read(fd: i32) -> i64' --where 'ret == 0 || duration > 10ms' -p 1234
 
 SPEED:
   Places that are hit often become jumps, as for xol count, where arguments and return value are
@@ -59,10 +126,16 @@ SPEED:
   that no event is missed; with --when-full drop it goes on, and what is missed is counted.
 
 FILTERS (--where):
-  names of the signature, or of the built-in one of a function of libc's own; integers as 12, -1, 0x1f, 'x',
-  true, NULL; == != < <= > >=; a mask as in 'flags & 0x3 == 1'; texts with ~ (a glob), == and !=;
-  && || ! and parentheses. A name alone is 'not 0'. What cannot be read passes no filter, and is
-  counted as missed.
+  Names of the signature, or of the built-in one of a function of libc's own; and of every hit: pid,
+  tid, comm (the thread's name) and, where returns are told, ret and duration. An argument comes
+  before another of its name.
+  Integers as 12, -1, 0x1f, 'x', true, NULL; floats as 2.5; times as 10ms, 5us, 100ns, 1.5s.
+  == != < <= > >=; ranges as in '16 <= size < 4096' or 'size in 16..4096' (..= is with the end); a
+  mask as in 'flags & 0x3 == 1'; texts with ~ (a glob), == and !=; && || ! and parentheses. A name
+  alone is 'not 0'. Arguments are those of the beginning of a call. What cannot be read passes no
+  filter, and is counted as missed; a call without a return has no ret.
+  --failed: calls that return a negative number, NULL, or one of the last 4095 numbers (-EINVAL);
+  of functions of libc what says so there.
 
 FORMATS: xol help output says what each part of a line, and each field of --format json, is.";
 
@@ -95,3 +168,10 @@ pub(super) const DOCTOR: &str = "\
 EXAMPLES:
   xol doctor
   xol doctor -p 1234";
+
+#[cfg(feature = "manual")]
+pub(super) const COMPLETIONS: &str = "\
+EXAMPLES:
+  xol completions bash > /usr/share/bash-completion/completions/xol
+  xol completions zsh > /usr/share/zsh/site-functions/_xol
+  xol completions fish > ~/.config/fish/completions/xol.fish";

@@ -8,8 +8,11 @@
 //! | `args` | the table of commands and options, and the values they become |
 //! | `help` | what `--help` says beyond the options |
 //! | `formats` | what `xol help output` says |
+//! | `filters` | `--where`, checked against what is known of the probes |
 //! | `failure` | exit statuses |
 //! | `output` | where reports go, and what a closed pipe means |
+//! | `manual` | man pages and completions |
+//! | `look`, `pages` | how events are to be written, and into which files |
 //! | `objects` | finding the OBJECT a user names |
 //! | `whom` | processes as users name them |
 //! | `ready` | telling a script that the probes are in |
@@ -19,11 +22,16 @@
 mod args;
 mod doctor;
 mod failure;
+mod filters;
 mod formats;
 mod help;
 mod list;
+mod look;
+#[cfg_attr(not(feature = "manual"), path = "no_manual.rs")]
+mod manual;
 mod objects;
 mod output;
+mod pages;
 mod plan;
 mod ready;
 mod run;

@@ -2,8 +2,8 @@
 
 use super::failure::Failure;
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::PathBuf;
+use std::io::{self, BufWriter, IsTerminal, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
 /// How a report is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,29 @@ impl Output {
         Ok(Output { writer: BufWriter::with_capacity(64 << 10, writer), name })
     }
 
+    /// A file of its own, opened only while it is written: there may be many. What it ends with is
+    /// there after each write, so that it is whole whenever we are killed.
+    pub(crate) fn reopened(path: &Path, ending: &'static str) -> Result<Output, Failure> {
+        let name = path.display().to_string();
+        File::create(path).map_err(|e| Failure::new(format!("cannot write to {name}: {e}")))?;
+        let ended = Ended { held: Held::Path(path.to_owned()), ending, begun: false };
+        Ok(Output { writer: BufWriter::with_capacity(64 << 10, Box::new(ended)), name })
+    }
+
+    /// As [`Output::stderr`], with something that the report ends with. Returns whether that is
+    /// there after each write, and not to be written at the end.
+    pub(crate) fn ended(report: &Report, ending: &'static str) -> Result<(Output, bool), Failure> {
+        let path = report.to.as_deref().filter(|path| path.as_os_str() != "-");
+        let output = Output::stderr(report)?;
+        let Some(path) = path.filter(|path| path.is_file()) else { return Ok((output, false)) };
+        let shown = path.display().to_string();
+        let file = File::create(path)
+            .map_err(|e| Failure::new(format!("cannot write to {shown}: {e}")))?;
+        let ended = Ended { held: Held::File(file), ending, begun: false };
+        let writer = BufWriter::with_capacity(64 << 10, Box::new(ended) as Box<dyn Write>);
+        Ok((Output { writer, name: shown }, true))
+    }
+
     /// Writes a piece.
     pub(crate) fn write(&mut self, text: &str) -> Result<(), Failure> {
         self.writer.write_all(text.as_bytes()).map_err(|e| Failure::writing(&self.name, &e))
@@ -68,6 +91,55 @@ impl Output {
     pub(crate) fn finish(mut self) -> Result<(), Failure> {
         self.writer.flush().map_err(|e| Failure::writing(&self.name, &e))
     }
+}
+
+/// A file that ends with the same text after each write.
+struct Ended {
+    held: Held,
+    ending: &'static str,
+    /// Whether the ending is there.
+    begun: bool,
+}
+
+enum Held {
+    File(File),
+    Path(PathBuf),
+}
+
+impl Ended {
+    fn put(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
+        let back = if self.begun { self.ending.len() as i64 } else { 0 };
+        file.seek(SeekFrom::End(-back))?;
+        file.write_all(&[bytes, self.ending.as_bytes()].concat())
+    }
+}
+
+impl Write for Ended {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &self.held {
+            Held::File(file) => self.put(&mut file.try_clone()?, bytes)?,
+            Held::Path(path) => self.put(&mut File::options().write(true).open(path)?, bytes)?,
+        }
+        self.begun = true;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Has a file with this text in the place of another, so that a reader sees one of them whole.
+pub(crate) fn replace(path: &Path, text: &str) -> Result<(), Failure> {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".xol-{}", std::process::id()));
+    let beside = path.with_file_name(name);
+    let written = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, path));
+    written.map_err(|error| {
+        let _ = std::fs::remove_file(&beside);
+        Failure::new(format!("cannot write to {}: {error}", path.display()))
+    })
 }
 
 /// How far a long command has come, on stderr and only if that is a terminal.

@@ -2,7 +2,9 @@
 
 use super::args::{Run, Subject};
 use super::failure::Failure;
-use super::output::{Format, Output, Progress};
+use super::look::Form;
+use super::output::{Progress, Report, replace};
+use super::pages::Pages;
 use super::ready::Ready;
 use super::whom;
 use std::cell::RefCell;
@@ -14,13 +16,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use xol::engine::Wish;
-use xol::report::{Became, CountRow, Event, Lines, Read, count_json, count_text, event_json};
+use xol::report::{
+    Became, CountRow, Event, Read, count_csv, count_json, count_openmetrics, count_text,
+};
 use xol::trace::{
     self, HitEvent, Moment, Options, Outcome, RowState, Sink, Stage, TraceError, Value,
 };
 use xol_arch::Strategy;
 use xol_targets::Native;
-use xol_targets::ptrace::own;
 use xol_targets::ptrace::pair::{self, End, Front, Side};
 use xol_targets::ptrace::sys::Status;
 use xol_targets::ptrace::{Begun, Launch, LaunchError, Pid, foreign_machine};
@@ -30,7 +33,22 @@ const SOON: Duration = Duration::from_millis(300);
 
 /// Runs to the end of the program, or until asked to end.
 pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
-    let output = Output::stderr(&run.report)?;
+    // What is replaced as a whole is not there before it is.
+    let replaced = run
+        .report
+        .to
+        .clone()
+        .filter(|path| run.look.form == Form::OpenMetrics && path.as_os_str() != "-");
+    let report = match &replaced {
+        Some(path) => {
+            replace(path, "# EOF\n")?;
+            Report { to: None, ..run.report.clone() }
+        }
+        None => run.report.clone(),
+    };
+    let form = run.look.form;
+    let comm = events && run.look.has_comm();
+    let pages = Pages::new(run.look, report, events)?;
     let name = match &run.subject {
         Subject::Launch(command) => command[0].to_string_lossy().into_owned(),
         Subject::Attach(_) => String::new(),
@@ -70,15 +88,15 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
         probes: run.probes,
         filter: run.filter,
         events,
-        comm: events && run.report.format == Format::Json,
+        comm,
     };
     let probes: Vec<String> = options.probes.iter().map(|p| p.text.clone()).collect();
     let mut reporter = Reporter {
-        output: Some(output),
-        format: run.report.format,
+        pages: Some(pages),
+        form,
+        replaced,
         probes: &probes,
         line: String::new(),
-        lines: Lines::new(own::now_ns()),
         failed: None,
         progress: None,
         ready: run.ready,
@@ -213,11 +231,12 @@ fn say(text: &str) {
 
 /// Writes what a run tells.
 struct Reporter<'a> {
-    output: Option<Output>,
-    format: Format,
+    pages: Option<Pages>,
+    form: Form,
+    /// The file that is replaced whenever counts are told.
+    replaced: Option<PathBuf>,
     probes: &'a [String],
     line: String,
-    lines: Lines,
     failed: Option<Failure>,
     progress: Option<(Stage, Progress)>,
     ready: Option<Ready>,
@@ -248,32 +267,43 @@ impl Reporter<'_> {
             })
             .collect();
         self.line.clear();
-        match self.format {
-            Format::Text => count_text(&mut self.line, &rows),
-            Format::Json => rows.iter().for_each(|row| count_json(&mut self.line, row)),
+        let line = &mut self.line;
+        match self.form {
+            Form::Json => rows.iter().for_each(|row| count_json(line, row)),
+            Form::Csv if !self.events => count_csv(line, &rows),
+            Form::OpenMetrics => count_openmetrics(line, &rows),
+            Form::Text | Form::Csv | Form::Chrome => {
+                count_text(line, &rows);
+                if let Some(why) = &report.no_slots {
+                    line.push_str(&format!("no room for slots: {why}\n"));
+                }
+                if report.stolen > 0 {
+                    line.push_str(&format!(
+                        "{} slots were taken from one site for another; --slots N allows more\n",
+                        report.stolen
+                    ));
+                }
+            }
         }
-        if let Some(why) = &report.no_slots
-            && self.format == Format::Text
-        {
-            self.line.push_str(&format!("no room for slots: {why}\n"));
+        if self.events && matches!(self.form, Form::Csv | Form::Chrome) {
+            // These are no events.
+            line.lines().for_each(say);
+            return;
         }
-        if report.stolen > 0 && self.format == Format::Text {
-            self.line.push_str(&format!(
-                "{} slots were taken from one site for another; --slots N allows more\n",
-                report.stolen
-            ));
+        let text = std::mem::take(&mut self.line);
+        match self.replaced.clone() {
+            Some(path) => self.write(|_| replace(&path, &text)),
+            None => self.write(|pages| pages.text(&text)),
         }
-        self.send(true);
+        self.line = text;
     }
 
-    /// Passes the line on.
-    fn send(&mut self, flush: bool) {
+    /// Does what writes, unless that has failed before.
+    fn write(&mut self, write: impl FnOnce(&mut Pages) -> Result<(), Failure>) {
         if self.failed.is_none()
-            && let Some(output) = &mut self.output
+            && let Some(pages) = &mut self.pages
         {
-            let result = output.write(&self.line);
-            let result = result.and_then(|()| if flush { output.flush() } else { Ok(()) });
-            self.failed = result.err();
+            self.failed = write(pages).err();
         }
     }
 
@@ -281,13 +311,12 @@ impl Reporter<'_> {
         if let Some(failure) = self.failed.take() {
             return Err(failure);
         }
-        self.output.take().map_or(Ok(()), Output::finish)
+        self.pages.take().map_or(Ok(()), Pages::finish)
     }
 }
 
 impl Sink for Reporter<'_> {
     fn hit(&mut self, event: &HitEvent<'_>) {
-        self.line.clear();
         let known = event.signature.filter(|signature| !signature.open);
         let args = known.map(|signature| {
             let named = signature.args.iter().zip(event.args);
@@ -298,12 +327,13 @@ impl Sink for Reporter<'_> {
             Moment::Ends(_, end) => (event.moment, Some(end)),
             moment => (moment, None),
         };
+        let probes = self.probes;
         let event = Event {
             ts_ns: event.ts_ns,
             pid: event.pid.0,
             tid: event.tid.0,
             comm: event.comm,
-            probe: self.probes.get(event.row.probe).map_or("", |p| p),
+            probe: probes.get(event.row.probe).map_or("", |p| p),
             object: &event.row.object,
             symbol: &event.row.symbol,
             offset: event.row.offset,
@@ -312,33 +342,23 @@ impl Sink for Reporter<'_> {
             args: args.as_deref(),
             end,
             ret: event.ret.as_ref().map(|value| (ty, read(value))),
+            errno: event.errno,
             duration_ns: event.duration_ns,
         };
-        let line = &mut self.line;
-        match (self.format, moment) {
-            (Format::Text, Moment::Begins(call)) => self.lines.begin(call, &event),
-            (Format::Text, Moment::Ends(call, _)) => self.lines.end(line, call, &event),
-            (Format::Text, Moment::Hit) => self.lines.hit(line, &event),
-            (Format::Json, Moment::Begins(_)) => {}
-            (Format::Json, _) => event_json(line, &event),
-        }
-        self.send(false);
+        self.write(|pages| pages.event(moment, &event));
     }
 
     fn interval(&mut self, report: &trace::Report) {
         if self.events {
             // Lines are shown at least that often.
-            self.line.clear();
-            self.send(true);
+            self.write(Pages::flush);
         } else {
             self.counts(report);
         }
     }
 
     fn tick(&mut self) {
-        self.line.clear();
-        self.lines.tick(&mut self.line, own::now_ns());
-        self.send(true);
+        self.write(Pages::tick);
     }
 
     fn note(&mut self, text: &str) {

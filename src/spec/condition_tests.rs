@@ -1,5 +1,6 @@
 use super::*;
-use crate::spec::{Spec, Where};
+use crate::spec::{Called, Signature, Spec, Where};
+use xol_arch::jump;
 
 fn signature(args: &str) -> Signature {
     Spec::parse(&format!("f({args})")).expect("a probe").signature.expect("a signature")
@@ -7,12 +8,21 @@ fn signature(args: &str) -> Signature {
 
 fn bind(filter: &str, args: &str) -> Result<Condition, String> {
     let parsed = Where::parse(filter).map_err(|e| e.to_string())?;
-    parsed.bind(&signature(args)).map_err(|e| e.to_string())
+    let signature = signature(args);
+    let of = Called { signature: Some(&signature), returns: false, fails: None };
+    parsed.bind(&of).map_err(|e| e.to_string())
 }
 
 fn holds(filter: &str, args: &str, values: &[Seen<'_>]) -> bool {
     let condition = bind(filter, args).unwrap_or_else(|e| panic!("{e}"));
-    condition.holds(&|n| values[n]).expect("everything can be read")
+    condition.holds(&|what| values[arg(what)]).expect("everything can be read")
+}
+
+fn arg(what: What) -> usize {
+    match what {
+        What::Arg(n) => n,
+        other => panic!("{other:?} is no argument"),
+    }
 }
 
 #[test]
@@ -40,6 +50,15 @@ fn integers_are_of_their_type() {
         ("!(a > 3 || a < -3)", "i32", 2, true),
         ("!(a > 3 || a < -3)", "i32", 4, false),
         ("a<=3&&a>=3&&a==3", "u8", 3, true),
+        ("3 == a", "u8", 3, true),
+        ("2 < a <= 3", "u8", 3, true),
+        ("3 < a <= 5", "u8", 3, false),
+        ("5 > a >= 4", "u8", 3, false),
+        ("a in 1..3", "u8", 3, false),
+        ("a in 1..=3", "u8", 3, true),
+        ("!(a in 1..=3)", "u8", 3, false),
+        ("a in -5..0", "i32", 0xffff_ffff, true),
+        ("a in 0x10..0x20", "hex", 0x1f, true),
     ] {
         assert_eq!(one(filter, ty, bits), expected, "{filter} {ty} {bits:#x}");
     }
@@ -62,7 +81,7 @@ fn texts_are_like_patterns() {
 fn what_cannot_be_read_is_compared_with_nothing() {
     let unread = |filter: &str, value: Seen<'_>| {
         let condition = bind(filter, "path: str, n: i32, ok: i32").expect("a condition");
-        condition.holds(&|n| if n == 2 { Seen::Bits(1) } else { value })
+        condition.holds(&|what| if arg(what) == 2 { Seen::Bits(1) } else { value })
     };
     for filter in ["n == 0", "n != 0", "!n", "n > 3 || n <= 3", "ok && n", "!(ok && n)"] {
         assert_eq!(unread(filter, Seen::Unknown), None, "{filter}");
@@ -80,7 +99,11 @@ fn what_cannot_be_read_is_compared_with_nothing() {
 fn errors_say_what_and_where() {
     let args = "path: str, flags: u8, d: f64, ok: bool";
     for (filter, said, mark) in [
-        ("flag == 1", "no argument is called 'flag'", "^^^^\n    try path, flags, d, ok"),
+        (
+            "flag == 1",
+            "no argument is called 'flag'",
+            "^^^^\n    try flags, path, d, ok, ret, duration, pid, tid, comm",
+        ),
         ("flags = 1", "equal is written ==", "      ^"),
         ("flags == 300", "'flags' is u8, which is 0 to 255", "         ^^^"),
         ("flags == -1", "'flags' is u8, which is 0 to 255", "         ^^"),
@@ -88,12 +111,24 @@ fn errors_say_what_and_where() {
         ("flags ~ \"x\"", "'flags' is u8, and not a text", "        ^^^"),
         ("path > 3", "a str is only == or != NULL", "       ^"),
         ("ok < 1", "a bool is only == or != true or false", "     ^"),
-        ("d > 1", "only integers and texts can be compared", "^"),
+        ("d > 0x1", "'d' is f64, a number as in 2.5", "    ^^^"),
+        ("d & 1", "'d' is f64, and a mask is for integers", "    ^"),
+        ("flags > 1.5", "'flags' is u8, a whole number", "        ^^^"),
+        ("flags > 1ms", "'flags' is u8, and not a time", "        ^^^"),
+        ("path == 3", "'path' is a text, and not a number", "        ^"),
+        ("comm == 3", "'comm' is a text, and not a number", "        ^"),
+        ("pid == \"x\"", "'pid' is a number, and not a text", "       ^^^"),
+        ("ret == 1", "'ret' is known at a return, and the probe tells of none", "^^^"),
+        ("duration > 1ms", "'duration' is known at a return", "^^^^^^^^"),
+        ("flags)", "this parenthesis was not opened", "     ^"),
+        ("flags in 1-5", "a range is written with ..", "          ^"),
+        ("1 < flags > 5", "the two relations of a range look the same way", "          ^"),
         ("flags ==", "a number is missing", "        ^"),
         ("flags == b", "'b' is not a number", "         ^"),
         ("(flags", "this parenthesis is not closed", "^"),
         ("flags flags", "&& or || is missing", "      ^"),
-        ("1 == flags", "a test begins with the name of an argument", "^"),
+        ("1 flags", "a test begins with a name", "^"),
+        ("1 == 2", "the name that the number is compared with is missing", "     ^"),
         ("", "the name of an argument is missing", "^"),
         ("path ~ \"x", "this text is not closed by \"", "       ^^"),
         ("path ~ x", "a text in quotes is missing", "       ^"),
@@ -176,10 +211,10 @@ fn compiled_and_evaluated_agree() {
         compiled += 1;
         for _ in 0..20 {
             let values = [random.value(), random.value()];
-            let evaluated = condition.holds(&|n| match n {
+            let evaluated = condition.holds(&|what| match arg(what) {
                 0 => Seen::Bits(values[0]),
                 2 => Seen::Bits(values[1]),
-                _ => panic!("{text} asks for argument {n}"),
+                n => panic!("{text} asks for argument {n}"),
             });
             let evaluated = evaluated.expect("everything can be read");
             let tested = filter.iter().all(|test| {
@@ -203,4 +238,145 @@ fn what_has_no_filter_has_none() {
     assert_eq!(filter("a && a && a && b && b"), None, "there is room for four");
     assert_eq!(filter("a & 0xf00 == 0x300").map(|f| f.iter().count()), Some(3));
     assert_eq!(filter("!(a == 1 || b == 2)").map(|f| f.iter().count()), Some(2));
+}
+
+#[test]
+fn floats_are_compared_as_such() {
+    let one =
+        |filter: &str, ty: &str, bits: u64| holds(filter, &format!("a: {ty}"), &[Seen::Bits(bits)]);
+    let f64s = |filter: &str, value: f64| one(filter, "f64", value.to_bits());
+    let f32s = |filter: &str, value: f32| one(filter, "f32", value.to_bits().into());
+    assert!(f64s("a > 1", 1.5) && !f64s("a > 1.5", 1.5) && f64s("a >= 1.5", 1.5));
+    assert!(f64s("a == 0.1", 0.1) && f32s("a == 0.1", 0.1) && !f64s("a == 0.1", 0.1_f32.into()));
+    assert!(f64s("a", -1.0) && !f64s("a", -0.0) && f64s("a < -1e3", -1001.0));
+    assert!(f64s("a in 0.5..1", 0.5) && !f64s("a in 0.5..1", 1.0) && f64s("0 < a < 1", 0.25));
+    // Nothing holds of a NaN, so that its opposite does.
+    assert!(!f64s("a > 1", f64::NAN) && f64s("!(a > 1)", f64::NAN) && f64s("!(a <= 1)", f64::NAN));
+    assert_eq!(bind("a > 1", "a: f64").expect("a condition").filter(), None);
+}
+
+/// The value of each name in a call that has ended.
+fn ended(
+    filter: &str,
+    probe: &str,
+    see: impl Fn(What) -> Seen<'static>,
+) -> (AtEntry, Option<bool>) {
+    let signature = Spec::parse(probe).expect("a probe").signature;
+    let of = Called { signature: signature.as_ref(), returns: true, fails: None };
+    let parsed =
+        if filter.is_empty() { Where::failed(None) } else { Where::parse(filter).expect(filter) };
+    let condition = parsed.bind(&of).unwrap_or_else(|e| panic!("{e}"));
+    let at_entry = condition.at_entry(&|what| {
+        assert!(!what.is_late(), "{filter} asks for {what:?} at the entry");
+        see(what)
+    });
+    // What is left gives the same answer as the whole.
+    let whole = condition.holds(&see);
+    match &at_entry {
+        AtEntry::Known(answer) => assert!(answer.is_none() || *answer == whole, "{filter}"),
+        AtEntry::Open(rest) => {
+            let rest = rest.holds(&|what| {
+                assert!(what.is_late(), "{filter} asks for {what:?} at the end");
+                see(what)
+            });
+            assert_eq!(rest, whole, "{filter}");
+        }
+    }
+    (at_entry, whole)
+}
+
+#[test]
+fn ends_of_calls_are_looked_at() {
+    let see = |what: What| match what {
+        What::Arg(_) | What::Tid => Seen::Bits(7),
+        What::Pid => Seen::Bits(5),
+        What::Comm => Seen::Text(b"worker-3"),
+        What::Ret => Seen::Bits(0xffff_ffff),
+        What::Duration => Seen::Bits(2_000_000),
+    };
+    let probe = "f(n: i32) -> i32";
+    let known = |answer| AtEntry::Known(Some(answer));
+    for (filter, passes) in [
+        ("ret < 0", true),
+        ("ret == 0", false),
+        ("duration > 1ms", true),
+        ("duration > 2ms", false),
+        ("duration >= 2000us && duration <= 0.002s", true),
+        ("duration in 1ms..3ms", true),
+        ("n == 7 && ret < 0", true),
+        ("n == 7 && (ret == 0 || duration > 1ms)", true),
+        ("pid == 5 && tid == 7 && ret == -1", true),
+        ("!(ret < 0 || duration > 10ms)", false),
+        ("", true),
+    ] {
+        let (at_entry, whole) = ended(filter, probe, see);
+        assert_eq!(whole, Some(passes), "{filter}");
+        assert!(matches!(at_entry, AtEntry::Open(_)), "{filter}");
+    }
+    for (filter, passes) in [
+        ("n == 8 && ret < 0", false),
+        ("n == 7 || ret < 0", true),
+        ("comm ~ \"worker-*\"", true),
+        ("comm != \"worker-3\"", false),
+        ("pid == 5", true),
+        ("pid != 5 && duration > 1s", false),
+    ] {
+        assert_eq!(ended(filter, probe, see), (known(passes), Some(passes)), "{filter}");
+    }
+    // An argument comes before what every hit has.
+    assert_eq!(ended("pid == 7", "kill(pid: i32) -> i32", see).1, Some(true));
+}
+
+#[test]
+fn what_goes_on_has_lasted_so_long_already() {
+    let see = |what: What| match what {
+        What::Duration => Seen::AtLeast(5_000_000),
+        What::Arg(_) => Seen::Bits(1),
+        _ => Seen::Unknown,
+    };
+    for (filter, passes) in [
+        ("duration > 1ms", Some(true)),
+        ("duration > 5ms", None),
+        ("duration < 1ms", Some(false)),
+        ("duration < 10ms", None),
+        ("duration == 5ms", None),
+        ("ret < 0", None),
+        ("ret < 0 && n == 0", Some(false)),
+        ("ret < 0 || duration > 1ms", Some(true)),
+        ("", None),
+    ] {
+        assert_eq!(ended(filter, "f(n: i32) -> i32", see).1, passes, "{filter}");
+    }
+}
+
+#[test]
+fn what_comes_back_has_a_type() {
+    let bound = |filter: &str, probe: &str| {
+        let signature = Spec::parse(probe).expect("a probe").signature;
+        let of = Called { signature: signature.as_ref(), returns: true, fails: None };
+        let parsed = if filter.is_empty() {
+            Where::failed(None)
+        } else {
+            Where::parse(filter).expect(filter)
+        };
+        parsed.bind(&of).map_err(|e| e.to_string())
+    };
+    for (filter, probe, said) in [
+        ("ret == 1", "f(n: i32)", "the type of what comes back is not known"),
+        ("ret == 1", "f(n: i32) -> void", "it is void"),
+        ("ret == 3000000000", "f() -> i32", "'ret' is i32, which is"),
+        (
+            "duration > 5",
+            "f() -> i32",
+            "a duration is written with its unit\n    duration > 5\n               ^\n    try 10ms",
+        ),
+        ("duration ~ \"x\"", "f() -> i32", "'duration' is a time, and not a text"),
+        ("", "f()", "the type of what comes back is not known"),
+    ] {
+        let error = bound(filter, probe).expect_err(filter);
+        assert!(error.contains(said), "{error}");
+    }
+    assert!(bound("ret ~ \"a*\" && ret != NULL", "f() -> str").is_ok());
+    assert!(bound("ret > 0.5", "f() -> f64").is_ok());
+    assert!(bound("", "f() -> void").is_ok_and(|c| c.holds(&|_| Seen::Unknown) == Some(false)));
 }

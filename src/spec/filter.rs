@@ -5,12 +5,17 @@
 //! all    = one {"&&" one}
 //! one    = "!" one | "(" filter ")" | test
 //! test   = name ["&" number] [relation number] | name ("~" | "==" | "!=") text
-//! number = ["-"] digits | "0x" hex | "'" character "'" | "true" | "false" | "NULL"
+//!        | name "in" number ".." ["="] number | number relation name [relation number]
+//! number = ["-"] digits ["." digits] ["e" digits] [unit] | "0x" hex | "'" character "'"
+//!        | "true" | "false" | "NULL"
+//! unit   = "ns" | "us" | "ms" | "s"
 //! text   = '"' glob '"', a plain text for == and !=
 //! ```
 //!
 //! Alone, a name or a masked name stands for "is not 0". The mask binds tighter than the relation.
+//! `in 1..5` is without the 5, `in 1..=5` with it.
 
+use super::literal::{self, Number};
 use super::{Glob, SpecError};
 use std::ops::Range;
 
@@ -33,6 +38,8 @@ pub(super) enum Node {
     Any(Vec<Node>),
     Not(Box<Node>),
     Test(Test),
+    /// The call has failed: `--failed`.
+    Failed,
 }
 
 /// One comparison, with the places of its parts.
@@ -61,14 +68,6 @@ pub(super) enum Relation {
     Ge,
 }
 
-/// A number, and how it was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Number {
-    pub(super) value: i128,
-    pub(super) hex: bool,
-    pub(super) at: Range<usize>,
-}
-
 impl Where {
     /// Reads a filter.
     ///
@@ -78,10 +77,22 @@ impl Where {
         let mut reader = Reader { text, at: 0, deep: 0 };
         let root = reader.any()?;
         reader.blanks();
+        if reader.rest().starts_with(')') {
+            return Err(reader.error("this parenthesis was not opened"));
+        }
         if reader.at < text.len() {
             return Err(reader.error("&& or || is missing").hint(EXAMPLE));
         }
         Ok(Where { text: text.to_owned(), root })
+    }
+
+    /// The filter that only calls pass that have failed, and that pass `and`.
+    #[must_use]
+    pub fn failed(and: Option<Where>) -> Where {
+        match and {
+            Some(Where { text, root }) => Where { text, root: Node::All(vec![Node::Failed, root]) },
+            None => Where { text: "--failed".to_owned(), root: Node::Failed },
+        }
     }
 }
 
@@ -149,39 +160,33 @@ impl<'a> Reader<'a> {
             }
             node
         } else {
-            Node::Test(self.test()?)
+            self.test()?
         };
         self.deep -= 1;
         Ok(node)
     }
 
-    fn test(&mut self) -> Result<Test, SpecError> {
+    fn test(&mut self) -> Result<Node, SpecError> {
         self.blanks();
+        if self.rest().starts_with(|c: char| c.is_ascii_digit() || "-'".contains(c)) {
+            return self.number_first();
+        }
         let start = self.at;
         let name = self.word();
         if name.is_empty() {
             let what = "the name of an argument is missing";
             return Err(self.error(what).hint(EXAMPLE));
         }
-        if name.starts_with(|c: char| c.is_ascii_digit()) {
-            let what = "a test begins with the name of an argument";
-            return Err(self.wrong(start..self.at, what).hint(EXAMPLE));
-        }
         let (name, at) = (name.to_owned(), start..self.at);
         self.blanks();
         let masked = !self.rest().starts_with("&&") && self.takes("&");
         let mask = if masked { Some(self.number()?) } else { None };
-        const RELATIONS: [(&str, Relation); 6] = [
-            ("==", Relation::Eq),
-            ("!=", Relation::Ne),
-            ("<=", Relation::Le),
-            (">=", Relation::Ge),
-            ("<", Relation::Lt),
-            (">", Relation::Gt),
-        ];
+        if mask.is_none() && self.takes_word("in") {
+            return self.range(name, at);
+        }
         self.blanks();
         let relation_at = self.at;
-        let relation = RELATIONS.iter().find(|(text, _)| self.takes(text)).map(|(_, r)| *r);
+        let relation = self.relation();
         let like = relation.is_none() && self.takes("~");
         let not = matches!(relation, Some(Relation::Ne));
         self.blanks();
@@ -200,10 +205,85 @@ impl<'a> Reader<'a> {
             if self.rest().starts_with('=') {
                 return Err(self.error("equal is written ==").hint("=="));
             }
-            let zero = Number { value: 0, hex: false, at: at.clone() };
+            let zero = Number::whole(0, at.clone());
             With::Number(Relation::Ne, zero)
         };
-        Ok(Test { name, at, mask, with })
+        Ok(Node::Test(Test { name, at, mask, with }))
+    }
+
+    /// `1 < name`, `1 <= name < 5`.
+    fn number_first(&mut self) -> Result<Node, SpecError> {
+        let first = self.number()?;
+        self.blanks();
+        let Some(turned) = self.relation().map(Relation::turned) else {
+            let what = "a test begins with a name, or compares a number with one";
+            return Err(self.wrong(first.at, what).hint(EXAMPLE));
+        };
+        self.blanks();
+        let start = self.at;
+        let name = self.word().to_owned();
+        if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
+            let what = "the name that the number is compared with is missing";
+            let end = self.at.max((start + 1).min(self.text.len()));
+            return Err(self.wrong(start..end, what).hint("16 <= size < 4096"));
+        }
+        let at = start..self.at;
+        let test = |relation, number| {
+            let with = With::Number(relation, number);
+            Node::Test(Test { name: name.clone(), at: at.clone(), mask: None, with })
+        };
+        self.blanks();
+        let then_at = self.at;
+        let Some(then) = self.relation() else { return Ok(test(turned, first)) };
+        let same_way = match then {
+            Relation::Lt | Relation::Le => matches!(turned, Relation::Gt | Relation::Ge),
+            Relation::Gt | Relation::Ge => matches!(turned, Relation::Lt | Relation::Le),
+            Relation::Eq | Relation::Ne => false,
+        };
+        if !same_way {
+            let what = "the two relations of a range look the same way";
+            return Err(self.wrong(then_at..self.at, what).hint("16 <= size < 4096"));
+        }
+        let last = self.number()?;
+        Ok(Node::All(vec![test(turned, first), test(then, last)]))
+    }
+
+    /// `1..5` or `1..=5`, behind `name in`.
+    fn range(&mut self, name: String, at: Range<usize>) -> Result<Node, SpecError> {
+        let low = self.number()?;
+        if !self.takes("..") {
+            return Err(self.error("a range is written with ..").hint("size in 16..4096"));
+        }
+        let upto = if self.takes("=") { Relation::Le } else { Relation::Lt };
+        let high = self.number()?;
+        let test = |relation, number| {
+            let with = With::Number(relation, number);
+            Node::Test(Test { name: name.clone(), at: at.clone(), mask: None, with })
+        };
+        Ok(Node::All(vec![test(Relation::Ge, low), test(upto, high)]))
+    }
+
+    fn relation(&mut self) -> Option<Relation> {
+        const RELATIONS: [(&str, Relation); 6] = [
+            ("==", Relation::Eq),
+            ("!=", Relation::Ne),
+            ("<=", Relation::Le),
+            (">=", Relation::Ge),
+            ("<", Relation::Lt),
+            (">", Relation::Gt),
+        ];
+        RELATIONS.iter().find(|(text, _)| self.takes(text)).map(|(_, relation)| *relation)
+    }
+
+    /// Takes `word` if it is the next whole word.
+    fn takes_word(&mut self, word: &str) -> bool {
+        self.blanks();
+        let before = self.at;
+        let is_next = self.word() == word;
+        if !is_next {
+            self.at = before;
+        }
+        is_next
     }
 
     /// Letters, digits and `_`.
@@ -216,38 +296,13 @@ impl<'a> Reader<'a> {
 
     fn number(&mut self) -> Result<Number, SpecError> {
         self.blanks();
-        let start = self.at;
-        if self.takes("'") {
-            let character = self.rest().chars().next().filter(|c| c.is_ascii());
-            self.at += usize::from(character.is_some());
-            return match character {
-                Some(c) if self.takes("'") => {
-                    Ok(Number { value: (c as u8).into(), hex: false, at: start..self.at })
-                }
-                _ => Err(self.wrong(start..self.at, "a character is written like 'x'")),
-            };
-        }
-        let minus = self.takes("-");
-        let word = self.word();
-        let at = start..self.at;
-        let (value, hex) = match word {
-            "" => {
-                let what = "a number is missing";
-                return Err(self.error(what).hint("12, -1, 0x1f, 'x', true, false or NULL"));
+        match literal::number(self.text, self.at) {
+            Ok(number) => {
+                self.at = number.at.end;
+                Ok(number)
             }
-            "true" => (Some(1), false),
-            "false" | "NULL" => (Some(0), false),
-            _ => match word.strip_prefix("0x") {
-                Some(digits) => (u64::from_str_radix(digits, 16).ok().map(i128::from), true),
-                None => (word.parse::<u64>().ok().map(i128::from), false),
-            },
-        };
-        let Some(value) = value else {
-            let what = format!("'{word}' is not a number");
-            let hint = "a name stands left of what it is compared with";
-            return Err(self.wrong(at, what).hint(hint));
-        };
-        Ok(Number { value: if minus { -value } else { value }, hex, at })
+            Err(error) => Err(error.of("the filter")),
+        }
     }
 
     fn quoted(&mut self) -> Result<(String, Range<usize>), SpecError> {
@@ -271,6 +326,19 @@ fn one_or(mut parts: Vec<Node>, all: fn(Vec<Node>) -> Node) -> Node {
         (_, last) => {
             parts.extend(last);
             all(parts)
+        }
+    }
+}
+
+impl Relation {
+    /// What holds of `b` and `a` where this holds of `a` and `b`.
+    const fn turned(self) -> Relation {
+        match self {
+            Relation::Lt => Relation::Gt,
+            Relation::Le => Relation::Ge,
+            Relation::Gt => Relation::Lt,
+            Relation::Ge => Relation::Le,
+            same => same,
         }
     }
 }

@@ -8,7 +8,10 @@
 //! |---|---|
 //! | `parse` | the grammar |
 //! | `signature` | typed arguments and return values |
-//! | `filter`, `condition` | `--where`: its grammar, and what it says of a signature's arguments |
+//! | `filter`, `literal` | `--where`: its grammar, and its numbers |
+//! | `bind` | what its names mean |
+//! | `condition`, `compiled` | evaluating it; turning it into a trampoline's tests |
+//! | `failing` | how functions say that they have failed |
 //! | `error` | what is wrong, where, and what to try |
 //! | `glob` | `*`, `?`, `[a-z]` |
 //! | `names` | which object and which symbol a name means; C++ and Rust names |
@@ -16,10 +19,14 @@
 //! | `nearest` | what an unknown name may have meant |
 //! | `prototypes` | signatures of common libc functions |
 
+mod bind;
+mod compiled;
 mod condition;
 mod error;
+mod failing;
 mod filter;
 mod glob;
+mod literal;
 mod names;
 mod nearest;
 mod parse;
@@ -29,8 +36,10 @@ mod signature;
 #[cfg(test)]
 mod tests;
 
-pub use condition::{Condition, Seen};
+pub use bind::Called;
+pub use condition::{AtEntry, Condition, FailedTest, FloatTest, NumberTest, Seen, TextTest, What};
 pub use error::SpecError;
+pub use failing::Fails;
 pub use filter::Where;
 pub use glob::Glob;
 pub use names::{ObjectName, ObjectPattern, SymbolName, demangled, written};

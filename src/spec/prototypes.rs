@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 const TABLE: &str = "\
 abort()
 accept(fd: i32, addr: ptr, len: ptr) -> i32
+accept4(fd: i32, addr: ptr, len: ptr, flags: hex) -> i32
 access(path: str, mode: i32) -> i32
 atoi(text: str) -> i32
 bind(fd: i32, addr: ptr, len: u32) -> i32
@@ -24,6 +25,7 @@ dlopen(path: str, flags: hex) -> ptr
 dlsym(handle: ptr, name: str) -> ptr
 dup(fd: i32) -> i32
 dup2(fd: i32, to: i32) -> i32
+dup3(fd: i32, to: i32, flags: hex) -> i32
 epoll_ctl(fd: i32, op: i32, on: i32, event: ptr) -> i32
 epoll_wait(fd: i32, events: ptr, max: i32, timeout_ms: i32) -> i32
 execve(path: str, argv: ptr, envp: ptr) -> i32
@@ -42,6 +44,7 @@ fread(buf: ptr, size: u64, count: u64, file: ptr) -> u64
 free(ptr: ptr)
 fseek(file: ptr, offset: i64, whence: i32) -> i32
 fstat(fd: i32, stat: ptr) -> i32
+fstatat(dir: i32, path: str, stat: ptr, flags: hex) -> i32
 fsync(fd: i32) -> i32
 ftruncate(fd: i32, len: i64) -> i32
 fwrite(buf: ptr, size: u64, count: u64, file: ptr) -> u64
@@ -108,6 +111,7 @@ sleep(seconds: u32) -> u32
 snprintf(buf: ptr, size: u64, format: str) -> i32
 socket(domain: i32, kind: i32, protocol: i32) -> i32
 stat(path: str, stat: ptr) -> i32
+statx(dir: i32, path: str, flags: hex, mask: hex, stat: ptr) -> i32
 strcasecmp(a: str, b: str) -> i32
 strcat(to: str, from: str) -> ptr
 strchr(text: str, c: char) -> str

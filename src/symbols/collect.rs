@@ -239,7 +239,7 @@ fn stubs(
                 RelocValue::Resolver(addr) => {
                     symbols.at(addr).map(|SymbolId(i)| symbols.entries[i as usize].name)
                 }
-                RelocValue::Address(_) => None,
+                RelocValue::Address(_) | RelocValue::ThreadLocal(_) => None,
             };
             if let Some(name) = name {
                 let (addr, size) = (stub.addr, stub.size);

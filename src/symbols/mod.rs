@@ -32,6 +32,7 @@ mod fixed;
 mod function;
 mod go;
 mod gopclntab;
+mod imports;
 mod layout;
 mod mapping;
 mod notes;
@@ -288,36 +289,5 @@ impl Object {
     /// A damaged relocation table.
     pub fn relocs(&self, each: &mut dyn FnMut(Reloc)) -> Result<(), ElfError> {
         relocs::each(&self.source, &self.layout, self.dynamic.as_ref(), each)
-    }
-
-    /// The slots into which the loader writes the address of the imported function `name`.
-    ///
-    /// # Errors
-    /// Damaged tables.
-    pub fn got_slots(&self, name: &str) -> Result<Vec<u64>, ElfError> {
-        use object::LittleEndian as LE;
-        let Some(dynamic) = &self.dynamic else { return Ok(Vec::new()) };
-        let what = "dynamic symbol table";
-        let Some((symtab, room)) = self.layout.file_offset(dynamic.symtab) else {
-            return Ok(Vec::new());
-        };
-        let strings = dynamic.strings(&self.source, &self.layout)?;
-        let size = size_of::<object::elf::Sym64<LE>>() as u64;
-        let len = dynamic.symbol_count(&self.source, &self.layout)?.saturating_mul(size);
-        if len > room {
-            return Err(ElfError::Truncated { what });
-        }
-        let mut wanted = Vec::new();
-        self.source.each::<object::elf::Sym64<LE>>(symtab, len, what, &mut |i, sym| {
-            if source::string_at(&strings, sym.st_name.get(LE) as usize) == name {
-                wanted.push(i as u32);
-            }
-        })?;
-        let mut slots = Vec::new();
-        self.relocs(&mut |reloc| match reloc.value {
-            RelocValue::Symbol(index) if wanted.contains(&index) => slots.push(reloc.slot),
-            _ => {}
-        })?;
-        Ok(slots)
     }
 }

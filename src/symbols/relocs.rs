@@ -25,6 +25,9 @@ pub enum RelocValue {
     Address(u64),
     /// JUMP_SLOT, GLOB_DAT or a plain 64-bit address: the symbol with this index in .dynsym.
     Symbol(u32),
+    /// TPOFF64, TLS_TPREL64 without a symbol: how far behind the thread pointer the byte is that
+    /// is this far in the object's part of the thread-local memory.
+    ThreadLocal(u64),
 }
 
 /// Calls `each` for every relocation of a kind above.
@@ -85,6 +88,11 @@ fn classify(machine: Machine, rela: &elf::Rela64<LE>) -> Option<Reloc> {
             Machine::Arm64,
             elf::R_AARCH64_JUMP_SLOT | elf::R_AARCH64_GLOB_DAT | elf::R_AARCH64_ABS64,
         ) if symbol != 0 => RelocValue::Symbol(symbol),
+        (Machine::X86_64, elf::R_X86_64_TPOFF64) | (Machine::Arm64, elf::R_AARCH64_TLS_TPREL)
+            if symbol == 0 =>
+        {
+            RelocValue::ThreadLocal(addend)
+        }
         _ => return None,
     };
     Some(Reloc { slot: rela.r_offset.get(LE), value })

@@ -2,7 +2,7 @@
 
 use super::consumer::{Calls, Row};
 use super::session::Session;
-use crate::spec::{Seen, Type};
+use crate::spec::Type;
 use std::io;
 use xol_arch::{Addr, ArgPlace, Regs as _};
 use xol_targets::native::{self, Regs};
@@ -25,23 +25,6 @@ pub enum Value {
 }
 
 impl Session<'_> {
-    /// Whether a thread that is at a function's entry passes the filter. What cannot be read
-    /// passes none, and is missed.
-    pub(super) fn passes(&mut self, tid: Tid, row: u32) -> io::Result<bool> {
-        let Some(condition) = self.rows[row as usize].condition.clone() else { return Ok(true) };
-        let args = self.read_args(tid, row)?;
-        let holds = condition.holds(&|n| match args.get(n) {
-            Some(Value::Text(text, _)) => Seen::Text(text),
-            Some(&Value::Bits(bits)) => Seen::Bits(bits),
-            Some(&Value::Bad(at)) => Seen::Address(at),
-            Some(Value::Unknown(_)) | None => Seen::Unknown,
-        });
-        if holds.is_none() {
-            self.missed(Some(row));
-        }
-        Ok(holds == Some(true))
-    }
-
     /// The arguments that a row's signature names.
     pub(super) fn read_args(&mut self, tid: Tid, row: u32) -> io::Result<Vec<Value>> {
         let row = &self.rows[row as usize];

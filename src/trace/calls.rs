@@ -8,12 +8,15 @@
 //! | `exec` | its process runs another program |
 //! | `unfinished` | tracing has ended, or its return was missed |
 
+use super::arguments::Value;
+use super::conditions::{lasted, passes_at_end};
 use super::consumer::Calls;
-use super::events::{Moment, Told};
+use super::events::{Moment, Returned, Told};
 use super::frames::{Added, Entry, Expect, Frame, Key};
 use super::names::Who;
 use super::session::Session;
 use crate::report::End;
+use crate::spec::Seen;
 use std::io;
 use xol_arch::{Addr, Memory as _, Regs as _};
 use xol_targets::ptrace::{Pid, SpaceId, Tid, own};
@@ -25,14 +28,20 @@ const LARGEST_STACK: u64 = 1 << 30;
 
 impl Session<'_> {
     /// What is kept of a call that begins.
-    pub(super) fn entry(&mut self, who: Who, ts_ns: u64, args: Vec<super::Value>) -> Entry {
+    pub(super) fn entry(&mut self, who: Who, ts_ns: u64, args: Vec<Value>) -> Entry {
         self.calls += 1;
-        Entry { call: self.calls, who, ts_ns, args }
+        Entry { call: self.calls, who, ts_ns, args, rest: None }
     }
 
     /// Remembers a call, and tells that it has begun. Returns whether there was room.
     pub(super) fn begin_call(&mut self, key: Key, frame: Frame) -> bool {
+        let (who, began) = match &frame.expect {
+            Expect::Row(_, entry) => (Some(entry.who), entry.ts_ns),
+            Expect::Resolver(_) => (None, own::now_ns()),
+        };
         let told = match &frame.expect {
+            // Whether it is told of shows at its end.
+            Expect::Row(_, entry) if entry.rest.is_some() => None,
             Expect::Row(row, entry) => {
                 let moment = Moment::Begins(entry.call);
                 let (who, ts_ns) = (entry.who, entry.ts_ns);
@@ -45,13 +54,14 @@ impl Session<'_> {
             Added::No => return false,
             Added::Again => return true,
             Added::For(before) => {
-                let seen = told.as_ref().map_or_else(own::now_ns, |told| told.ts_ns);
-                self.end_unwound(vec![(key, before)], seen);
+                self.end_unwound(vec![(key, before)], began);
             }
             Added::Alone => {}
         }
+        if let (Some(who), true) = (who, self.options.events) {
+            self.frames.begins(who, key);
+        }
         if let Some(told) = told.filter(|_| self.options.events) {
-            self.frames.begins(told.who, key);
             let row = told.row;
             let args = self.frames.swap_args(key, row, Vec::new());
             self.tell_sink(told, &args);
@@ -68,14 +78,50 @@ impl Session<'_> {
         entry: &Entry,
         key: Key,
     ) -> io::Result<()> {
+        let now = own::now_ns();
+        let value = match self.options.events || entry.rest.is_some() {
+            true => self.read_returned(tid, row)?,
+            false => Value::Unknown(None),
+        };
+        let duration = Seen::Bits(now.saturating_sub(entry.ts_ns));
+        let passes = passes_at_end(entry.rest.as_ref(), Some(&value), duration);
+        if self.options.events {
+            self.frames.ends(entry.who, key);
+        }
+        match passes {
+            Some(true) => {}
+            Some(false) => return Ok(()),
+            None => {
+                self.missed(Some(row));
+                return Ok(());
+            }
+        }
         self.count_of(row);
         if self.options.events {
-            let value = self.read_returned(tid, row)?;
             let Some(pid) = self.target.thread(tid).map(|t| t.pid) else { return Ok(()) };
-            self.frames.ends(entry.who, key);
-            self.return_event((pid, tid), row, entry, key.back, own::now_ns(), value);
+            let errno = self.error_of(tid, row, &value);
+            let returned = Returned { value, errno };
+            self.return_event((pid, tid), row, entry, key.back, now, returned);
         }
         Ok(())
+    }
+
+    /// Tells that a call has begun whose end is told next: not before, since it may not have
+    /// passed the filter.
+    pub(super) fn tell_begun(&mut self, row: u32, entry: &Entry, back: Addr) {
+        if entry.rest.is_none() {
+            return;
+        }
+        let told = Told {
+            moment: Moment::Begins(entry.call),
+            who: entry.who,
+            row,
+            addr: back,
+            ts_ns: entry.ts_ns,
+            ret: None,
+            duration_ns: None,
+        };
+        self.tell_sink(told, &entry.args);
     }
 
     /// Counts a return of a row.
@@ -116,6 +162,13 @@ impl Session<'_> {
             let end = if passed { End::Unwound } else { end };
             // When it was left is not known.
             let known = matches!(end, End::Exit | End::Exec);
+            let so_far = now.saturating_sub(entry.ts_ns);
+            let duration_ns = known.then_some(so_far);
+            let lasted = lasted(end, duration_ns, so_far, missed);
+            if passes_at_end(entry.rest.as_ref(), None, lasted) != Some(true) {
+                continue;
+            }
+            self.tell_begun(row, &entry, addr);
             let told = Told {
                 moment: Moment::Ends(entry.call, end),
                 who: entry.who,
@@ -123,7 +176,7 @@ impl Session<'_> {
                 addr,
                 ts_ns: now,
                 ret: None,
-                duration_ns: known.then(|| now.saturating_sub(entry.ts_ns)),
+                duration_ns,
             };
             self.tell_sink(told, &entry.args);
         }

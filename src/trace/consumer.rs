@@ -1,5 +1,6 @@
 //! Who is told of a hit.
 
+use super::errno::ErrorOf;
 use super::objects::FileId;
 use crate::WhyNotJump;
 use crate::spec::{Condition, Signature};
@@ -93,6 +94,8 @@ pub struct Row {
     pub(super) places: Rc<[ArgPlace]>,
     /// What must hold of its arguments.
     pub(super) condition: Option<Rc<Condition>>,
+    /// How its function tells which error it was, of one of libc's that is told when it returns.
+    pub(super) error: Option<ErrorOf>,
     /// Its counter.
     pub(super) consumer: u32,
     /// How far its sites are behind its address, in bytes: behind landing pads.

@@ -49,8 +49,17 @@ pub struct HitEvent<'a> {
     pub args: &'a [Value],
     /// The return value, at a return.
     pub ret: Option<Value>,
+    /// The error's number, of a call of a function of libc that says that it has failed.
+    pub errno: Option<i32>,
     /// From entry to end, where both are known.
     pub duration_ns: Option<u64>,
+}
+
+/// What a call has come to.
+#[derive(Clone, Debug)]
+pub(super) struct Returned {
+    pub(super) value: Value,
+    pub(super) errno: Option<i32>,
 }
 
 /// What is told of a hit, but for the arguments.
@@ -61,7 +70,7 @@ pub(super) struct Told {
     pub(super) row: u32,
     pub(super) addr: Addr,
     pub(super) ts_ns: u64,
-    pub(super) ret: Option<Value>,
+    pub(super) ret: Option<Returned>,
     pub(super) duration_ns: Option<u64>,
 }
 
@@ -92,15 +101,16 @@ impl Session<'_> {
         entry: &Entry,
         back: Addr,
         ts_ns: u64,
-        value: Value,
+        returned: Returned,
     ) {
+        self.tell_begun(row, entry, back);
         let told = Told {
             moment: Moment::Ends(entry.call, End::Return),
             who,
             row,
             addr: back,
             ts_ns,
-            ret: Some(value),
+            ret: Some(returned),
             duration_ns: Some(ts_ns.saturating_sub(entry.ts_ns)),
         };
         self.tell_sink(told, &entry.args);
@@ -127,7 +137,8 @@ impl Session<'_> {
             addr: Addr(told.addr.0.wrapping_sub(row.behind)),
             signature: row.signature.as_deref(),
             args,
-            ret,
+            errno: ret.as_ref().and_then(|returned| returned.errno),
+            ret: ret.map(|returned| returned.value),
             duration_ns,
         });
         self.events += u64::from(!matches!(moment, Moment::Begins(_)));

@@ -3,6 +3,7 @@
 use super::Value;
 use super::consumer::Resolver;
 use super::names::Who;
+use crate::spec::Condition;
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -41,6 +42,8 @@ pub(super) struct Entry {
     pub(super) who: Who,
     pub(super) ts_ns: u64,
     pub(super) args: Vec<Value>,
+    /// What of the filter is left to be seen at the end; the call is told of then.
+    pub(super) rest: Option<Rc<Condition>>,
 }
 
 /// Names a call: no two that are both under way have the same, but for tail calls.

@@ -22,6 +22,8 @@
 //! | `follow`, `leave` | new processes and programs; the end |
 //! | `toggle` | for tests: jumps taken back and written again |
 //! | `arguments`, `comms` | arguments and values read; the names of threads |
+//! | `errno` | which error a function of libc has told |
+//! | `conditions` | which calls pass the filter, at their beginning and at their end |
 //! | `calls` | open calls, and how they end |
 //! | `events` | events told, counts reported |
 
@@ -32,7 +34,9 @@ mod calls;
 mod changing;
 mod clock;
 mod comms;
+mod conditions;
 mod consumer;
+mod errno;
 mod events;
 mod exits;
 mod follow;

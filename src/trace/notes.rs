@@ -2,11 +2,12 @@
 
 use super::Value;
 use super::consumer::{Calls, Consumer};
+use super::events::Returned;
 use super::frames::{Expect, Frame, Key};
 use super::names::Who;
 use super::session::Session;
 use crate::WhyNotJump;
-use crate::engine::Note;
+use crate::engine::{Note, Wish};
 use crate::spec::Type;
 use std::io;
 use std::rc::Rc;
@@ -91,6 +92,13 @@ impl Session<'_> {
                 Consumer::Exit(row) => {
                     if self.is_go(row) {
                         return Err(WhyNotJump::MovingStack);
+                    }
+                    let condition = self.rows[row as usize].condition.as_ref();
+                    if condition.is_some_and(|condition| condition.is_late()) {
+                        return Err(WhyNotJump::WhereNotCompiled);
+                    }
+                    if self.options.wish == Wish::Auto && self.reads_errno(row) {
+                        return Err(WhyNotJump::ErrnoRead);
                     }
                     noted = true;
                     values = values.with(jump::Value::Sp).with(jump::Value::Link);
@@ -199,7 +207,9 @@ impl Session<'_> {
                         if self.options.events {
                             let value = Value::Bits(note.value(jump::Value::Ret).unwrap_or(0));
                             self.frames.ends(entry.who, key);
-                            self.return_event(who, row, &entry, key.back, ts_ns, value);
+                            let errno = self.told_error(row, &value);
+                            let returned = Returned { value, errno };
+                            self.return_event(who, row, &entry, key.back, ts_ns, returned);
                         }
                     }
                 }

@@ -268,11 +268,12 @@ impl Session<'_> {
         let when = self.options.probes[probe].when;
         let entry = place.kind != PlaceKind::Insn;
         let mut rows = [None, None];
-        if when.entry() {
+        let late = self.is_late() && entry;
+        if when.entry() && !(late && when.ret()) {
             rows[0] = Some(self.row(probe, loaded, object, place, false));
         }
         // Only a function's entry has a return address where the ABI puts it.
-        if when.ret() && entry && (self.options.events || !when.entry()) {
+        if when.ret() && entry && (self.options.events || late || !when.entry()) {
             rows[1] = Some(self.row(probe, loaded, object, place, true));
         }
         if let Some(row) = rows[0].or(rows[1])
@@ -376,10 +377,8 @@ impl Session<'_> {
             libc_prototype(&looked.name(), object, place.symbol?)
         };
         let signature = self.options.probes[probe].signature.clone().or_else(known).map(Rc::new);
-        // Arguments are known at a function's entry only.
-        let entry = place.kind != PlaceKind::Insn;
-        let bound = signature.as_ref().filter(|_| entry).zip(self.options.filter.as_ref());
-        let condition = bound.and_then(|(s, filter)| filter.bind(s).ok()).map(Rc::new);
+        let condition = self.bound(probe, place, signature.as_deref(), object);
+        let error = self.error_place(loaded.file, place, object, is_return);
         let calls = Calls::of(object, &symbol);
         let places = calls.places(signature.as_deref());
         if calls == Calls::Unknown && (signature.is_some() || is_return) {
@@ -403,6 +402,7 @@ impl Session<'_> {
             calls,
             places,
             condition,
+            error,
             consumer,
             behind: 0,
         });

@@ -4,10 +4,12 @@
 //! to it with the stack pointer that the call had promised (RULES H).
 
 use super::consumer::Consumer;
-use super::frames::{Expect, Frame, Key};
+use super::frames::{Entry, Expect, Frame, Key};
 use super::session::Session;
+use crate::spec::AtEntry;
 use std::collections::HashMap;
 use std::io;
+use std::rc::Rc;
 use xol_arch::{Addr, Arch, Fault, Flow, Machine, Memory, Regs as _, Text};
 use xol_targets::Native;
 use xol_targets::native::{self, Regs};
@@ -24,12 +26,14 @@ impl Session<'_> {
     ) -> io::Result<()> {
         // The site's own count was for the entry; the row counts returns.
         self.counters[self.rows[row as usize].consumer as usize].hits -= 1;
-        if !self.passes(tid, row)? {
-            return Ok(());
-        }
+        let rest = match self.at_entry(tid, row)? {
+            AtEntry::Known(Some(true)) => None,
+            AtEntry::Known(_) => return Ok(()),
+            AtEntry::Open(rest) => Some(Rc::new(rest)),
+        };
         let args = if self.options.events { self.read_args(tid, row)? } else { Vec::new() };
         let Some(pid) = self.target.thread(tid).map(|t| t.pid) else { return Ok(()) };
-        let entry = self.entry((pid, tid), own::now_ns(), args);
+        let entry = Entry { rest, ..self.entry((pid, tid), own::now_ns(), args) };
         let proven = self.sites_mut(space).exits.proven(at, row);
         self.expect(tid, space, at, Expect::Row(row, entry), !proven)
     }

@@ -1,0 +1,62 @@
+//! `--where` and `--failed` on the command line.
+
+use super::failure::Failure;
+use xol::spec::{
+    Called, Location, ObjectPattern, Offset, Spec, SpecError, SymbolName, Where, prototype,
+};
+
+/// `--where` and `--failed`, checked against what is known of the probes' arguments already.
+pub(super) fn filter(
+    text: Option<String>,
+    failed: bool,
+    probes: &[Spec],
+) -> Result<Option<Where>, Failure> {
+    let usage = |error: SpecError| Failure::usage(error.to_string());
+    let filter = text.map(|text| Where::parse(&text)).transpose().map_err(usage)?;
+    let filter = if failed { Some(Where::failed(filter)) } else { filter };
+    let Some(filter) = filter else { return Ok(None) };
+    for probe in probes {
+        let returns = probe.when.ret();
+        let libcs = probe.object.as_ref().is_none_or(ObjectPattern::may_be_libc);
+        let function = match &probe.location {
+            Location::Symbol { name, offset: Offset::At(0), .. } => Some(name),
+            _ => None,
+        };
+        let known = || prototype(function?.as_str()).filter(|_| libcs);
+        let signature = probe.signature.clone().or_else(known);
+        if signature.is_some() || !filter.has_arguments() {
+            // Which functions a pattern is about is known later.
+            let later = signature.is_none() && matches!(function, Some(SymbolName::Glob(_)));
+            if !(later && returns) {
+                let of = Called { signature: signature.as_ref(), returns, fails: None };
+                drop(filter.bind(&of).map_err(|error| {
+                    let whose = probes.len() > 1;
+                    let of = if whose { format!(" (of '{}')", probe.text) } else { String::new() };
+                    usage(SpecError { what: error.what.clone() + &of, ..error })
+                })?);
+            }
+            continue;
+        }
+        match function {
+            None => {
+                return Err(Failure::usage(format!(
+                    "--where compares arguments, which are known at a function's entry only, and \
+                     not at '{}'",
+                    probe.text
+                )));
+            }
+            Some(SymbolName::Glob(_)) => {}
+            Some(name) => {
+                let mine = !libcs && prototype(name.as_str()).is_some();
+                return Err(Failure::usage(format!(
+                    "--where: nothing is known of the arguments of '{}'{}; give it a signature, as \
+                     in '{}(size: u64)'",
+                    probe.text,
+                    if mine { ": what is known of libc's is not true of another's" } else { "" },
+                    probe.text
+                )));
+            }
+        }
+    }
+    Ok(Some(filter))
+}

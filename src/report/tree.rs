@@ -1,0 +1,79 @@
+//! Which calls are inside of which, for lines that are indented.
+
+use super::event::Event;
+use std::collections::BTreeMap;
+
+/// A call under way.
+#[derive(Debug)]
+struct Open {
+    tid: i32,
+    depth: usize,
+    ts_ns: u64,
+    /// Its line, until it is shown.
+    line: Option<String>,
+}
+
+/// The calls under way, by their numbers. A call is shown when another begins in it, or when it goes
+/// on for long; else its end is in the same line.
+#[derive(Debug, Default)]
+pub(super) struct Tree {
+    open: BTreeMap<u64, Open>,
+    /// The calls of each thread, the outermost first.
+    threads: BTreeMap<i32, Vec<u64>>,
+}
+
+impl Tree {
+    /// Notes a call that begins, and shows the one that it is in. Returns how deep it is.
+    pub(super) fn begin(&mut self, out: &mut String, call: u64, event: &Event<'_>) -> usize {
+        let depth = self.hit(out, event);
+        self.threads.entry(event.tid).or_default().push(call);
+        self.open.insert(call, Open { tid: event.tid, depth, ts_ns: event.ts_ns, line: None });
+        depth
+    }
+
+    /// Keeps the line of a call that has begun until it is to be shown.
+    pub(super) fn keep(&mut self, call: u64, line: String) {
+        if let Some(open) = self.open.get_mut(&call) {
+            open.line = Some(line);
+        }
+    }
+
+    /// Shows the call that something else is in. Returns how deep that is.
+    pub(super) fn hit(&mut self, out: &mut String, event: &Event<'_>) -> usize {
+        let Some(calls) = self.threads.get(&event.tid) else { return 0 };
+        for call in calls {
+            if let Some(open) = self.open.get_mut(call) {
+                show(out, open);
+            }
+        }
+        calls.len()
+    }
+
+    /// Takes a call away that has ended. Returns how deep it was, and whether it was shown.
+    pub(super) fn end(&mut self, call: u64, event: &Event<'_>) -> (usize, bool) {
+        let Some(open) = self.open.remove(&call) else {
+            return (self.threads.get(&event.tid).map_or(0, Vec::len), true);
+        };
+        if let Some(calls) = self.threads.get_mut(&open.tid) {
+            calls.retain(|&other| other != call);
+            if calls.is_empty() {
+                self.threads.remove(&open.tid);
+            }
+        }
+        (open.depth, open.line.is_none())
+    }
+
+    /// Shows the calls that have begun by `until`.
+    pub(super) fn show(&mut self, out: &mut String, until: u64) {
+        for open in self.open.values_mut().filter(|open| open.ts_ns <= until) {
+            show(out, open);
+        }
+    }
+}
+
+fn show(out: &mut String, open: &mut Open) {
+    if let Some(line) = open.line.take() {
+        out.push_str(&line);
+        out.push_str(" {\n");
+    }
+}

@@ -1,0 +1,111 @@
+//! errno, as a function of libc leaves it when it says that it has failed.
+
+use super::arguments::Value;
+use super::objects::{FileId, Loaded};
+use super::session::Session;
+use crate::spec::{Fails, Place, Type, libc_prototype, prototype};
+use crate::symbols::Object;
+use xol_arch::Addr;
+use xol_targets::ptrace::Tid;
+
+const ENOMEM: i32 = 12;
+
+/// How a function of libc tells which error it was.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ErrorOf {
+    how: Fails,
+    number: Number,
+}
+
+/// Where an error's number is.
+#[derive(Clone, Copy, Debug)]
+enum Number {
+    /// The value is it.
+    Value,
+    /// There is one only.
+    Always(i32),
+    /// In errno: see [`Object::errno`].
+    Errno(u64, u64),
+}
+
+impl ErrorOf {
+    /// How the function `name` of a C library does, if its prototype is known.
+    pub(super) fn of(name: &str, object: &Object) -> Option<ErrorOf> {
+        let ty = prototype(name)?.ret?;
+        let number = match Fails::of_libc(name, ty) {
+            (Fails::Number, _) => Number::Value,
+            _ if ["malloc", "calloc", "realloc", "strdup", "strndup"].contains(&name) => {
+                Number::Always(ENOMEM)
+            }
+            (_, true) => object.errno().ok()?.map(|(slot, more)| Number::Errno(slot, more))?,
+            _ => return None,
+        };
+        Some(ErrorOf { how: Fails::of_libc(name, ty).0, number })
+    }
+}
+
+impl Session<'_> {
+    /// How the function at a place tells which error it was, if it is libc's and its returns are
+    /// told.
+    pub(super) fn error_place(
+        &self,
+        file: FileId,
+        place: &Place,
+        object: &Object,
+        is_return: bool,
+    ) -> Option<ErrorOf> {
+        if !is_return || !self.options.events {
+            return None;
+        }
+        let looked = self.looked.iter().find(|looked| looked.file() == file)?;
+        libc_prototype(&looked.name(), object, place.symbol?)?;
+        ErrorOf::of(object.symbols().ok()?.get(place.symbol?).name, object)
+    }
+
+    /// Whether errno has to be read when a row's function has failed.
+    pub(super) fn reads_errno(&self, row: u32) -> bool {
+        let error = self.rows[row as usize].error;
+        error.is_some_and(|error| matches!(error.number, Number::Errno(..)))
+    }
+
+    /// The error that what a function has returned tells, without a look at its thread.
+    pub(super) fn told_error(&self, row: u32, value: &Value) -> Option<i32> {
+        let Value::Bits(bits) = *value else { return None };
+        let row = &self.rows[row as usize];
+        let error = row.error?;
+        let ty = row.returned_type().unwrap_or(Type::I64);
+        match error.number {
+            _ if !error.how.has_failed(ty, bits) => None,
+            Number::Value => i32::try_from(bits & 0xffff_ffff).ok(),
+            Number::Always(number) => Some(number),
+            Number::Errno(..) => None,
+        }
+    }
+
+    /// The error that a function has told, whose thread is about to leave it or is behind it;
+    /// `None` where it has not failed, or that cannot be read.
+    pub(super) fn error_of(&mut self, tid: Tid, row: u32, value: &Value) -> Option<i32> {
+        let Value::Bits(bits) = *value else { return None };
+        let row_of = &self.rows[row as usize];
+        let error = row_of.error?;
+        let Number::Errno(slot, more) = error.number else { return self.told_error(row, value) };
+        let row = row_of;
+        let ty = row.returned_type().unwrap_or(Type::I64);
+        if !error.how.has_failed(ty, bits) {
+            return None;
+        }
+        let object = row.object.clone();
+        let space = self.target.space_of(tid)?;
+        let is_it = |loaded: &&Loaded| loaded.path == object;
+        let loaded = self.spaces.get(&space)?.objects.iter().find(is_it)?.clone();
+        let pid = self.target.thread(tid)?.pid;
+        let bias = loaded.bias(&*self.open(pid, &loaded)?)?;
+        let pointer = self.target.thread_pointer(tid).ok()?;
+        let mut machine = self.target.stopped(tid).ok()?;
+        let (mut offset, mut number) = ([0; 8], [0; 4]);
+        machine.read_data(Addr(slot.wrapping_add(bias)), &mut offset).ok()?;
+        let at = pointer.wrapping_add(u64::from_le_bytes(offset)).wrapping_add(more);
+        machine.read_data(Addr(at), &mut number).ok()?;
+        Some(i32::from_le_bytes(number)).filter(|&number| number > 0)
+    }
+}

@@ -1,0 +1,482 @@
+//! What is told of calls, and how it is written: filters, errors, trees, files; each format is read by
+//! somebody else.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use xol_tests::events::trace;
+use xol_tests::programs::{Build, program};
+use xol_tests::run::{Finished, Run, run};
+use xol_tests::xol::{command, count, scratch};
+
+fn tells(what: &str) -> Run {
+    run(program("tells", Build::Pie)).arg(what)
+}
+
+/// `xol WORDS -o FILE -- tells WHAT`: its end, and the report.
+fn told(words: &[&str], what: &str) -> (Finished, String) {
+    let path = scratch("told");
+    let finished = command(words.iter().copied())
+        .arg("-o")
+        .arg(&path)
+        .arg("--")
+        .arg(program("tells", Build::Pie))
+        .arg(what)
+        .finish();
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    _ = std::fs::remove_file(&path);
+    (finished, text)
+}
+
+/// What a Python script prints that gets this file.
+fn python(script: &str, file: &Path) -> String {
+    let finished = run("python3").args(["-c", script]).arg(file).finish();
+    assert_eq!(finished.code(), 0, "{finished}");
+    finished.out().trim().to_owned()
+}
+
+const WORK: &str = "work(n: i32, x: f64, s: str) -> i32";
+
+#[test]
+fn filters_let_the_right_calls_through() {
+    let ret = |n: i64| if n % 3 == 0 { -n } else { n };
+    let float = |n: i64| n as f64 * 0.25;
+    type Passes<'a> = &'a dyn Fn(i64) -> bool;
+    let filters: [(&str, Passes<'_>); 12] = [
+        ("ret < 0", &|n| ret(n) < 0),
+        ("ret == 7 || ret == -9", &|n| [7, -9].contains(&ret(n))),
+        ("n > 10 && ret < 0", &|n| n > 10 && ret(n) < 0),
+        ("n > 10", &|n| n > 10),
+        ("!(ret < 0) && n & 1", &|n| ret(n) >= 0 && n & 1 == 1),
+        ("x > 2.5", &|n| float(n) > 2.5),
+        ("1 <= x < 3.25 && ret > 0", &|n| (1.0..3.25).contains(&float(n)) && ret(n) > 0),
+        ("s ~ \"*a\" && ret != 4", &|n| n % 3 != 2 && ret(n) != 4),
+        ("s == \"beta\"", &|n| n % 3 == 1),
+        ("n in 5..=9", &|n| (5..=9).contains(&n)),
+        ("pid == 0 || n == 3", &|n| n == 3),
+        ("duration >= 0ns && n < 4", &|n| n < 4),
+    ];
+    for (filter, passes) in filters {
+        let traced = trace(&["--where", filter], &[WORK], &tells("work"));
+        assert_eq!(traced.finished.code(), 0, "{filter}: {}", traced.finished);
+        let seen: Vec<i64> = traced.events.iter().map(|e| e.args["n"].as_i64().unwrap()).collect();
+        let expected: Vec<i64> = (0..30).filter(|&n| passes(n)).collect();
+        assert_eq!(seen, expected, "{filter}");
+        assert!(traced.events.iter().all(|e| e.ret.is_some()), "{filter}");
+        // The same without a line for each.
+        let counted = count(&["--where", filter], &[WORK.to_owned()], &tells("work"));
+        let hits: u64 = counted.lines.iter().map(|line| line.hits).sum();
+        assert_eq!(hits, expected.len() as u64, "{filter}: {}", counted.text);
+    }
+}
+
+#[test]
+fn threads_and_durations_are_filtered() {
+    let of = |filter: &str| trace(&["--where", filter], &[WORK], &tells("threads")).events.len();
+    assert_eq!(of("comm ~ \"worker-*\""), 5);
+    assert_eq!(of("comm != \"worker-1\""), 10);
+    assert_eq!(of("comm == \"main\" && ret < 0"), 1);
+    let naps = |filter: &str| {
+        let traced = trace(&["--where", filter], &["nap(ms: i32) -> i32"], &tells("naps"));
+        traced.events.iter().map(|e| e.number("ms")).collect::<Vec<_>>()
+    };
+    assert_eq!(naps("duration > 50ms"), [60; 4]);
+    assert_eq!(naps("duration > 50ms && ret == 1"), [0; 0]);
+    assert_eq!(naps("duration > 0.05s || ms == 1").len(), 8);
+}
+
+#[test]
+fn calls_that_fail_say_why() {
+    let probes =
+        ["return:libc:open", "return:libc:read", "return:libc:fopen", "return:libc:pthread_join"];
+    let words: Vec<&str> =
+        ["trace", "--failed", "--columns", "call,ret"].into_iter().chain(probes).collect();
+    let (finished, text) = told(&words, "errors");
+    assert_eq!(finished.code(), 0, "{finished}");
+    let ends: Vec<(&str, &str)> = text
+        .lines()
+        .filter(|line| !line.ends_with('…') && !line.ends_with('>'))
+        .map(|line| {
+            (line.split(['(', ' ']).next().unwrap_or(""), line.split(" -> ").nth(1).unwrap_or(""))
+        })
+        .collect();
+    let expected = [
+        ("open", "-1 ENOENT"),
+        ("open", "-1 ENOTDIR"),
+        ("read", "-1 EBADF"),
+        ("fopen", "NULL ENOENT"),
+        ("pthread_join", "35 EDEADLK"),
+    ];
+    for one in expected {
+        assert!(ends.contains(&one), "{one:?} is not in {text}");
+    }
+    // fopen may open by open(3).
+    assert!(!text.contains("\"/dev/null\"") && ends.len() <= 6, "{text}");
+    let mut words = words;
+    words.splice(2..4, ["--format", "json"]);
+    let (_, text) = told(&words, "errors");
+    let of = |line: &str| -> serde_json::Value { serde_json::from_str(line).expect("JSON") };
+    let errors: BTreeSet<String> =
+        text.lines().map(|l| of(l)["errno"].as_str().unwrap_or("none").to_owned()).collect();
+    assert_eq!(
+        errors,
+        ["EBADF", "EDEADLK", "ENOENT", "ENOTDIR"].map(str::to_owned).into(),
+        "{text}"
+    );
+}
+
+const NESTED: [&str; 3] = ["outer(n: i32) -> i32", "middle(n: i32) -> i32", "leaf(n: i32) -> i32"];
+
+#[test]
+fn calls_are_a_tree() {
+    let words: Vec<&str> =
+        ["trace", "--tree", "--columns", "call,ret"].into_iter().chain(NESTED).collect();
+    let (finished, text) = told(&words, "nested");
+    assert_eq!(finished.code(), 0, "{finished}");
+    let one = |n: i32| {
+        format!(
+            "outer(n: {n}) {{
+  middle(n: {n}) {{
+    leaf(n: {n}) -> {}
+    leaf(n: {}) -> {}
+  }} middle -> {}
+  leaf(n: 9) -> 18
+}} outer -> {}
+",
+            n * 2,
+            n + 1,
+            (n + 1) * 2,
+            n * 4 + 2,
+            n * 4 + 20
+        )
+    };
+    assert_eq!(text, one(1) + &one(2));
+}
+
+#[test]
+fn times_are_as_asked_for() {
+    let first = |which: &str| {
+        let (finished, text) =
+            told(&["trace", "leaf", "--time", which, "--columns", "time"], "nested");
+        assert_eq!(finished.code(), 0, "{finished}");
+        text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+    };
+    let seconds = |text: &str| text.parse::<f64>().expect("seconds");
+    let relative: Vec<f64> = first("relative").iter().map(|t| seconds(t)).collect();
+    assert!(relative.len() == 6 && relative.is_sorted(), "{relative:?}");
+    let delta: Vec<f64> = first("delta").iter().map(|t| seconds(t)).collect();
+    assert!(delta.len() == 6 && delta[0] == 0.0 && delta.iter().sum::<f64>() < 5.0, "{delta:?}");
+    let date = |at: &str| run("date").args(["-u", at, "+%Y-%m-%dT%H:%M:%S"]).finish().out();
+    let before = date("-dnow");
+    let wall = first("wall");
+    let after = date("-dnow");
+    for time in &wall {
+        assert!(time.len() == 27 && time.ends_with('Z'), "{time}");
+        assert!(
+            before.trim() <= time.as_str() && &time[..19] <= after.trim(),
+            "{before} {time} {after}"
+        );
+    }
+}
+
+/// Reads a Chrome trace: slices of a thread lie in one another or apart.
+const CHROME: &str = "
+import json, sys
+events = json.load(open(sys.argv[1]))
+assert isinstance(events, list)
+threads, names = {}, {}
+for e in events:
+    assert e['ph'] in 'XBiM', e
+    if e['ph'] == 'M':
+        names[(e['name'], e['pid'], e['tid'])] = e['args']['name']
+        continue
+    assert isinstance(e['ts'], float) and isinstance(e['pid'], int), e
+    if e['ph'] == 'X':
+        threads.setdefault((e['pid'], e['tid']), []).append((e['ts'], -e['dur'], e))
+count = {}
+for (pid, tid), slices in threads.items():
+    assert ('thread_name', pid, tid) in names
+    stack = []
+    for ts, dur, e in sorted(slices, key=lambda s: s[:2]):
+        end = ts - dur
+        while stack and stack[-1][0] <= ts:
+            stack.pop()
+        assert not stack or end <= stack[-1][0] + 0.001, (e, stack)
+        parent = stack[-1][1] if stack else '-'
+        key = parent + '/' + e['name']
+        count[key] = count.get(key, 0) + 1
+        stack.append((end, e['name']))
+print(' '.join(f'{k}:{n}' for k, n in sorted(count.items())))
+";
+
+#[test]
+fn perfetto_would_read_it() {
+    let path = scratch("chrome");
+    let words: Vec<&str> = ["trace", "--format", "chrome"].into_iter().chain(NESTED).collect();
+    let run = |what: &str| {
+        command(words.iter().copied())
+            .arg("-o")
+            .arg(&path)
+            .arg("--")
+            .arg(program("tells", Build::Pie))
+            .arg(what)
+    };
+    let finished = run("nested").finish();
+    assert_eq!(finished.code(), 0, "{finished}");
+    let expected = "-/outer:2 middle/leaf:4 outer/leaf:2 outer/middle:2";
+    assert_eq!(python(CHROME, &path), expected);
+    // Nothing was told.
+    assert_eq!(run("work").finish().code(), 0);
+    assert_eq!(python(CHROME, &path), "");
+    // Cut by a signal, and by one that leaves no time for an end.
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        let running = run("long").start();
+        let size = || std::fs::metadata(&path).map_or(0, |m| m.len());
+        let begin = Instant::now();
+        while size() < 5_000 && begin.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        kill(Pid::from_raw(running.pid().cast_signed()), signal).expect("it runs");
+        let seen = python(CHROME, &path);
+        assert!(seen.contains("outer/middle:"), "{signal}: {seen}");
+        _ = running.finish();
+    }
+    _ = std::fs::remove_file(&path);
+}
+
+#[test]
+fn spreadsheets_would_read_it() {
+    let path = scratch("csv");
+    let run = |words: &[&str], probe: &str| {
+        let finished = command(words.iter().copied())
+            .args(["--format", "csv", "-o"])
+            .arg(&path)
+            .args([probe, "--"])
+            .arg(program("tells", Build::Pie))
+            .arg("work")
+            .finish();
+        assert_eq!(finished.code(), 0, "{finished}");
+    };
+    run(&["trace"], WORK);
+    let script = "
+import csv, json, sys
+rows = list(csv.DictReader(open(sys.argv[1], newline='')))
+assert len(rows) == 30, len(rows)
+for n, row in enumerate(rows):
+    assert None not in row and None not in row.values(), row
+    args = json.loads(row['args'])
+    assert args == {'n': n, 'x': n * 0.25, 's': ['alpha', 'beta', 'gamma, \"quoted\"\\n'][n % 3]}, args
+    assert int(row['ret']) == (-n if n % 3 == 0 else n), row
+    assert row['end'] == 'return' and row['errno'] == '' and int(row['duration_ns']) >= 0
+    assert row['probe'].startswith('work(n: i32, x: f64')
+print(','.join(rows[0]))
+";
+    let names = "ts_ns,pid,tid,comm,probe,object,symbol,offset,addr,args,ret,errno,duration_ns,end";
+    assert_eq!(python(script, &path), names);
+    run(&["trace", "--columns", "ret,symbol"], WORK);
+    let text = std::fs::read_to_string(&path).expect("it was written");
+    assert!(text.starts_with("ret,symbol\n0,work\n1,work\n2,work\n-3,work\n"), "{text}");
+    run(&["count"], "work");
+    let script = "
+import csv, sys
+rows = list(csv.DictReader(open(sys.argv[1], newline='')))
+print([(r['symbol'], r['hits'], r['return']) for r in rows])
+";
+    assert_eq!(python(script, &path), "[('work', '30', 'false')]");
+    _ = std::fs::remove_file(&path);
+}
+
+/// The hits that a text of OpenMetrics has, which is checked to be one: names before samples, no
+/// sample twice, an end.
+fn metrics(text: &str) -> Result<Vec<(String, u64)>, String> {
+    let body = text.strip_suffix("# EOF\n").ok_or("no end")?;
+    let (mut family, mut known) = (String::new(), BTreeSet::new());
+    let mut hits = Vec::new();
+    for line in body.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').ok_or(line)?;
+            if !["counter", "info"].contains(&kind) || !known.insert(name.to_owned()) {
+                return Err(line.to_owned());
+            }
+            name.clone_into(&mut family);
+            continue;
+        }
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            if !rest.starts_with(&format!("{family} ")) {
+                return Err(line.to_owned());
+            }
+            continue;
+        }
+        let (name, rest) = line.split_once('{').ok_or(line)?;
+        let suffix = name.strip_prefix(&family).ok_or(line)?;
+        let (labels, value) = rest.rsplit_once("} ").ok_or(line)?;
+        let value: u64 = value.parse().map_err(|_| line)?;
+        if !["_total", "_info"].contains(&suffix) || !known.insert(format!("{name}{labels}")) {
+            return Err(line.to_owned());
+        }
+        let mut rest = labels;
+        while !rest.is_empty() {
+            let (label, behind) = rest.split_once("=\"").ok_or(line)?;
+            if !label.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
+                return Err(line.to_owned());
+            }
+            let mut escaped = false;
+            let end = behind.find(|c| {
+                let ends = c == '"' && !escaped;
+                escaped = c == '\\' && !escaped;
+                ends
+            });
+            rest = &behind[end.ok_or(line)? + 1..];
+            rest = rest.strip_prefix(',').unwrap_or(rest);
+        }
+        if name == "xol_hits_total" {
+            hits.push((labels.to_owned(), value));
+        }
+    }
+    Ok(hits)
+}
+
+#[test]
+fn prometheus_would_read_it() {
+    let (finished, text) = told(&["count", "--format", "openmetrics", "leaf", "outer"], "nested");
+    assert_eq!(finished.code(), 0, "{finished}");
+    let hits: Vec<u64> = metrics(&text).expect(&text).iter().map(|(_, n)| *n).collect();
+    assert_eq!(hits, [6, 2], "{text}");
+    assert!(metrics(&text.replace("} 6", "} six")).is_err() && metrics(&text[1..]).is_err());
+    // It grows, and is whole whenever it is looked at.
+    let path = scratch("metrics");
+    let running = command(["count", "--format", "openmetrics", "--interval", "0.05", "-o"])
+        .arg(&path)
+        .args(["leaf", "--duration", "2", "--"])
+        .arg(program("tells", Build::Pie))
+        .arg("long")
+        .start();
+    let (begin, mut seen) = (Instant::now(), BTreeSet::new());
+    while seen.len() < 5 && begin.elapsed() < Duration::from_secs(20) {
+        if let Ok(text) = std::fs::read_to_string(&path) {
+            let hits = metrics(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+            seen.extend(hits.iter().map(|(_, n)| *n));
+        }
+    }
+    kill(Pid::from_raw(running.pid().cast_signed()), Signal::SIGTERM).expect("it runs");
+    _ = running.finish();
+    assert!(seen.len() >= 5, "{seen:?}");
+    let folder = path.parent().expect("a folder");
+    let rest = std::fs::read_dir(folder).expect("a folder").filter_map(Result::ok);
+    let rest: Vec<_> = rest.filter(|f| f.file_name().to_string_lossy().contains(".xol-")).collect();
+    assert!(rest.is_empty(), "{rest:?}");
+    _ = std::fs::remove_file(&path);
+    // Nowhere to write to.
+    let wrong =
+        command(["count", "leaf", "--format", "openmetrics", "-o", "/nonexistent/x", "--", "true"]);
+    let wrong = wrong.finish();
+    assert_eq!(wrong.code(), 125, "{wrong}");
+    assert!(wrong.err().contains("cannot write to /nonexistent/x"), "{wrong}");
+}
+
+#[test]
+fn each_process_has_a_file() {
+    let path = scratch("each");
+    let finished = command(["trace", "-ff", "--columns", "pid,call", WORK, "-o"])
+        .arg(&path)
+        .arg("--")
+        .arg(program("tells", Build::Pie))
+        .arg("forks")
+        .finish();
+    assert_eq!(finished.code(), 0, "{finished}");
+    let name = format!("{}.", path.file_name().expect("a name").to_string_lossy());
+    let folder = path.parent().expect("a folder");
+    let files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .expect("a folder")
+        .filter_map(|file| Some(file.ok()?.path()))
+        .filter(|file| file.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&name)))
+        .collect();
+    let mut calls = Vec::new();
+    for file in &files {
+        let pid = file.extension().expect("a pid").to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(file).expect("it was written");
+        for line in text.lines() {
+            let (of, call) = line.trim().split_once(' ').expect("two columns");
+            assert_eq!(of, pid, "{text}");
+            calls.push(call.split(',').next().unwrap_or("").to_owned());
+        }
+        _ = std::fs::remove_file(file);
+    }
+    calls.sort();
+    assert_eq!(calls, ["work(n: 0", "work(n: 1", "work(n: 100", "work(n: 2"], "{files:?}");
+    assert_eq!(files.len(), 4);
+    assert!(!path.exists());
+}
+
+#[test]
+fn colours_are_for_terminals() {
+    let escapes = |environment: &str, words: &str| {
+        let line = format!(
+            "{environment} {} trace return:libc:open {words} -- {} errors",
+            xol_tests::xol::xol().display(),
+            program("tells", Build::Pie).display()
+        );
+        let finished = run("script").args(["-qec", &line, "/dev/null"]).finish();
+        assert!(finished.out().contains("ENOENT"), "{finished}");
+        finished.out().contains("\u{1b}[31m -> -1 ENOENT")
+    };
+    assert!(escapes("TERM=xterm", ""));
+    assert!(!escapes("TERM=dumb", ""));
+    assert!(!escapes("TERM=xterm NO_COLOR=1", ""));
+    assert!(!escapes("TERM=xterm", "-o /dev/stderr"));
+}
+
+#[test]
+fn who_installs_it_is_served() {
+    let said = |words: &[&str]| {
+        let finished = command(words.iter().copied()).finish();
+        assert_eq!(finished.code(), 0, "{finished}");
+        finished.out()
+    };
+    let version = said(&["--version"]);
+    assert!(version.starts_with("xol 0.") && version.contains("features: jump, "), "{version}");
+    let probe = said(&["help", "PROBE"]);
+    for part in ["libc:memcpy@GLIBC_2.14", "return:read", "f64", "+OFFSET"] {
+        assert!(probe.contains(part), "{part}");
+    }
+    // What bash offers for `xol tr`, and behind `--form`.
+    let completion = scratch("completion");
+    std::fs::write(&completion, said(&["completions", "bash"])).expect("the folder is writable");
+    let offered = |words: &str, last: usize| {
+        let script = format!(
+            "source {}; COMP_WORDS=({words}); COMP_CWORD={last}; _xol xol \"${{COMP_WORDS[{last}]}}\" \"${{COMP_WORDS[{last}-1]}}\"; \
+             echo \"${{COMPREPLY[@]}}\"",
+            completion.display()
+        );
+        let finished = run("bash").args(["-c", &script]).finish();
+        assert_eq!(finished.code(), 0, "{finished}");
+        finished.out().trim().to_owned()
+    };
+    assert_eq!(offered("xol tr", 1), "trace");
+    assert_eq!(offered("xol trace --fo", 2), "--follow --format");
+    assert_eq!(offered("xol count --format open", 3), "openmetrics");
+    _ = std::fs::remove_file(&completion);
+    for shell in ["zsh", "fish"] {
+        assert!(said(&["completions", shell]).contains("openmetrics"), "{shell}");
+    }
+    let pages = scratch("pages");
+    let folder = pages.to_string_lossy().into_owned();
+    assert_eq!(said(&["man", &folder]), "");
+    for name in ["xol", "xol-trace", "xol-count", "xol-doctor"] {
+        let page = pages.join(format!("{name}.1"));
+        let read = run("man").args(["--warnings", "-l"]).arg(&page).finish();
+        assert!(read.code() == 0 && read.err().is_empty(), "{name}: {read}");
+        assert!(read.out().contains("NAME"), "{name}: {read}");
+    }
+    let trace = run("man").arg("-l").arg(pages.join("xol-trace.1")).finish().out();
+    // Examples keep their lines.
+    let whole =
+        "       'open(path: str, flags: hex) -> i32'   typed arguments, and the return value";
+    assert!(trace.lines().any(|line| line.trim() == whole.trim()), "{trace}");
+    _ = std::fs::remove_dir_all(&pages);
+    let wrong = command(["man", "/dev/null/x"]).finish();
+    assert!(wrong.code() == 125 && wrong.err().contains("cannot write to /dev/null/x"), "{wrong}");
+}
