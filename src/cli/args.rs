@@ -1,6 +1,7 @@
 //! The table of commands and options, and the plain values they become. Nothing is opened, looked
 //! up or started here.
 
+use super::asked::{self, Asked};
 use super::failure::Failure;
 use super::help;
 use super::output::{Format, Report};
@@ -20,16 +21,18 @@ use xol_arch::{Rules, Strategy};
 /// What the command line asks for.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Count(Run),
-    Trace(Run),
+    /// `count`, `trace`, `latency` and `top`.
+    Run(Box<Run>),
     List(List),
     Plan(Plan),
     Doctor(Doctor),
 }
 
-/// `count` and `trace`.
+/// `count`, `trace`, `latency` and `top`.
 #[derive(Debug)]
 pub(crate) struct Run {
+    /// What becomes of the hits.
+    pub(crate) asked: Asked,
     pub(crate) probes: Vec<Spec>,
     /// `--where`.
     pub(crate) filter: Option<Where>,
@@ -139,8 +142,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command
     }
     let report = report(args)?;
     Ok(match name {
-        "count" => Command::Count(run(args, report)?),
-        "trace" => Command::Trace(run(args, report)?),
+        "count" | "trace" | "latency" | "top" => Command::Run(Box::new(run(name, args, report)?)),
         "list" => Command::List(List {
             object: one(args, "object").unwrap_or_default(),
             debug_folders: many(args, "debug-dir"),
@@ -171,7 +173,7 @@ fn topic(topic: Option<&str>) -> Outcome {
     }
 }
 
-fn one<T: Clone + Send + Sync + 'static>(args: &ArgMatches, name: &str) -> Option<T> {
+pub(super) fn one<T: Clone + Send + Sync + 'static>(args: &ArgMatches, name: &str) -> Option<T> {
     args.try_get_one::<T>(name).ok().flatten().cloned()
 }
 
@@ -179,7 +181,7 @@ fn many<T: Clone + Send + Sync + 'static>(args: &ArgMatches, name: &str) -> Vec<
     args.try_get_many::<T>(name).ok().flatten().unwrap_or_default().cloned().collect()
 }
 
-fn flag(args: &ArgMatches, name: &str) -> bool {
+pub(super) fn flag(args: &ArgMatches, name: &str) -> bool {
     one::<bool>(args, name).unwrap_or(false)
 }
 
@@ -196,7 +198,7 @@ fn report(args: &ArgMatches) -> Result<Report, Failure> {
     Ok(Report { to: one(args, "output"), format })
 }
 
-fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
+fn run(command: &str, args: &ArgMatches, report: Report) -> Result<Run, Failure> {
     if one::<String>(args, "gdb").is_some() {
         return Err(Failure::not_built_yet("-g"));
     }
@@ -208,6 +210,7 @@ fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
         Some(text) => Some(filter(&text, &probes)?),
         None => None,
     };
+    let asked = asked::read(command, args, &mut probes)?;
     let (command, pids) = (many::<OsString>(args, "command"), whom(args));
     if command.is_empty() && pids.is_empty() {
         return Err(Failure::usage(
@@ -219,9 +222,10 @@ fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
         Some(name) => {
             Strategy::ALL.into_iter().find(|s| s.name() == name).map_or(Wish::Auto, Wish::Only)
         }
-        None => Wish::Auto,
+        None => asked.wish(),
     };
     Ok(Run {
+        asked,
         probes,
         filter,
         subject,
@@ -255,8 +259,7 @@ fn filter(text: &str, probes: &[Spec]) -> Result<Where, Failure> {
             )));
         };
         let libcs = probe.object.as_ref().is_none_or(ObjectPattern::may_be_libc);
-        let known = || prototype(name.as_str()).filter(|_| libcs);
-        match probe.signature.clone().or_else(known) {
+        match asked::known(probe) {
             Some(signature) => drop(filter.bind(&signature).map_err(usage)?),
             // Which functions there are is known later.
             None if matches!(name, SymbolName::Glob(_)) => {}
@@ -320,8 +323,11 @@ fn table() -> clap::Command {
         .disable_help_subcommand(true)
         .subcommands([
             probing("trace", "A line for each hit", help::TRACE),
-            probing("count", "Hits for each probe, at the end", help::COUNT),
-            probing("latency", "Entry-to-return time, as a histogram (not built yet)", ""),
+            probing("count", "Hits for each probe, at the end", help::COUNT)
+                .args(asked::count_options()),
+            probing("latency", "Entry-to-return times: percentiles and histograms", help::LATENCY)
+                .args(asked::latency_options()),
+            probing("top", "Hits a second, live", help::TOP).args(asked::top_options()),
             probing("stacks", "Call stacks, folded or as a flame graph (not built yet)", ""),
             clap::Command::new("list")
                 .about("What can be probed in an object: its functions")
@@ -384,11 +390,11 @@ fn pid() -> Arg {
         .help("Running processes: numbers, or a name for all that have it")
 }
 
-fn switch(name: &'static str) -> Arg {
+pub(super) fn switch(name: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue)
 }
 
-fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+pub(super) fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value).help(help)
 }
 
@@ -461,7 +467,7 @@ fn positive(text: &str) -> Result<u64, String> {
     text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "a number from 1 on is needed".to_owned())
 }
 
-fn positive_size(text: &str) -> Result<usize, String> {
+pub(super) fn positive_size(text: &str) -> Result<usize, String> {
     usize::try_from(positive(text)?).map_err(|_| "the number is too big".to_owned())
 }
 

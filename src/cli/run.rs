@@ -1,9 +1,14 @@
-//! `xol count` and `xol trace`: from the command line to a run, and from its end to a status.
+//! `xol count`, `trace` and what else probes: from the command line to a run, and from its end to a status.
 
+use super::answers::Answer;
 use super::args::{Run, Subject};
+use super::asked::{Asked, By, What};
 use super::failure::Failure;
-use super::output::{Format, Output, Progress};
+use super::latency::Latency;
+use super::output::{Format, Output, Progress, Report};
 use super::ready::Ready;
+use super::top::Top;
+use super::values::Values;
 use super::whom;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -29,8 +34,13 @@ use xol_targets::ptrace::{Begun, Launch, LaunchError, Pid, foreign_machine};
 const SOON: Duration = Duration::from_millis(300);
 
 /// Runs to the end of the program, or until asked to end.
-pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
-    let output = Output::stderr(&run.report)?;
+pub(super) fn run(run: Run) -> Result<ExitCode, Failure> {
+    let asked = run.asked;
+    let events = asked.events();
+    // What is drawn while a program of one's own runs goes where its own output does not.
+    let to_stdout = asked.what == What::Rates && matches!(run.subject, Subject::Attach(_));
+    let output =
+        if to_stdout { Output::stdout(&run.report)? } else { Output::stderr(&run.report)? };
     let name = match &run.subject {
         Subject::Launch(command) => command[0].to_string_lossy().into_owned(),
         Subject::Attach(_) => String::new(),
@@ -52,6 +62,14 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
         Ok(Side::Tracer(link)) => Some(link),
         Err(_) => None,
     };
+    let json = run.report.format == Format::Json;
+    let comm = asked.by == Some(By::Comm) || json && asked.tells_lines();
+    let interval = match asked.what {
+        // Keys do not wait for the next screen.
+        What::Rates => Some(Duration::from_millis(100)),
+        _ => run.interval,
+    };
+    let answer = answer(asked, &run.report, to_stdout, (run.interval, &run.debug_folders));
     let options = Options {
         subject,
         follow: run.follow,
@@ -62,14 +80,14 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
         hits_per_site: run.hits_per_site,
         max_events: run.max_events,
         duration: run.duration,
-        interval: run.interval,
+        interval,
         debug_folders: run.debug_folders,
         toggle: run.toggle,
         calls: run.calls,
         probes: run.probes,
         filter: run.filter,
         events,
-        comm: events && run.report.format == Format::Json,
+        comm: events && comm,
     };
     let probes: Vec<String> = options.probes.iter().map(|p| p.text.clone()).collect();
     let mut reporter = Reporter {
@@ -81,7 +99,8 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
         failed: None,
         progress: None,
         ready: run.ready,
-        events,
+        events: events && answer.is_none(),
+        answer,
     };
     let outcome = trace::run_behind(&options, &mut reporter, front);
     drop(reporter.progress.take());
@@ -93,7 +112,9 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
         Err(TraceError::NotBuiltYet(what)) => return Err(Failure::not_built_yet(what)),
         Err(error) => return Err(Failure::new(error.to_string())),
     };
-    if !events || !outcome.report.rows.iter().any(|r| matches!(r.row.state, RowState::Armed(_))) {
+    if !reporter.events
+        || !outcome.report.rows.iter().any(|r| matches!(r.row.state, RowState::Armed(_)))
+    {
         reporter.counts(&outcome.report);
     } else if options.wish == Wish::Only(Strategy::Jump)
         && let Some(why) = no_jumps(&outcome.report)
@@ -102,6 +123,26 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
     }
     reporter.finish()?;
     ended(&outcome)
+}
+
+/// What makes sums of the hits, where that is not the engine.
+fn answer(
+    asked: Asked,
+    report: &Report,
+    to_stdout: bool,
+    (period, debug_folders): (Option<Duration>, &[PathBuf]),
+) -> Option<Box<dyn Answer>> {
+    let to_stdout = report.to.as_ref().map_or(to_stdout, |to| to.as_os_str() == "-");
+    let to_file = report.to.as_ref().is_some_and(|to| to.as_os_str() != "-");
+    Some(match asked.what {
+        What::Counts | What::Lines => return None,
+        What::Times | What::Summary => Box::new(Latency::new(asked, debug_folders.to_vec())),
+        What::Values => Box::new(Values::new(asked, debug_folders.to_vec())),
+        What::Rates => {
+            let terminal = Top::terminal(to_stdout, to_file || report.format == Format::Json);
+            Box::new(Top::new(asked.order, terminal, period))
+        }
+    })
 }
 
 /// Waits in front of the tracer, whose status is ours.
@@ -220,7 +261,9 @@ struct Reporter<'a> {
     failed: Option<Failure>,
     progress: Option<(Stage, Progress)>,
     ready: Option<Ready>,
+    /// Whether hits are lines, and not sums.
     events: bool,
+    answer: Option<Box<dyn Answer>>,
 }
 
 impl Reporter<'_> {
@@ -247,9 +290,10 @@ impl Reporter<'_> {
             })
             .collect();
         self.line.clear();
-        match self.format {
-            Format::Text => count_text(&mut self.line, &rows),
-            Format::Json => rows.iter().for_each(|row| count_json(&mut self.line, row)),
+        match (&mut self.answer, self.format) {
+            (Some(answer), format) => answer.report(&mut self.line, &rows, &report.rows, format),
+            (None, Format::Text) => count_text(&mut self.line, &rows),
+            (None, Format::Json) => rows.iter().for_each(|row| count_json(&mut self.line, row)),
         }
         if let Some(why) = &report.no_slots
             && self.format == Format::Text
@@ -286,6 +330,9 @@ impl Reporter<'_> {
 
 impl Sink for Reporter<'_> {
     fn hit(&mut self, event: &HitEvent<'_>) {
+        if self.answer.as_mut().is_some_and(|answer| !answer.hit(event)) {
+            return;
+        }
         self.line.clear();
         let known = event.signature.filter(|signature| !signature.open);
         let args = known.map(|signature| {
@@ -316,7 +363,13 @@ impl Sink for Reporter<'_> {
         let line = &mut self.line;
         match (self.format, moment) {
             (Format::Text, Moment::Begins(call)) => self.lines.begin(call, &event),
-            (Format::Text, Moment::Ends(call, _)) => self.lines.end(line, call, &event),
+            (Format::Text, Moment::Ends(call, _)) => {
+                if self.answer.is_some() {
+                    // Of a call that is told alone nothing was shown before.
+                    self.lines.begin(call, &event);
+                }
+                self.lines.end(line, call, &event);
+            }
             (Format::Text, Moment::Hit) => self.lines.hit(line, &event),
             (Format::Json, Moment::Begins(_)) => {}
             (Format::Json, _) => event_json(line, &event),
@@ -329,7 +382,7 @@ impl Sink for Reporter<'_> {
             // Lines are shown at least that often.
             self.line.clear();
             self.send(true);
-        } else {
+        } else if self.answer.as_mut().is_none_or(|answer| answer.is_due()) {
             self.counts(report);
         }
     }
@@ -374,11 +427,12 @@ impl Sink for Reporter<'_> {
     }
 
     fn failed(&self) -> bool {
-        self.failed.is_some()
+        self.failed.is_some() || self.answer.as_ref().is_some_and(|answer| answer.is_over())
     }
 }
 
-fn read(value: &Value) -> Read<'_> {
+/// A value as reports take it.
+pub(super) fn read(value: &Value) -> Read<'_> {
     match value {
         Value::Bits(bits) => Read::Bits(*bits),
         Value::Text(text, more) => Read::Text(text, *more),

@@ -8,12 +8,36 @@
 //! | `value` | arguments and return values by their types |
 //! | `count` | `xol count`: hits for each place, and what became of the others |
 //! | `event` | `xol trace`: a line for each hit |
+//! | `times`, `powers` | histograms of durations and of values |
+//! | `nested` | which part of a call's time was its own |
+//! | `keyed` | sums for each value of something |
+//! | `latency` | `xol latency`: calls and their times; `xol count --summary` |
+//! | `by` | `xol count --by` and `--hist` |
+//! | `rates` | `xol top`: hits a second |
+//! | `column` | what rows are sorted by |
 
+mod by;
+mod column;
 mod count;
 mod event;
 pub mod json;
+mod keyed;
+mod latency;
+mod nested;
+mod powers;
+mod rates;
+mod times;
 mod value;
+
+pub use by::{ByRow, by_json, by_text};
+pub use column::{Column, Order};
 
 pub use count::{Became, CountRow, NOT_ASKED_FOR, count_json, count_text};
 pub use event::{End, Event, Lines, event_json};
+pub use keyed::{Keyed, Shown};
+pub use latency::{LatencyRow, latency_json, latency_text, summary_json, summary_text};
+pub use nested::Nested;
+pub use powers::Powers;
+pub use rates::{Rates, rates_json};
+pub use times::{Bar, Counts, Linear, Times};
 pub use value::{Read, untyped_text, value_json, value_text};
