@@ -218,12 +218,9 @@ fn run(command: &str, args: &ArgMatches, report: Report) -> Result<Run, Failure>
         ));
     }
     let subject = if command.is_empty() { Subject::Attach(pids) } else { Subject::Launch(command) };
-    let wish = match one::<String>(args, "strategy").as_deref() {
-        Some(name) => {
-            Strategy::ALL.into_iter().find(|s| s.name() == name).map_or(Wish::Auto, Wish::Only)
-        }
-        None => asked.wish(),
-    };
+    let strategy = one::<String>(args, "strategy");
+    let strategy = strategy.and_then(|name| Strategy::ALL.into_iter().find(|s| s.name() == name));
+    let wish = strategy.map_or_else(|| asked.wish(), Wish::Only);
     Ok(Run {
         asked,
         probes,

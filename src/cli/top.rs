@@ -18,7 +18,7 @@ const ROWS: usize = 20;
 /// Where nothing else is known of a terminal.
 const USUAL: (usize, usize) = (80, 24);
 
-const KEYS: &str = "  (s sorts, p pauses, q quits)";
+const KEYS: &str = "; s sorts, p pauses, q quits";
 
 /// Draws the rates once a second.
 pub(super) struct Top {
@@ -117,7 +117,7 @@ impl Answer for Top {
         };
         let (columns, lines) = terminal.size().unwrap_or(USUAL);
         let mut screen = String::new();
-        let state = if self.paused { "  paused" } else { KEYS };
+        let state = if self.paused { "; paused" } else { KEYS };
         // The last line stays for what xol has to say.
         let size = (columns, lines.saturating_sub(1).max(1));
         Rates::screen(&mut screen, rows, &self.last, self.order, size, state);
@@ -125,7 +125,7 @@ impl Answer for Top {
         out.push_str("\x1b[H");
         screen.lines().for_each(|line| {
             out.push_str(line);
-            out.push_str("\x1b[K\r\n");
+            out.push_str("\x1b[K\n");
         });
         out.push_str("\x1b[J");
     }

@@ -57,7 +57,7 @@ impl Rates {
             out.push('\n');
         };
         let by = order.by.name();
-        let head = format!("{rate} hits/s  {hits} in all  {armed} places  by {by}{state}");
+        let head = format!("{rate} hits/s by {by}{state}; {hits} at {armed} places");
         line(out, &head);
         let rows = rows.iter().zip(rates.iter().copied());
         let mut shown: Vec<(&CountRow<'_>, u64)> =
@@ -137,10 +137,10 @@ mod tests {
         assert_eq!(now, [50, 0, 2]);
         let mut out = String::new();
         let by = |by| Order { by, top: None };
-        Rates::screen(&mut out, &rows, &now, by(Column::Rate), (45, 4), "  paused");
+        Rates::screen(&mut out, &rows, &now, by(Column::Rate), (45, 4), "; paused");
         assert_eq!(
             out,
-            "52 hits/s  614 in all  3 places  by rate  pau
+            "52 hits/s by rate; paused; 614 at 3 places
     HITS/S         HITS  STRATEGY  PLACE
         50          110  jump      libc.so.6:
          2            4  jump      libc.so.6:

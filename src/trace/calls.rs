@@ -27,7 +27,7 @@ impl Session<'_> {
     /// What is kept of a call that begins.
     pub(super) fn entry(&mut self, who: Who, ts_ns: u64, args: Vec<super::Value>) -> Entry {
         self.calls += 1;
-        Entry { call: self.calls, who, ts_ns, args }
+        Entry { call: self.calls, who, ts_ns, args, doubtful: false }
     }
 
     /// Remembers a call, and tells that it has begun. Returns whether there was room.

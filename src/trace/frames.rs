@@ -41,6 +41,9 @@ pub(super) struct Entry {
     pub(super) who: Who,
     pub(super) ts_ns: u64,
     pub(super) args: Vec<Value>,
+    /// Whether records may be missing since: the next return with this key may be that of a later
+    /// call.
+    pub(super) doubtful: bool,
 }
 
 /// Names a call: no two that are both under way have the same, but for tail calls.
@@ -293,6 +296,17 @@ impl Frames {
         });
         self.count -= taken.len();
         taken
+    }
+
+    /// Records of threads of a space are missing: what is known of their calls may be of others.
+    pub(super) fn doubt(&mut self, space: SpaceId, whose: impl Fn(Who) -> bool) {
+        for (_, frames) in self.waiting.iter_mut().filter(|(key, _)| key.space == space) {
+            for frame in frames {
+                if let Expect::Row(_, entry) = &mut frame.expect {
+                    entry.doubtful |= whose(entry.who);
+                }
+            }
+        }
     }
 
     /// Takes the frames of a space.

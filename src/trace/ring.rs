@@ -234,7 +234,18 @@ impl Session<'_> {
     }
 
     fn tell_notes(&mut self, rings: &mut Rings, notes: &[Held]) -> io::Result<()> {
-        for Held { space, note } in notes.iter().filter(|held| held.note.probe != NOBODY) {
+        for Held { space, note } in notes {
+            if note.after_gap {
+                let names = rings.names.get(space);
+                let shard = shape().shard_of(note.thread);
+                self.frames.doubt(*space, |who| {
+                    let pointer = names.and_then(|names| names.pointer(who.1));
+                    pointer.is_none_or(|pointer| shape().shard_of(pointer) == shard)
+                });
+            }
+            if note.probe == NOBODY {
+                continue;
+            }
             let who = self.who(rings, *space, note);
             let ts_ns = rings.clock.ns(note.time);
             rings.newest = rings.newest.max(ts_ns);

@@ -116,6 +116,9 @@ int main(int argc, char **argv)
 	} else if (!strcmp(how, "fast")) {
 		for (long i = 0; i < calls; i++)
 			work(0, i & 3);
+	} else if (!strcmp(how, "many")) {
+		for (long i = 0; i < calls; i++)
+			work(0, i);
 	} else if (!strcmp(how, "nested")) {
 		long begun = now();
 
