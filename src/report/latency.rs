@@ -7,6 +7,7 @@ use super::event::duration;
 use super::json::Object;
 use super::keyed::Shown;
 use super::times::{Bar, Counts, Times};
+use crate::WhyNotJump;
 use std::fmt::Write;
 
 /// Percentiles: the name of the column and of the field, and the part of a thousand.
@@ -193,7 +194,7 @@ pub fn latency_json(out: &mut String, row: &LatencyRow<'_>) {
     object.number("missed", at.missed);
     object.number("unfinished", row.unfinished);
     object.text_or_null("strategy", at.strategy());
-    object.text_or_null("why_not_jump", at.why_not_jump);
+    object.text_or_null("why_not_jump", at.why_not_jump.map(WhyNotJump::id));
     object.number("total_ns", times.total());
     if let Some(ns) = row.self_ns {
         object.number("self_ns", ns);

@@ -31,8 +31,7 @@ mod value;
 
 pub use by::{ByRow, by_json, by_text};
 pub use column::{Column, Order};
-
-pub use count::{Became, CountRow, NOT_ASKED_FOR, count_json, count_text};
+pub use count::{Became, CountRow, count_json, count_text};
 pub use event::{End, Event, Lines, event_json};
 pub use keyed::{Keyed, Shown};
 pub use latency::{LatencyRow, latency_json, latency_text, summary_json, summary_text};

@@ -235,7 +235,8 @@ impl Session<'_> {
 
     fn tell_notes(&mut self, rings: &mut Rings, notes: &[Held]) -> io::Result<()> {
         for Held { space, note } in notes {
-            if note.after_gap {
+            // Where threads wait for room, nothing is missing there.
+            if note.after_gap && self.missed_records() > 0 {
                 let names = rings.names.get(space);
                 let shard = shape().shard_of(note.thread);
                 self.frames.doubt(*space, |who| {
