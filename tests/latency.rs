@@ -275,7 +275,7 @@ fn slow_calls_have_lines() {
         .finish()
         .err();
     let line = said.lines().find(|line| line.contains("ns: 10000000")).expect("a line");
-    assert!(line.contains(" work(ns: 10000000, kind: 3) -> 3  1"), "{said}");
+    assert!(line.contains(" work(ns: 10000000, kind: 3) -> 3  "), "{said}");
     assert!(said.contains("     CALLS  STRATEGY") && said.contains("########"), "{said}");
 }
 

@@ -63,7 +63,7 @@ total, min, mean and max are exact. Memory does not grow with the number of call
 Both ends are jumps where all exits of a function are known, which adds some 50 ns to a call; else
 traps, whose stop is part of the time: `no jump at`, and why_not_jump in JSON, say why (see xol count
 --help; exits-not-proven: returns are told where the call comes back to). A thread that is faster than
-its calls are counted waits, which may be part of a call's time; with --when-full drop it goes on, what
+its calls are counted waits, which is no part of a call's time; with --when-full drop it goes on, what
 is missed is counted, and the calls around it are unfinished.
 --self: what a call did not spend in other probed calls of its thread. Time in calls that were left by
 longjmp or an exception counts as its own.

@@ -27,7 +27,14 @@ impl Session<'_> {
     /// What is kept of a call that begins.
     pub(super) fn entry(&mut self, who: Who, ts_ns: u64, args: Vec<super::Value>) -> Entry {
         self.calls += 1;
-        Entry { call: self.calls, who, ts_ns, args, doubtful: false }
+        let waited = self.waits.of(who.1);
+        Entry { call: self.calls, who, ts_ns, args, waited, doubtful: false }
+    }
+
+    /// How long a call has lasted at `ts_ns`, without what its thread has waited for room in a ring.
+    pub(super) fn lasted(&self, entry: &Entry, ts_ns: u64) -> u64 {
+        let waited = self.waits.of(entry.who.1).saturating_sub(entry.waited);
+        ts_ns.saturating_sub(entry.ts_ns).saturating_sub(waited)
     }
 
     /// Remembers a call, and tells that it has begun. Returns whether there was room.
@@ -123,7 +130,7 @@ impl Session<'_> {
                 addr,
                 ts_ns: now,
                 ret: None,
-                duration_ns: known.then(|| now.saturating_sub(entry.ts_ns)),
+                duration_ns: known.then(|| self.lasted(&entry, now)),
             };
             self.tell_sink(told, &entry.args);
         }
@@ -136,6 +143,7 @@ impl Session<'_> {
             let frames = self.frames.take_thread(who);
             self.end_calls(frames, End::Exit);
             self.comms.forget(who.1);
+            self.waits.forget(who.1);
         }
         Ok(())
     }

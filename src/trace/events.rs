@@ -102,7 +102,7 @@ impl Session<'_> {
             addr: back,
             ts_ns,
             ret: (!entry.doubtful).then_some(value),
-            duration_ns: (!entry.doubtful).then(|| ts_ns.saturating_sub(entry.ts_ns)),
+            duration_ns: (!entry.doubtful).then(|| self.lasted(entry, ts_ns)),
         };
         self.tell_sink(told, &entry.args);
     }

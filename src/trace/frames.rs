@@ -41,6 +41,8 @@ pub(super) struct Entry {
     pub(super) who: Who,
     pub(super) ts_ns: u64,
     pub(super) args: Vec<Value>,
+    /// How long its thread had waited for room in a ring, in ns.
+    pub(super) waited: u64,
     /// Whether records may be missing since: the next return with this key may be that of a later
     /// call.
     pub(super) doubtful: bool,

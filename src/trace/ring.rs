@@ -249,6 +249,7 @@ impl Session<'_> {
             }
             let who = self.who(rings, *space, note);
             let ts_ns = rings.clock.ns(note.time);
+            self.waits.end(who.1, ts_ns, |tick| rings.clock.ns(tick));
             rings.newest = rings.newest.max(ts_ns);
             self.tell_note(*space, note, who, ts_ns)?;
         }
