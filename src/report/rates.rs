@@ -57,7 +57,7 @@ impl Rates {
             out.push('\n');
         };
         let by = order.by.name();
-        let head = format!("{rate} hits/s by {by}{state}; {hits} at {armed} places");
+        let head = format!("{rate} hits/s by {by}{state}; {hits} in all, {armed} armed");
         line(out, &head);
         let rows = rows.iter().zip(rates.iter().copied());
         let mut shown: Vec<(&CountRow<'_>, u64)> =
@@ -140,7 +140,7 @@ mod tests {
         Rates::screen(&mut out, &rows, &now, by(Column::Rate), (45, 4), "; paused");
         assert_eq!(
             out,
-            "52 hits/s by rate; paused; 614 at 3 places
+            "52 hits/s by rate; paused; 614 in all, 3 arme
     HITS/S         HITS  STRATEGY  PLACE
         50          110  jump      libc.so.6:
          2            4  jump      libc.so.6:
