@@ -7,6 +7,7 @@
 pub mod native;
 pub mod ptrace;
 pub mod shared;
+pub mod terminal;
 
 /// The native architecture: the one place where the build decides.
 pub use native::Native;

@@ -80,6 +80,8 @@ pub struct Recorded {
     pub missed: Option<Noted>,
     /// The trap of a thread that finds no room.
     pub full: Option<u16>,
+    /// Where the time of the hit is then, in bytes above the stack pointer; if it was asked for.
+    pub full_time: u16,
     /// What is overwritten, and where it is meanwhile.
     pub saved: heapless::Vec<Saved, 10>,
     /// Whether the flags are not kept.
@@ -345,11 +347,12 @@ impl Trampoline {
         self.records.iter().filter_map(|part| part.recorded.full)
     }
 
-    /// Returns where the recorder begins whose thread has trapped at `pc`, because it found no room.
+    /// Returns where the recorder begins whose thread has trapped at `pc`, because it found no room;
+    /// and where the time of its hit is, in bytes above the stack pointer, if it was asked for.
     #[must_use]
-    pub fn full_at(&self, pc: u16) -> Option<u16> {
+    pub fn full_at(&self, pc: u16) -> Option<(u16, u16)> {
         let part = self.records.iter().find(|part| part.recorded.full == Some(pc))?;
-        Some(part.start)
+        Some((part.start, part.recorded.full_time))
     }
 
     /// What a thread at `pc`, an offset in the code where an instruction begins, stands for;

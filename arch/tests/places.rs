@@ -66,7 +66,7 @@ fn x86_64_threads_stand_where_they_are() {
     assert_eq!((made.code.len(), made.enter(0), made.enter(2)), (294, Some(0), None));
     assert!(made.locks().eq([279]));
     assert!(made.fulls().eq([242]));
-    assert_eq!((made.full_at(242), made.full_at(243)), (Some(0), None));
+    assert_eq!((made.full_at(242), made.full_at(243)), (Some((0, 32)), None));
     let at = |recorded| Some(Place::At { offset: 0, recorded });
     for (pc, wanted) in [
         (0, at(0)),
@@ -143,7 +143,7 @@ fn arm64_threads_stand_where_they_are() {
     assert!(!made.flags_lost());
     assert_eq!((made.code.len(), made.enter(0), made.locks().count()), (248, Some(0), 0));
     assert!(made.fulls().eq([168]));
-    assert_eq!((made.full_at(168), made.full_at(172)), (Some(0), None));
+    assert_eq!((made.full_at(168), made.full_at(172)), (Some((0, 48)), None));
     let at = |recorded| Some(Place::At { offset: 0, recorded });
     for (pc, wanted) in [
         (0, at(0)),

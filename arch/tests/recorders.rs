@@ -170,7 +170,7 @@ fn table<A: Arch>(capstone: &Capstone) -> String {
             let (name, operands) = (insn.mnemonic().unwrap_or(""), insn.op_str().unwrap_or(""));
             let _ = writeln!(out, "{:6}  {name} {operands}", insn.address() - TO.0);
         }
-        let Recorded { noted, missed, full, saved, flags_lost, lock } = recorded;
+        let Recorded { noted, missed, full, full_time: _, saved, flags_lost, lock } = recorded;
         let _ = writeln!(out, "    noted {}, {}, {}", noted.from, noted.claimed, noted.committed);
         if let Some(missed) = missed {
             let _ = writeln!(

@@ -1,6 +1,7 @@
 //! The table of commands and options, and the plain values they become. Nothing is opened, looked
 //! up or started here.
 
+use super::asked::{self, Asked};
 use super::failure::Failure;
 use super::filters;
 use super::help;
@@ -24,16 +25,18 @@ use xol_arch::{Rules, Strategy};
 /// What the command line asks for.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Count(Run),
-    Trace(Run),
+    /// `count`, `trace`, `latency` and `top`.
+    Run(Box<Run>),
     List(List),
     Plan(Plan),
     Doctor(Doctor),
 }
 
-/// `count` and `trace`.
+/// `count`, `trace`, `latency` and `top`.
 #[derive(Debug)]
 pub(crate) struct Run {
+    /// What becomes of the hits.
+    pub(crate) asked: Asked,
     pub(crate) probes: Vec<Spec>,
     /// `--where`.
     pub(crate) filter: Option<Where>,
@@ -149,8 +152,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command
     }
     let report = report(args)?;
     Ok(match name {
-        "count" => Command::Count(run(args, report)?),
-        "trace" => Command::Trace(run(args, report)?),
+        "count" | "trace" | "latency" | "top" => Command::Run(Box::new(run(name, args, report)?)),
         "list" => Command::List(List {
             object: one(args, "object").unwrap_or_default(),
             debug_folders: many(args, "debug-dir"),
@@ -182,7 +184,7 @@ fn topic(topic: Option<&str>) -> Outcome {
     }
 }
 
-fn one<T: Clone + Send + Sync + 'static>(args: &ArgMatches, name: &str) -> Option<T> {
+pub(super) fn one<T: Clone + Send + Sync + 'static>(args: &ArgMatches, name: &str) -> Option<T> {
     args.try_get_one::<T>(name).ok().flatten().cloned()
 }
 
@@ -190,7 +192,7 @@ fn many<T: Clone + Send + Sync + 'static>(args: &ArgMatches, name: &str) -> Vec<
     args.try_get_many::<T>(name).ok().flatten().unwrap_or_default().cloned().collect()
 }
 
-fn flag(args: &ArgMatches, name: &str) -> bool {
+pub(super) fn flag(args: &ArgMatches, name: &str) -> bool {
     one::<bool>(args, name).unwrap_or(false)
 }
 
@@ -206,7 +208,7 @@ fn report(args: &ArgMatches) -> Result<Report, Failure> {
     Ok(Report { to: one(args, "output"), format })
 }
 
-fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
+fn run(command: &str, args: &ArgMatches, report: Report) -> Result<Run, Failure> {
     if one::<String>(args, "gdb").is_some() {
         return Err(Failure::not_built_yet("-g"));
     }
@@ -214,8 +216,12 @@ fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
     for text in many::<String>(args, "probe") {
         probes.push(Spec::parse(&text).map_err(|e| Failure::usage(e.to_string()))?);
     }
+    let asked = asked::read(command, args, &mut probes)?;
     let filter = filters::filter(one::<String>(args, "where"), flag(args, "failed"), &probes)?;
     let look = look::look(args, &report, filter.as_ref(), &probes)?;
+    if !asked.has(look.form) {
+        return Err(Failure::usage("values and sums are written as text or json (--format)"));
+    }
     let (command, pids) = (many::<OsString>(args, "command"), whom(args));
     if command.is_empty() && pids.is_empty() {
         return Err(Failure::usage(
@@ -223,13 +229,11 @@ fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
         ));
     }
     let subject = if command.is_empty() { Subject::Attach(pids) } else { Subject::Launch(command) };
-    let wish = match one::<String>(args, "strategy").as_deref() {
-        Some(name) => {
-            Strategy::ALL.into_iter().find(|s| s.name() == name).map_or(Wish::Auto, Wish::Only)
-        }
-        None => Wish::Auto,
-    };
+    let strategy = one::<String>(args, "strategy");
+    let strategy = strategy.and_then(|name| Strategy::ALL.into_iter().find(|s| s.name() == name));
+    let wish = strategy.map_or_else(|| asked.wish(), Wish::Only);
     Ok(Run {
+        asked,
         probes,
         filter,
         subject,
@@ -297,8 +301,11 @@ fn table() -> clap::Command {
         .disable_help_subcommand(true)
         .subcommands([
             probing("trace", "A line for each hit", help::TRACE).args(look::options()),
-            probing("count", "Hits for each probe, at the end", &help::count()),
-            probing("latency", "Entry-to-return time, as a histogram (not built yet)", ""),
+            probing("count", "Hits for each probe, at the end", &help::count())
+                .args(asked::count_options()),
+            probing("latency", "Entry-to-return times: percentiles and histograms", help::LATENCY)
+                .args(asked::latency_options()),
+            probing("top", "Hits a second, live", help::TOP).args(asked::top_options()),
             probing("stacks", "Call stacks, folded or as a flame graph (not built yet)", ""),
             clap::Command::new("list")
                 .about("What can be probed in an object: its functions")
@@ -362,11 +369,11 @@ fn pid() -> Arg {
         .help("Running processes: numbers, or a name for all that have it")
 }
 
-fn switch(name: &'static str) -> Arg {
+pub(super) fn switch(name: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue)
 }
 
-fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+pub(super) fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value).help(help)
 }
 
@@ -453,7 +460,7 @@ fn positive(text: &str) -> Result<u64, String> {
     text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "a number from 1 on is needed".to_owned())
 }
 
-fn positive_size(text: &str) -> Result<usize, String> {
+pub(super) fn positive_size(text: &str) -> Result<usize, String> {
     usize::try_from(positive(text)?).map_err(|_| "the number is too big".to_owned())
 }
 

@@ -1,7 +1,8 @@
 //! `xol help output`: every field of every report.
 
 pub(super) const OUTPUT: &str = "\
-Reports of trace and count go to stderr, those of list, plan and doctor to stdout; -o says otherwise.
+Reports of trace, count and latency go to stderr, those of list, plan, doctor and top -p to stdout;
+-o says otherwise.
 --format json is one object a line. Numbers are decimal and up to 64 bits wide.
 
 TRACE, TEXT
@@ -102,6 +103,43 @@ COUNT, OPENMETRICS: with -o FILE, and each --interval, FILE is replaced as a who
   xol_missed_total     missed, as in JSON
   xol_place_info       1, of each place; with the labels strategy and reason, as in JSON
   Labels: probe, object, symbol, return as in JSON; addr in hexadecimal
+COUNT --by, --hist, TEXT: a row for each value, NAME: VALUE behind the place; bars from, to, how many
+COUNT --by, --hist, JSON: the same objects, one for each value, with
+  by           the value of what --by asks for: as in trace; of a caller OBJECT:FUNCTION+BYTES; null
+               where there is none; {\"others\":true} for all values beyond the first 16384
+  hits         those of this value; missed is that of the place
+  buckets      of --hist: [from, to, hits] by powers of two, up to but without `to`
+COUNT --summary, TEXT: part of all TIME, TOTAL, MEAN, CALLS, ERRORS, PLACE; then their sums
+COUNT --summary, JSON: the same objects, of which hits are calls, with
+  by           as above
+  errors       calls that have returned a negative number, or -1 as an address
+  unfinished   calls that did not return
+  total_ns, mean_ns    of those that did
+  share        percent of the total time of all rows
+
+LATENCY, TEXT
+  CALLS, MISSED and UNFINISHED (where there are any), STRATEGY, TOTAL, SELF (with --self), MIN, MEAN,
+  percentiles, MAX, and PLACE with the value of --by; then a histogram for each: from, to, calls.
+
+LATENCY, JSON: an object for each PROBE and place; of --slower, those of TRACE come before
+  probe, object, symbol, mangled, strategy, why_not_jump, reason, detail    as in count
+  addr         the function's address in the file
+  by           with --by: as in count --by; absent where nothing was called
+  calls        calls that have returned
+  missed       entries and returns of the place that found no room to be noted down
+  unfinished   calls that have begun and did not return: left, ended with their thread or process, or
+               still going on; or whose return may have been missed
+  total_ns     the sum of their durations
+  self_ns      the part of it that was not spent in other probed calls
+  min_ns, mean_ns, max_ns    exact; null where there are no calls
+  p50_ns, p90_ns, p99_ns, p999_ns    so many of 100 (1000) calls took no longer; less than 0.8 % off
+  buckets      [from, to, calls] by powers of two or as --linear says, up to but without `to`
+
+TOP, TEXT: HITS/S, HITS, MISSED (where there are any), STRATEGY, PLACE of those most often hit
+TOP, JSON: an object for each place, every second
+  ts_ns        CLOCK_MONOTONIC in ns
+  probe, object, symbol, offset, addr, return, hits, missed, strategy    as in count
+  rate         hits a second since the objects before
 
 LIST, TEXT: ADDRESS and SIZE in hexadecimal and decimal, KIND, NAME with @VERSION (@@: the default)
 LIST, JSON: an object for each function
@@ -138,8 +176,9 @@ DOCTOR, JSON: an object for each check
 mod tests {
     use super::OUTPUT;
     use xol::report::{
-        Became, Chrome, CountRow, End, Event, Field, Read, count_csv, count_json,
-        count_openmetrics, event_json,
+        Became, ByRow, Chrome, CountRow, End, Event, Field, LatencyRow, Powers, Read, Shown, Times,
+        by_json, count_csv, count_json, count_openmetrics, event_json, latency_json, rates_json,
+        summary_json,
     };
     use xol::spec::Type;
     use xol_arch::Reason;
@@ -226,5 +265,25 @@ mod tests {
             let phase = object["ph"].as_str().expect("a phase");
             assert!(OUTPUT.contains(&format!("{phase}: a ")), "{phase}");
         }
+        let by = Some(("n", Shown { text: "1", json: "1" }));
+        let mut write = |section: &str, write: &dyn Fn(&mut String)| {
+            out.clear();
+            write(&mut out);
+            documented(section, &out);
+        };
+        let values = ByRow { at: row, by, hist: Some(("n", &Powers::default())) };
+        let times = Times::default();
+        let (self_ns, unfinished, errors) = (Some(0), 0, 0);
+        let calls =
+            LatencyRow { at: row, by, times: &times, linear: None, self_ns, unfinished, errors };
+        write("LATENCY, JSON", &|out| latency_json(out, &calls));
+        for field in ["by", "buckets", "errors", "unfinished", "total_ns", "mean_ns", "share"] {
+            let mut all = String::new();
+            by_json(&mut all, &values);
+            summary_json(&mut all, &[calls]);
+            assert!(all.contains(&format!("\"{field}\":")), "{field}: {all}");
+            assert!(OUTPUT.contains(&format!("\n  {field}")) || field == "mean_ns", "{field}");
+        }
+        write("TOP, JSON", &|out| rates_json(out, &row, 0, 0));
     }
 }

@@ -96,6 +96,15 @@ EXAMPLES:
   xol count 'libc:*' -o counts.txt -f -- make
   xol count malloc free -p 1234 --duration 10 --format json -o -
   xol count malloc --where 'size >= 0x1000' -- ls
+  xol count malloc --by caller --top 10 -- ls
+  xol count malloc --hist size -- ls
+  xol count --summary open close read write -- ls
+
+VALUES (--by, --hist):
+  the name of an argument, of the signature or of the built-in one of a function of libc's own; ret;
+  with --by also tid, pid, comm (the thread's name) and caller (where the call returns to). The first
+  16384 values have rows of their own, the others one row.
+  --summary counts what returns a negative number, or -1 as an address, as an error.
 
 STRATEGIES:
   A place that is hit often becomes a `jump`: its hits do not stop the program any more. Others are
@@ -103,6 +112,40 @@ STRATEGIES:
 REASONS
 
 FILTERS (--where): see xol trace --help.";
+
+pub(super) const LATENCY: &str = "\
+EXAMPLES:
+  xol latency libc:read -p 1234 --duration 10
+  xol latency 'work(n: i32)' --by n -- ./app
+  xol latency malloc free --self --format json -o - -- ls
+  xol latency 'open(path: str)' --slower 10ms -- make
+  xol latency work --linear 0,10ms,500us -- ./app
+
+TIMES are from a function's entry to its return. Calls that do not return (longjmp, exceptions, exit,
+or that go on at the end) are unfinished, and have no time. Percentiles are less than 0.8 % off (one
+part in 128): durations are kept in 64 buckets for each power of two, exactly below 128 ns. Calls,
+total, min, mean and max are exact. Memory does not grow with the number of calls.
+Both ends are jumps where all exits of a function are known, which adds some 50 ns to a call; else
+traps, whose stop is part of the time: `no jump at`, and why_not_jump in JSON, say why (see xol count
+--help; exits-not-proven: returns are told where the call comes back to). A thread that is faster than
+its calls are counted waits, which is no part of a call's time; with --when-full drop it goes on, what
+is missed is counted, and the calls around it are unfinished.
+--self: what a call did not spend in other probed calls of its thread. Time in calls that were left by
+longjmp or an exception counts as its own.
+--by: the name of an argument, ret, tid, pid, comm or caller. The first 1024 values have rows of their
+own, the others one row. missed is that of the place.
+--linear and --slower take ns, us, ms and s.";
+
+pub(super) const TOP: &str = "\
+EXAMPLES:
+  xol top 'libc:*' -p 1234
+  xol top malloc free -- ./app
+  xol top 'libc:mem*' -p 1234 --sort hits --top 5 --duration 10 -o rates.txt
+
+KEYS: s sorts by rate, hits or place; p pauses and goes on; q quits.
+With -p it draws on stdout, beside a program that it has started on stderr, which then shares its
+terminal: give it its input from elsewhere if it reads keys itself. Where that is no terminal, a block
+of lines every second; --interval says otherwise.";
 
 /// What `xol count --help` says: the reasons are those that there are.
 pub(super) fn count() -> String {

@@ -17,14 +17,22 @@
 //! | `whom` | processes as users name them |
 //! | `ready` | telling a script that the probes are in |
 //! | `list`, `plan`, `doctor` | one command each |
-//! | `run` | `count` and `trace` |
+//! | `run` | `count` and `trace`, and what all that probe share |
+//! | `asked` | the options of the commands that aggregate |
+//! | `answers` | what makes sums of hits: rows by values |
+//! | `latency`, `values`, `top` | `latency` and `count --summary`; `count --by`; `top` |
+//! | `callers` | the names of return addresses |
 
+mod answers;
 mod args;
+mod asked;
+mod callers;
 mod doctor;
 mod failure;
 mod filters;
 mod formats;
 mod help;
+mod latency;
 mod list;
 mod look;
 #[cfg_attr(not(feature = "manual"), path = "no_manual.rs")]
@@ -37,6 +45,8 @@ mod ready;
 mod run;
 #[cfg(test)]
 mod tests;
+mod top;
+mod values;
 mod whom;
 
 use args::Command;
@@ -55,8 +65,7 @@ pub(crate) fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode, Failure> {
     let done = |()| ExitCode::SUCCESS;
     match command {
-        Command::Count(count) => run::run(count, false),
-        Command::Trace(trace) => run::run(trace, true),
+        Command::Run(run) => run::run(*run),
         Command::List(list) => list::run(&list).map(done),
         Command::Plan(plan) => plan::run(&plan).map(done),
         Command::Doctor(doctor) => doctor::run(&doctor).map(done),

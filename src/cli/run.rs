@@ -1,11 +1,16 @@
-//! `xol count` and `xol trace`: from the command line to a run, and from its end to a status.
+//! `xol count`, `trace` and what else probes: from the command line to a run, and from its end to a status.
 
+use super::answers::Answer;
 use super::args::{Run, Subject};
+use super::asked::{Asked, By, What};
 use super::failure::Failure;
+use super::latency::Latency;
 use super::look::Form;
-use super::output::{Progress, Report, replace};
+use super::output::{Format, Progress, Report, replace};
 use super::pages::Pages;
 use super::ready::Ready;
+use super::top::Top;
+use super::values::Values;
 use super::whom;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -32,23 +37,27 @@ use xol_targets::ptrace::{Begun, Launch, LaunchError, Pid, foreign_machine};
 const SOON: Duration = Duration::from_millis(300);
 
 /// Runs to the end of the program, or until asked to end.
-pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
+pub(super) fn run(run: Run) -> Result<ExitCode, Failure> {
+    let asked = run.asked;
+    let events = asked.events();
+    let mut report = run.report;
+    // What is drawn while a program of one's own runs goes where its own output does not.
+    if asked.what == What::Rates && matches!(run.subject, Subject::Attach(_)) && report.to.is_none()
+    {
+        report.to = Some("-".into());
+    }
     // What is replaced as a whole is not there before it is.
-    let replaced = run
-        .report
+    let replaced = report
         .to
         .clone()
         .filter(|path| run.look.form == Form::OpenMetrics && path.as_os_str() != "-");
-    let report = match &replaced {
-        Some(path) => {
-            replace(path, "# EOF\n")?;
-            Report { to: None, ..run.report.clone() }
-        }
-        None => run.report.clone(),
-    };
+    if let Some(path) = &replaced {
+        replace(path, "# EOF\n")?;
+    }
     let form = run.look.form;
-    let comm = events && run.look.has_comm();
-    let pages = Pages::new(run.look, report, events)?;
+    let comm = asked.by == Some(By::Comm) || run.look.has_comm() && asked.tells_lines();
+    let to = report.to.clone().filter(|_| replaced.is_none());
+    let pages = Pages::new(run.look, Report { to, ..report.clone() }, events)?;
     let name = match &run.subject {
         Subject::Launch(command) => command[0].to_string_lossy().into_owned(),
         Subject::Attach(_) => String::new(),
@@ -70,6 +79,12 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
         Ok(Side::Tracer(link)) => Some(link),
         Err(_) => None,
     };
+    let interval = match asked.what {
+        // Keys do not wait for the next screen.
+        What::Rates => Some(Duration::from_millis(100)),
+        _ => run.interval,
+    };
+    let answer = answer(asked, &report, (run.interval, &run.debug_folders));
     let options = Options {
         subject,
         follow: run.follow,
@@ -80,7 +95,7 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
         hits_per_site: run.hits_per_site,
         max_events: run.max_events,
         duration: run.duration,
-        interval: run.interval,
+        interval,
         debug_folders: run.debug_folders,
         when_full: run.when_full,
         toggle: run.toggle,
@@ -88,7 +103,7 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
         probes: run.probes,
         filter: run.filter,
         events,
-        comm,
+        comm: events && comm,
     };
     let probes: Vec<String> = options.probes.iter().map(|p| p.text.clone()).collect();
     let mut reporter = Reporter {
@@ -100,7 +115,8 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
         failed: None,
         progress: None,
         ready: run.ready,
-        events,
+        events: events && answer.is_none(),
+        answer,
     };
     let outcome = trace::run_behind(&options, &mut reporter, front);
     drop(reporter.progress.take());
@@ -112,7 +128,9 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
         Err(TraceError::NotBuiltYet(what)) => return Err(Failure::not_built_yet(what)),
         Err(error) => return Err(Failure::new(error.to_string())),
     };
-    if !events || !outcome.report.rows.iter().any(|r| matches!(r.row.state, RowState::Armed(_))) {
+    if !reporter.events
+        || !outcome.report.rows.iter().any(|r| matches!(r.row.state, RowState::Armed(_)))
+    {
         reporter.counts(&outcome.report);
     } else if options.wish == Wish::Only(Strategy::Jump)
         && let Some(why) = no_jumps(&outcome.report)
@@ -121,6 +139,25 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
     }
     reporter.finish()?;
     ended(&outcome)
+}
+
+/// What makes sums of the hits, where that is not the engine.
+fn answer(
+    asked: Asked,
+    report: &Report,
+    (period, debug_folders): (Option<Duration>, &[PathBuf]),
+) -> Option<Box<dyn Answer>> {
+    let to_stdout = report.to.as_ref().is_some_and(|to| to.as_os_str() == "-");
+    let to_file = report.to.as_ref().is_some_and(|to| to.as_os_str() != "-");
+    Some(match asked.what {
+        What::Counts | What::Lines => return None,
+        What::Times | What::Summary => Box::new(Latency::new(asked, debug_folders.to_vec())),
+        What::Values => Box::new(Values::new(asked, debug_folders.to_vec())),
+        What::Rates => {
+            let terminal = Top::terminal(to_stdout, to_file || report.format == Format::Json);
+            Box::new(Top::new(asked.order, terminal, period))
+        }
+    })
 }
 
 /// Waits in front of the tracer, whose status is ours.
@@ -240,7 +277,9 @@ struct Reporter<'a> {
     failed: Option<Failure>,
     progress: Option<(Stage, Progress)>,
     ready: Option<Ready>,
+    /// Whether hits are lines, and not sums.
     events: bool,
+    answer: Option<Box<dyn Answer>>,
 }
 
 impl Reporter<'_> {
@@ -268,21 +307,25 @@ impl Reporter<'_> {
             .collect();
         self.line.clear();
         let line = &mut self.line;
-        match self.form {
-            Form::Json => rows.iter().for_each(|row| count_json(line, row)),
-            Form::Csv if !self.events => count_csv(line, &rows),
-            Form::OpenMetrics => count_openmetrics(line, &rows),
-            Form::Text | Form::Csv | Form::Chrome => {
-                count_text(line, &rows);
-                if let Some(why) = &report.no_slots {
-                    line.push_str(&format!("no room for slots: {why}\n"));
-                }
-                if report.stolen > 0 {
-                    line.push_str(&format!(
-                        "{} slots were taken from one site for another; --slots N allows more\n",
-                        report.stolen
-                    ));
-                }
+        match (&mut self.answer, self.form) {
+            (Some(answer), form) => {
+                let format = if form == Form::Json { Format::Json } else { Format::Text };
+                answer.report(line, &rows, &report.rows, format);
+            }
+            (None, Form::Json) => rows.iter().for_each(|row| count_json(line, row)),
+            (None, Form::Csv) if !self.events => count_csv(line, &rows),
+            (None, Form::OpenMetrics) => count_openmetrics(line, &rows),
+            (None, Form::Text | Form::Csv | Form::Chrome) => count_text(line, &rows),
+        }
+        if self.form == Form::Text || self.events && self.form != Form::Json {
+            if let Some(why) = &report.no_slots {
+                line.push_str(&format!("no room for slots: {why}\n"));
+            }
+            if report.stolen > 0 {
+                line.push_str(&format!(
+                    "{} slots were taken from one site for another; --slots N allows more\n",
+                    report.stolen
+                ));
             }
         }
         if self.events && matches!(self.form, Form::Csv | Form::Chrome) {
@@ -317,6 +360,9 @@ impl Reporter<'_> {
 
 impl Sink for Reporter<'_> {
     fn hit(&mut self, event: &HitEvent<'_>) {
+        if self.answer.as_mut().is_some_and(|answer| !answer.hit(event)) {
+            return;
+        }
         let known = event.signature.filter(|signature| !signature.open);
         let args = known.map(|signature| {
             let named = signature.args.iter().zip(event.args);
@@ -345,6 +391,10 @@ impl Sink for Reporter<'_> {
             errno: event.errno,
             duration_ns: event.duration_ns,
         };
+        if let (Moment::Ends(call, _), Some(_)) = (moment, &self.answer) {
+            // Of a call that is told alone nothing was shown before.
+            self.write(|pages| pages.event(Moment::Begins(call), &event));
+        }
         self.write(|pages| pages.event(moment, &event));
     }
 
@@ -352,7 +402,7 @@ impl Sink for Reporter<'_> {
         if self.events {
             // Lines are shown at least that often.
             self.write(Pages::flush);
-        } else {
+        } else if self.answer.as_mut().is_none_or(|answer| answer.is_due()) {
             self.counts(report);
         }
     }
@@ -395,11 +445,12 @@ impl Sink for Reporter<'_> {
     }
 
     fn failed(&self) -> bool {
-        self.failed.is_some()
+        self.failed.is_some() || self.answer.as_ref().is_some_and(|answer| answer.is_over())
     }
 }
 
-fn read(value: &Value) -> Read<'_> {
+/// A value as reports take it.
+pub(super) fn read(value: &Value) -> Read<'_> {
     match value {
         Value::Bits(bits) => Read::Bits(*bits),
         Value::Text(text, more) => Read::Text(text, *more),

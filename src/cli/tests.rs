@@ -21,7 +21,7 @@ fn wrong(line: &str) -> String {
 
 fn run(line: &str) -> Run {
     match words(line) {
-        Ok(Command::Count(run) | Command::Trace(run)) => run,
+        Ok(Command::Run(run)) => *run,
         other => panic!("{line}: {other:?}"),
     }
 }
@@ -93,7 +93,25 @@ fn a_wrong_command_line_is_status_2_and_says_what_is_wrong() {
         ("xol trace return:foo --where ret -- ls", "the type of what comes back is not known"),
         ("xol trace malloc+4 --where ret -- ls", "'ret' is known at a return"),
         ("xol trace return:malloc return:foo --failed -- ls", "(of 'return:foo')"),
-        ("xol latency malloc -- ls", "latency: not built yet"),
+        ("xol latency malloc+4 -- ls", "'malloc+4' is no function by its name"),
+        ("xol latency malloc --by foo -- ls", "nothing is called 'foo'; there are size, ret, tid"),
+        ("xol latency work --by n -- ls", "a signature names arguments, as in 'f(n: u64)'"),
+        ("xol latency malloc free --by size -- ls", "'free' has no argument of that name"),
+        ("xol latency malloc --linear 0,10 -- ls", "three times are needed"),
+        ("xol latency malloc --linear 5,5,1 -- ls", "B must be more than A"),
+        ("xol latency malloc --linear 0,10,0 -- ls", "STEP is 0"),
+        ("xol latency malloc --linear 0,1s,1 -- ls", "more than 1000 bars"),
+        ("xol latency malloc --linear a,b,c -- ls", "'a' is no time"),
+        ("xol latency malloc --slower fast -- ls", "'fast' is no time; try 100ns"),
+        ("xol latency malloc --sort rate -- ls", "no such column here, but total"),
+        ("xol latency malloc --sort self -- ls", "with --self only"),
+        ("xol latency malloc --top 0 -- ls", "a number from 1 on"),
+        ("xol count open --hist path -- ls", "'path' of 'open' is str"),
+        ("xol count malloc --by size --format csv -- ls", "written as text or json"),
+        ("xol count malloc --hist tid -- ls", "nothing is called 'tid'; there are size, ret"),
+        ("xol count malloc+4 --by ret -- ls", "an instruction returns nothing"),
+        ("xol count malloc --hist size --summary -- ls", "cannot be used with"),
+        ("xol top malloc --by size -- ls", "unexpected argument '--by'"),
         ("xol stacks malloc -p 1", "stacks: not built yet"),
         ("xol compare --svg x", "compare: not built yet"),
         ("xol plan --raw x", "--raw needs --arch"),
@@ -127,7 +145,8 @@ fn help_names_every_command_and_gives_examples() {
         other => panic!("{line}: {other:?}"),
     };
     let all = help("xol --help");
-    let commands = ["trace", "count", "latency", "stacks", "list", "plan", "compare", "doctor"];
+    let commands =
+        ["trace", "count", "latency", "top", "stacks", "list", "plan", "compare", "doctor"];
     for command in commands {
         assert!(all.contains(&format!("\n  {command} ")), "{command}: {all}");
         let one = help(&format!("xol {command} --help"));

@@ -4,7 +4,12 @@
 //! shard full traps, or counts a missed record elsewhere, a reader that finds a slot taken but not committed leaves
 //! the shard for later. That writer was stopped or lost its processor between two instructions;
 //! only when it is known to be gone may its record be [passed over](Reader::pass_over).
+//!
+//! Where records are missing is known: slots are given back from the last to the first, so a writer
+//! that finds none finds none until the whole piece is free, and the first record behind it is
+//! [after a gap](Note::after_gap).
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 use xol_arch::jump::{HEAD, PROBE, SLOT, SLOTS, Shape, THREAD, TIME, TURN, VALUES, Value};
 
@@ -23,6 +28,8 @@ pub struct Note {
     pub thread: u64,
     /// By [`Value::index`].
     pub values: [u64; Value::COUNT],
+    /// Whether records of its shard may be missing right before it.
+    pub after_gap: bool,
 }
 
 impl Note {
@@ -49,6 +56,9 @@ pub struct Reader<W> {
     memory: W,
     shape: Shape,
     tails: [u64; MAX_SHARDS],
+    /// For each shard the positions of the first and the last record that is after a gap, of those
+    /// that were not read; in most cases it is one.
+    gaps: [Option<(u64, u64)>; MAX_SHARDS],
 }
 
 /// The index of a word by its offset in bytes.
@@ -67,7 +77,8 @@ impl<W: AsRef<[AtomicU64]>> Reader<W> {
     #[must_use]
     pub fn new(memory: W, shape: Shape) -> Option<Reader<W>> {
         let whole = memory.as_ref().len() >= index(shape.len());
-        whole.then_some(Reader { memory, shape, tails: [0; MAX_SHARDS] })
+        let (tails, gaps) = ([0; MAX_SHARDS], [None; MAX_SHARDS]);
+        whole.then_some(Reader { memory, shape, tails, gaps })
     }
 
     /// The ring's shape.
@@ -96,18 +107,43 @@ impl<W: AsRef<[AtomicU64]>> Reader<W> {
         let mut tail = begun;
         for _ in 0..limit {
             let Some(slot) = slot(words, self.shape, tail) else { break };
-            let lap = tail & !(self.shape.slots() - 1);
-            if slot.turn.load(Ordering::Acquire) != lap + 1 {
+            if slot.turn.load(Ordering::Acquire) != self.lap(tail) + 1 {
                 break;
             }
-            each(&slot.note());
-            slot.turn.store(lap.wrapping_add(self.shape.slots()), Ordering::Release);
+            let after_gap = is_after_gap(self.gaps.get_mut(shard), tail);
+            each(&Note { after_gap, ..slot.note() });
             tail = tail.wrapping_add(1);
         }
-        if let Some(place) = self.tails.get_mut(shard) {
-            *place = tail;
-        }
+        self.give_back(shard, begun..tail);
         tail.wrapping_sub(begun) as usize
+    }
+
+    /// The first position of the lap that a position is in.
+    const fn lap(&self, position: u64) -> u64 {
+        position & !(self.shape.slots() - 1)
+    }
+
+    /// Gives slots back to the writers of a shard, and notes whether there was none.
+    fn give_back(&mut self, shard: usize, positions: Range<u64>) {
+        let slots = self.shape.slots();
+        let Some(words) = shard_of(self.memory.as_ref(), self.shape, shard) else { return };
+        for position in positions.clone().rev() {
+            if let Some(slot) = slot(words, self.shape, position) {
+                let lap = self.lap(position).wrapping_add(slots);
+                slot.turn.store(lap, Ordering::Release);
+            }
+        }
+        if let Some(place) = self.tails.get_mut(shard) {
+            *place = positions.end;
+        }
+        let full = positions.start.wrapping_add(slots);
+        let head = words.get(index(HEAD)).map_or(0, |head| head.load(Ordering::Acquire));
+        if !positions.is_empty()
+            && head >= full
+            && let Some(gap) = self.gaps.get_mut(shard)
+        {
+            *gap = Some((gap.map_or(full, |gap| gap.0), full));
+        }
     }
 
     /// The first shard from `from` on that waits for a record which is taken and not committed.
@@ -130,16 +166,20 @@ impl<W: AsRef<[AtomicU64]>> Reader<W> {
         if self.pending(pending.shard) != Some(pending) {
             return false;
         }
-        let words = shard_of(self.memory.as_ref(), self.shape, pending.shard);
-        let Some(words) = words else { return false };
-        let Some(slot) = slot(words, self.shape, pending.position) else { return false };
-        let lap = pending.position & !(self.shape.slots() - 1);
-        slot.turn.store(lap.wrapping_add(self.shape.slots()), Ordering::Release);
-        if let Some(tail) = self.tails.get_mut(pending.shard) {
-            *tail = tail.wrapping_add(1);
-        }
+        self.give_back(pending.shard, pending.position..pending.position.wrapping_add(1));
         true
     }
+}
+
+/// Whether the record at `position`, which is read now, is after a gap. One that was passed over
+/// leaves that to the next.
+fn is_after_gap(gap: Option<&mut Option<(u64, u64)>>, position: u64) -> bool {
+    let Some(gap) = gap else { return false };
+    let Some((first, last)) = *gap else { return false };
+    if position >= last {
+        *gap = None;
+    }
+    position >= first
 }
 
 /// One slot.
@@ -174,6 +214,7 @@ impl Slot<'_> {
             time: load(self.time),
             thread: load(self.thread),
             values: core::array::from_fn(|n| self.values.get(n).map_or(0, load)),
+            after_gap: false,
         }
     }
 }
@@ -181,6 +222,7 @@ impl Slot<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::vec;
     use std::vec::Vec;
 
     fn shape() -> Shape {
@@ -249,6 +291,42 @@ mod tests {
         let position = take(&words, 0).unwrap();
         commit(&words, 0, position, 9);
         assert_eq!(probes(&mut reader), [9]);
+    }
+
+    #[test]
+    fn what_is_missing_is_missing_before_a_record() {
+        let words = ring();
+        let mut reader = Reader::new(&words, shape()).unwrap();
+        let write = |count: u64| {
+            let mut lost = 0;
+            for _ in 0..count {
+                match take(&words, 0) {
+                    Some(position) => commit(&words, 0, position, 1),
+                    None => lost += 1,
+                }
+            }
+            lost
+        };
+        let gaps = |reader: &mut Reader<&Vec<AtomicU64>>| {
+            let mut gaps = Vec::new();
+            reader.read(100, &mut |note| gaps.push(note.after_gap));
+            gaps
+        };
+        assert_eq!((write(3), gaps(&mut reader)), (0, vec![false; 3]));
+        // Full, and two that find no room: the next one is behind them.
+        assert_eq!((write(6), gaps(&mut reader)), (2, vec![false; 4]));
+        assert_eq!((write(2), gaps(&mut reader)), (0, vec![true, false]));
+        // Again and again.
+        assert_eq!((write(5), gaps(&mut reader)), (1, vec![false; 4]));
+        assert_eq!((write(5), gaps(&mut reader)), (1, vec![true, false, false, false]));
+        // One that is passed over while all are taken: any of those behind it may be after a gap.
+        let pending = [(); 4].map(|()| take(&words, 0).unwrap())[0];
+        assert_eq!(write(1), 1);
+        assert!(reader.pass_over(Pending { shard: 0, position: pending }));
+        (1..4).for_each(|n| commit(&words, 0, pending + n, 1));
+        assert_eq!(gaps(&mut reader), [true; 3]);
+        assert_eq!((write(1), gaps(&mut reader)), (0, vec![true]));
+        assert_eq!((write(3), gaps(&mut reader)), (0, vec![false; 3]));
     }
 
     #[test]

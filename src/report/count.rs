@@ -46,7 +46,7 @@ pub enum Became {
 }
 
 impl CountRow<'_> {
-    fn strategy(&self) -> Option<&'static str> {
+    pub(super) fn strategy(&self) -> Option<&'static str> {
         match self.became {
             Became::Armed(strategy) => Some(strategy.name()),
             _ => None,
@@ -54,7 +54,7 @@ impl CountRow<'_> {
     }
 
     /// `libc.so.6:malloc`, `app:main+0x10`, `return:app:0x1139`.
-    fn place(&self) -> String {
+    pub(super) fn place(&self) -> String {
         let mut place = String::new();
         if self.is_return {
             place.push_str("return:");
@@ -70,7 +70,7 @@ impl CountRow<'_> {
 }
 
 /// More rows of one kind than this are a number, not a list.
-const LISTED: usize = 20;
+pub(super) const LISTED: usize = 20;
 
 /// Appends the table for people: what was hit, most often first; what was not; the sums.
 pub fn count_text(out: &mut String, rows: &[CountRow<'_>]) {
@@ -103,6 +103,12 @@ pub fn count_text(out: &mut String, rows: &[CountRow<'_>]) {
     if quiet > LISTED {
         let _ = writeln!(out, "{quiet:>12} places more were never hit");
     }
+    rest(out, rows);
+}
+
+/// Appends what was rejected, the sums of many places, and why hits stop the program.
+pub(super) fn rest(out: &mut String, rows: &[CountRow<'_>]) {
+    let rejected = |row: &&CountRow<'_>| matches!(row.became, Became::Rejected(_));
     let rejects: Vec<&CountRow<'_>> = rows.iter().filter(rejected).collect();
     if rejects.len() <= LISTED {
         for row in &rejects {
@@ -168,6 +174,15 @@ fn sums(out: &mut String, rows: &[CountRow<'_>]) {
 /// Appends the row as one JSON object and a line feed. `reason` and `detail` stand behind the
 /// fields of the contract where a place was rejected.
 pub fn count_json(out: &mut String, row: &CountRow<'_>) {
+    counted_json(out, row, |_| {});
+}
+
+/// The same, with what `more` adds.
+pub(super) fn counted_json(
+    out: &mut String,
+    row: &CountRow<'_>,
+    more: impl FnOnce(&mut Object<'_>),
+) {
     let mut object = Object::new(out);
     object.text("probe", row.probe);
     object.text("object", row.object);
@@ -182,12 +197,18 @@ pub fn count_json(out: &mut String, row: &CountRow<'_>) {
     object.number("missed", row.missed);
     object.text_or_null("strategy", row.strategy());
     object.text_or_null("why_not_jump", row.why_not_jump.map(WhyNotJump::id));
+    reject_json(&mut object, row);
+    more(&mut object);
+    object.end();
+    out.push('\n');
+}
+
+/// Why a place was rejected, where it was.
+pub(super) fn reject_json(object: &mut Object<'_>, row: &CountRow<'_>) {
     if let Became::Rejected(reject) = row.became {
         object.text("reason", reject.reason.id());
         object.text("detail", &reject.to_string());
     }
-    object.end();
-    out.push('\n');
 }
 
 #[cfg(test)]

@@ -302,7 +302,7 @@ fn printable(name: &str) -> String {
 }
 
 /// Three significant digits are what a stop leaves of a duration.
-fn duration(out: &mut String, ns: u64) {
+pub(super) fn duration(out: &mut String, ns: u64) {
     let _ = match ns {
         0..1_000 => write!(out, "{ns} ns"),
         1_000..1_000_000 => write!(out, "{:.1} us", ns as f64 / 1e3),

@@ -30,7 +30,14 @@ impl Session<'_> {
     /// What is kept of a call that begins.
     pub(super) fn entry(&mut self, who: Who, ts_ns: u64, args: Vec<Value>) -> Entry {
         self.calls += 1;
-        Entry { call: self.calls, who, ts_ns, args, rest: None }
+        let waited = self.waits.of(who.1);
+        Entry { call: self.calls, who, ts_ns, args, rest: None, waited, doubtful: false }
+    }
+
+    /// How long a call has lasted at `ts_ns`, without what its thread has waited for room in a ring.
+    pub(super) fn lasted(&self, entry: &Entry, ts_ns: u64) -> u64 {
+        let waited = self.waits.of(entry.who.1).saturating_sub(entry.waited);
+        ts_ns.saturating_sub(entry.ts_ns).saturating_sub(waited)
     }
 
     /// Remembers a call, and tells that it has begun. Returns whether there was room.
@@ -83,7 +90,7 @@ impl Session<'_> {
             true => self.read_returned(tid, row)?,
             false => Value::Unknown(None),
         };
-        let duration = Seen::Bits(now.saturating_sub(entry.ts_ns));
+        let duration = Seen::Bits(self.lasted(entry, now));
         let passes = passes_at_end(entry.rest.as_ref(), Some(&value), duration);
         if self.options.events {
             self.frames.ends(entry.who, key);
@@ -162,7 +169,7 @@ impl Session<'_> {
             let end = if passed { End::Unwound } else { end };
             // When it was left is not known.
             let known = matches!(end, End::Exit | End::Exec);
-            let so_far = now.saturating_sub(entry.ts_ns);
+            let so_far = self.lasted(&entry, now);
             let duration_ns = known.then_some(so_far);
             let lasted = lasted(end, duration_ns, so_far, missed);
             if passes_at_end(entry.rest.as_ref(), None, lasted) != Some(true) {
@@ -189,6 +196,7 @@ impl Session<'_> {
             let frames = self.frames.take_thread(who);
             self.end_calls(frames, End::Exit);
             self.comms.forget(who.1);
+            self.waits.forget(who.1);
         }
         Ok(())
     }

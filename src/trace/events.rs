@@ -93,7 +93,7 @@ impl Session<'_> {
         self.tell_sink(told, args);
     }
 
-    /// Tells of a return.
+    /// Tells of a return; where records are missing, that the call it belongs to is not known.
     pub(super) fn return_event(
         &mut self,
         who: Who,
@@ -104,14 +104,15 @@ impl Session<'_> {
         returned: Returned,
     ) {
         self.tell_begun(row, entry, back);
+        let end = if entry.doubtful { End::Unfinished } else { End::Return };
         let told = Told {
-            moment: Moment::Ends(entry.call, End::Return),
+            moment: Moment::Ends(entry.call, end),
             who,
             row,
             addr: back,
             ts_ns,
-            ret: Some(returned),
-            duration_ns: Some(ts_ns.saturating_sub(entry.ts_ns)),
+            ret: (!entry.doubtful).then_some(returned),
+            duration_ns: (!entry.doubtful).then(|| self.lasted(entry, ts_ns)),
         };
         self.tell_sink(told, &entry.args);
     }

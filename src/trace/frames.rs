@@ -44,6 +44,11 @@ pub(super) struct Entry {
     pub(super) args: Vec<Value>,
     /// What of the filter is left to be seen at the end; the call is told of then.
     pub(super) rest: Option<Rc<Condition>>,
+    /// How long its thread had waited for room in a ring, in ns.
+    pub(super) waited: u64,
+    /// Whether records may be missing since: the next return with this key may be that of a later
+    /// call.
+    pub(super) doubtful: bool,
 }
 
 /// Names a call: no two that are both under way have the same, but for tail calls.
@@ -296,6 +301,17 @@ impl Frames {
         });
         self.count -= taken.len();
         taken
+    }
+
+    /// Records of threads of a space are missing: what is known of their calls may be of others.
+    pub(super) fn doubt(&mut self, space: SpaceId, whose: impl Fn(Who) -> bool) {
+        for (_, frames) in self.waiting.iter_mut().filter(|(key, _)| key.space == space) {
+            for frame in frames {
+                if let Expect::Row(_, entry) = &mut frame.expect {
+                    entry.doubtful |= whose(entry.who);
+                }
+            }
+        }
     }
 
     /// Takes the frames of a space.

@@ -9,7 +9,8 @@ fn key(sp: u64, back: u64) -> Key {
 }
 
 fn made_by(who: Who, row: u32, ts_ns: u64) -> Frame {
-    let entry = Entry { call: ts_ns, who, ts_ns, args: Vec::new(), rest: None };
+    let args = Vec::new();
+    let entry = Entry { call: ts_ns, who, ts_ns, args, rest: None, waited: 0, doubtful: false };
     Frame::new(Expect::Row(row, entry), false)
 }
 

@@ -39,7 +39,7 @@ pub(super) struct Jump {
     /// Where each covered instruction is entered.
     pub(super) enters: Vec<(u8, u16)>,
     /// Where a recorder traps that finds its ring full, and where it begins.
-    pub(super) fulls: Vec<(u16, u16)>,
+    pub(super) fulls: Vec<super::full::Full>,
     /// Where who has trapped in the window's shadow goes on without us.
     pub(super) shadow: Option<u16>,
     pub(super) landing: Option<Addr>,

@@ -234,9 +234,22 @@ impl Session<'_> {
     }
 
     fn tell_notes(&mut self, rings: &mut Rings, notes: &[Held]) -> io::Result<()> {
-        for Held { space, note } in notes.iter().filter(|held| held.note.probe != NOBODY) {
+        for Held { space, note } in notes {
+            // Where threads wait for room, nothing is missing there.
+            if note.after_gap && self.missed_records() > 0 {
+                let names = rings.names.get(space);
+                let shard = shape().shard_of(note.thread);
+                self.frames.doubt(*space, |who| {
+                    let pointer = names.and_then(|names| names.pointer(who.1));
+                    pointer.is_none_or(|pointer| shape().shard_of(pointer) == shard)
+                });
+            }
+            if note.probe == NOBODY {
+                continue;
+            }
             let who = self.who(rings, *space, note);
             let ts_ns = rings.clock.ns(note.time);
+            self.waits.end(who.1, ts_ns, |tick| rings.clock.ns(tick));
             rings.newest = rings.newest.max(ts_ns);
             self.tell_note(*space, note, who, ts_ns)?;
         }

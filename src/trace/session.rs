@@ -103,6 +103,8 @@ pub(super) struct Session<'a> {
     pub(super) lost: u64,
     /// What trampolines note down.
     pub(super) rings: super::ring::Rings,
+    /// How long threads have waited for room in them.
+    pub(super) waits: super::full::Waits,
     /// Whose sites they note down.
     pub(super) notings: Vec<super::notes::Noting>,
     /// A space with so many frames that those which cannot return are looked for.
@@ -161,6 +163,7 @@ impl<'a> Session<'a> {
             tallies: Vec::new(),
             lost: 0,
             rings: super::ring::Rings::default(),
+            waits: super::full::Waits::default(),
             notings: Vec::new(),
             crowded: None,
             heat: super::hot::Heat::default(),

@@ -1,6 +1,7 @@
 //! From traps to jumps: trampolines built, landing places mapped; in batches.
 
 use super::arm::{Want, word};
+use super::full::Full;
 use super::jumps::{Jump, LEN, Region, SHADOWS, Tally, traps_inside};
 use super::notes::Served;
 use super::options::WhenFull;
@@ -347,7 +348,12 @@ impl Session<'_> {
             jump.enters.push((insn.offset, enter));
         }
         let fulls = trampoline.fulls();
-        jump.fulls = fulls.filter_map(|at| Some((at, trampoline.full_at(at)?))).collect();
+        jump.fulls = fulls
+            .filter_map(|at| {
+                let (start, time) = trampoline.full_at(at)?;
+                Some(Full { at, start, time })
+            })
+            .collect();
         jump.shadow = trampoline.enter_shadow();
         jump.locks = trampoline.locks().collect();
         let mut code = trampoline.code.to_vec();

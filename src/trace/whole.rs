@@ -1,7 +1,7 @@
 //! Jumps at the two ends of calls: the entry of a function and every RET of it, all or none.
 
 use super::arm::Want;
-use super::consumer::RowState;
+use super::consumer::{Consumer, RowState};
 use super::jumps::Jump;
 use super::session::Session;
 use crate::WhyNotJump;
@@ -42,11 +42,15 @@ impl Session<'_> {
         self.jump_whole(space, tid, &wants, &fresh, &ranges)?;
         for want in &wants {
             let sites = self.sites_mut(space);
+            let why = sites.jumps.refusals.get(&want.addr.0).copied();
             let Some(number) = sites.find(want.addr) else { continue };
             let strategy = sites.strategy(number);
             let consumers: Vec<u32> = sites.consumers(number).collect();
             for consumer in consumers {
                 self.set_state(consumer, RowState::Armed(strategy));
+                if let Consumer::Entered(row) = self.consumers[consumer as usize] {
+                    self.rows[row as usize].no_jump = why;
+                }
             }
         }
         Ok(())

@@ -358,6 +358,7 @@ impl Body<'_> {
         self.asm.branch_back(opcode::TBZ_SIGN, 17, again)?;
         if wait {
             done.full = Some(self.asm.offset());
+            done.full_time = TIME_KEPT as u16;
             self.asm.trap()?;
         }
         self.asm.address(12, missed)?;

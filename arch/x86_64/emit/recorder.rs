@@ -419,6 +419,7 @@ impl Body<'_> {
         self.asm.jump_back_if(condition::S, again)?;
         if wait {
             done.full = Some(self.asm.offset());
+            done.full_time = 8 * self.fetched as u16;
             self.asm.bytes(X86_64::TRAP)?; // INT3
         }
         self.asm.increment(missed)?;
