@@ -8,7 +8,7 @@ use std::ops::Range;
 use xol_arch::{Addr, Arch, Flow, Plan, Reason, Reject, Strategy, Text};
 use xol_targets::Native;
 use xol_targets::native::SLOT_REACH;
-use xol_targets::ptrace::{Area, Orphan, SpaceId, Tid};
+use xol_targets::ptrace::{Area, Orphan, SpaceId, Tid, is_gone};
 
 /// How much text is read at once.
 const CHUNK: u64 = 64 << 10;
@@ -213,7 +213,10 @@ impl Session<'_> {
         w.base = extent.start;
         w.bytes.resize(len as usize, 0);
         let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
-        let got = memory.read_some(Addr(w.base), &mut w.bytes).unwrap_or(0);
+        let got = match memory.read_some(Addr(w.base), &mut w.bytes) {
+            Err(error) if is_gone(&error) => return Err(error),
+            got => got.unwrap_or(0),
+        };
         w.bytes.truncate(got);
         self.sites_mut(space).restore(w.base, &mut w.bytes);
         Ok(extent.start < w.base + got as u64)
@@ -432,10 +435,14 @@ impl Session<'_> {
         let (Some(&first), Some(&last)) = (page.first(), page.last()) else { return Ok(()) };
         let mut bytes = vec![0; (last - first) as usize + TRAP.len()];
         let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
-        if memory.read(Addr(first), &mut bytes).is_err() {
-            // Unmapped meanwhile: the sites died with the mapping.
-            foreign.extend_from_slice(page);
-            return Ok(());
+        match memory.read(Addr(first), &mut bytes) {
+            Ok(()) => {}
+            Err(error) if is_gone(&error) => return Err(error),
+            Err(_) => {
+                // Unmapped meanwhile: the sites died with the mapping.
+                foreign.extend_from_slice(page);
+                return Ok(());
+            }
         }
         let mut changed = false;
         for &at in page {

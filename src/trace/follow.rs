@@ -61,6 +61,24 @@ impl Session<'_> {
         self.target.go(tid, Go::On)
     }
 
+    /// Puts SIGTRAP's own action back in a stopped thread's process.
+    ///
+    /// # Errors
+    /// That it is gone: nothing is wrong then.
+    pub(super) fn unprotect(&mut self, tid: Tid) -> io::Result<()> {
+        match self.target.unprotect(tid) {
+            Err(error) if error.is_gone() => Err(io::ErrorKind::NotFound.into()),
+            Err(error) => {
+                let pid = self.target.thread(tid).map_or(Pid(tid.0), |t| t.pid);
+                self.note(format!(
+                    "process {pid}: SIGTRAP's action could not be restored: {error}"
+                ));
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
     /// A child that is not followed: nothing of ours is in it when it runs.
     fn clean(&mut self, tid: Tid, pid: Pid, text: &[Addr]) -> io::Result<()> {
         let Some(space) = self.target.space_of(tid) else { return Ok(()) };
@@ -69,13 +87,14 @@ impl Session<'_> {
         self.write_traps(space, addrs.into_iter(), false)?;
         self.target.clear_padding(space)?;
         if self.target.check_calls(tid).is_ok() {
-            if let Err(error) = self.target.unprotect(tid) {
-                self.note(format!(
-                    "process {pid}: SIGTRAP's action could not be restored: {error}"
-                ));
-            }
-            if let Err(error) = self.target.unmap_all(tid) {
-                self.note(format!("process {pid}: xol's pages could not be unmapped: {error}"));
+            self.unprotect(tid)?;
+            match self.target.unmap_all(tid) {
+                // Killed at birth, its end is told of in its turn.
+                Err(error) if error.is_gone() => return Err(io::ErrorKind::NotFound.into()),
+                Err(error) => {
+                    self.note(format!("process {pid}: xol's pages could not be unmapped: {error}"));
+                }
+                Ok(()) => {}
             }
         }
         self.target.detach_thread(tid, 0)?;
@@ -112,12 +131,8 @@ impl Session<'_> {
             self.read_tallies();
         }
         if !wanted {
-            if self.target.check_calls(tid).is_ok()
-                && let Err(error) = self.target.unprotect(tid)
-            {
-                self.note(format!(
-                    "process {pid}: SIGTRAP's action could not be restored: {error}"
-                ));
+            if self.target.check_calls(tid).is_ok() {
+                self.unprotect(tid)?;
             }
             self.target.detach_thread(tid, 0)?;
             self.target.forget(pid);

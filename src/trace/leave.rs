@@ -153,14 +153,17 @@ impl Session<'_> {
                 self.give_back(tid)?;
                 continue;
             }
-            if let Err(error) = self.target.unprotect(tid) {
-                self.note(format!(
-                    "process {pid}: SIGTRAP's action could not be restored: {error}"
-                ));
+            if let Err(error) = self.unprotect(tid) {
+                // Its end is told to nobody any more.
+                if !is_gone(&error) {
+                    return Err(error);
+                }
+                continue;
             }
             if i + 1 == processes.len() && !self.stuck.contains(&space) {
                 match self.target.unmap_all(tid) {
                     Ok(()) => {}
+                    Err(error) if error.is_gone() => {}
                     Err(error) => {
                         self.note(format!("process {pid}: xol's pages stay mapped: {error}"));
                     }

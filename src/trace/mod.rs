@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `options` | what a run is asked to do |
 //! | `session` | what is traced and counted, and the loop |
+//! | `borrow` | threads stopped for a moment, for a call or for what they have stopped for |
 //! | `objects`, `probes` | what is mapped, and what in it is wanted |
 //! | `ahead` | what is looked at before anything is armed |
 //! | `unfound` | what is said of probes that have no place, or no hits |
@@ -28,6 +29,7 @@
 mod ahead;
 mod arguments;
 mod arm;
+mod borrow;
 mod calls;
 mod changing;
 mod clock;

@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::time::Instant;
 use xol_arch::{Addr, Arch, Reason, Reject, Strategy};
 use xol_targets::Native;
-use xol_targets::ptrace::{Pid, SpaceId, Tid, procfs};
+use xol_targets::ptrace::{Pid, SpaceId, Tid, is_gone, procfs};
 
 /// The row's name that was made last: file and symbol, what reports call it, its own name.
 pub(super) type Named = ((FileId, Option<SymbolId>), Rc<str>, Option<Rc<str>>);
@@ -174,6 +174,10 @@ impl Session<'_> {
             Ok(object) => Some(object.clone()),
             Err(error) => {
                 let text = format!("{}: {error}; nothing in it is probed", loaded.path);
+                // The process may have ended, or be about to exec: another's can be read.
+                if matches!(error, ElfError::Io(error) if is_gone(error)) {
+                    self.resolved.remove(&loaded.file);
+                }
                 self.note(text);
                 None
             }

@@ -5,6 +5,9 @@ use super::sys::{self, Pid, Tid};
 use super::thread::{Process, State, Thread};
 use super::{Ptrace, is_gone, procfs};
 use crate::native;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{fmt, fs, io};
 
@@ -30,6 +33,8 @@ pub enum AttachError {
     Ourselves,
     /// The kernel does not let us; the process's user, and Yama's setting where there is one.
     Forbidden(Pid, u32, Option<u8>),
+    /// It may be traced, and its memory not be opened; its user.
+    Memory(Pid, u32),
     /// It runs in 32-bit mode.
     Is32Bit(Pid),
     /// Its program is for another architecture: e_machine.
@@ -67,6 +72,12 @@ impl fmt::Display for AttachError {
                     _ => f.write_str("run as that user or as root"),
                 }
             }
+            AttachError::Memory(pid, uid) => write!(
+                f,
+                "process {pid} may be traced, but /proc/{pid}/mem belongs to user {uid} and cannot be \
+                 opened: give xol CAP_DAC_OVERRIDE beside CAP_SYS_PTRACE, or run as that user or as \
+                 root"
+            ),
             AttachError::Is32Bit(pid) => write!(
                 f,
                 "process {pid} is a 32-bit process; xol probes 64-bit programs only, try gdb"
@@ -119,21 +130,41 @@ impl Ptrace {
     /// See [`AttachError`]; what was attached is then let go again when we end.
     pub fn attach(&mut self, pid: Pid) -> Result<(), AttachError> {
         check(pid)?;
-        let forbidden_or = |error: io::Error| match error.raw_os_error() {
-            Some(libc::ESRCH | libc::ENOENT) => AttachError::Gone(pid),
-            Some(libc::EPERM | libc::EACCES) => {
-                let uid = procfs::status(Tid(pid.0)).map_or(0, |s| s.euid);
-                let yama = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok();
-                AttachError::Forbidden(pid, uid, yama.and_then(|v| v.trim().parse().ok()))
-            }
-            _ => AttachError::Io(pid, error),
-        };
+        if !self.seize_all(pid)? {
+            return Err(AttachError::Zombie(pid));
+        }
+        self.look_at_masks(pid);
+        let space = Space::open(pid).map_err(|error| match refusal(pid, error) {
+            // It is traced by now.
+            AttachError::Forbidden(pid, uid, _) => AttachError::Memory(pid, uid),
+            other => other,
+        })?;
+        let space = self.add_space(space);
+        self.add_process(pid, space, false);
+        Ok(())
+    }
+
+    /// Has every thread of a process traced; whether there is one.
+    fn seize_all(&mut self, pid: Pid) -> Result<bool, AttachError> {
+        // A thread that execs becomes the first one, whose end is not seen then.
+        const TRIES: u32 = 10;
+        const PAUSE: Duration = Duration::from_millis(2);
+        let mut tries = 0;
         // Until a pass over the threads finds none that is new.
         loop {
             let mut new = false;
-            for tid in procfs::tasks(pid).map_err(forbidden_or)? {
-                if self.threads.contains_key(&tid) {
+            let tasks = procfs::tasks(pid).map_err(|error| refusal(pid, error))?;
+            let many = tasks.len() > 1;
+            let mut reaper = None;
+            let mut result = Ok(());
+            for tid in tasks {
+                // Another thread may have exec'd, and have the number of one that we had.
+                let has = self.threads.contains_key(&tid) || self.early.contains(&tid);
+                if has && procfs::status(tid).is_ok_and(|s| is_ours(s.tracer)) {
                     continue;
+                }
+                if many && reaper.is_none() {
+                    reaper = Some(Reaper::start());
                 }
                 match sys::seize(tid, OPTIONS) {
                     Ok(()) => {
@@ -141,27 +172,39 @@ impl Ptrace {
                         new = true;
                     }
                     Err(error) if is_gone(&error) => {}
-                    // A zombie leader, or a child of a thread we have: traced already.
-                    Err(_) if procfs::status(tid).is_ok_and(|s| s.state == b'Z') => {}
-                    Err(_) if self.early.contains(&tid) => {}
+                    // On its way out, the kernel lets nobody have it. A zombie leader is one too.
+                    Err(_) if procfs::is_exiting(tid) => {}
+                    // The first thread is one that we had by another number, and that has exec'd.
                     Err(_)
-                        if procfs::status(tid)
-                            .is_ok_and(|s| s.tracer as u32 == std::process::id()) => {}
-                    Err(error) => return Err(forbidden_or(error)),
+                        if tid.0 == pid.0
+                            && procfs::status(tid).is_ok_and(|s| is_ours(s.tracer)) =>
+                    {
+                        self.threads.insert(tid, Thread::new(tid, pid, State::Running));
+                        new = true;
+                    }
+                    // The child of a thread we have is traced already.
+                    Err(_) if procfs::status(tid).is_ok_and(|s| is_ours(s.tracer)) => {}
+                    Err(_) if tries < TRIES => {
+                        (tries, new) = (tries + 1, true);
+                        std::thread::sleep(PAUSE);
+                    }
+                    Err(error) => {
+                        result = Err(refusal(pid, error));
+                        break;
+                    }
                 }
             }
+            for ended in reaper.into_iter().flat_map(Reaper::stop) {
+                self.threads.remove(&ended);
+            }
+            result?;
             if !new {
-                break;
+                // Not the numbers of those that have exec'd meanwhile.
+                let of_process = |tid: Tid| procfs::status(tid).is_ok_and(|s| s.tgid == pid.0);
+                self.threads.retain(|&tid, t| t.pid != pid || of_process(tid));
+                return Ok(self.threads.values().any(|t| t.pid == pid));
             }
         }
-        if !self.threads.values().any(|t| t.pid == pid) {
-            return Err(AttachError::Zombie(pid));
-        }
-        self.look_at_masks(pid);
-        let space = Space::open(pid).map_err(forbidden_or)?;
-        let space = self.add_space(space);
-        self.add_process(pid, space, false);
-        Ok(())
     }
 
     /// Learns the masks of the threads of a process. What one that runs has may be a handler's and
@@ -219,6 +262,68 @@ impl Ptrace {
     }
 }
 
+/// Takes the ends of threads while others of their process are attached to. A thread that execs waits
+/// for the others to be gone, and we would wait for it: the kernel attaches to nothing meanwhile.
+struct Reaper {
+    state: Arc<AtomicU8>,
+    thread: JoinHandle<Vec<Tid>>,
+}
+
+/// What a [`Reaper`] does: it waits for a moment, since only who is held up needs it.
+const WAITS: u8 = 0;
+const REAPS: u8 = 1;
+const STOPPED: u8 = 2;
+
+impl Reaper {
+    fn start() -> Reaper {
+        const PAUSE: Duration = Duration::from_millis(1);
+        const MOMENT: Duration = Duration::from_millis(20);
+        let state = Arc::new(AtomicU8::new(WAITS));
+        let told = state.clone();
+        let thread = std::thread::spawn(move || {
+            let mut ended = Vec::new();
+            std::thread::sleep(MOMENT);
+            if told.compare_exchange(WAITS, REAPS, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                while told.load(Ordering::Acquire) != STOPPED {
+                    while let Ok(Some(tid)) = sys::reap() {
+                        ended.push(tid);
+                    }
+                    std::thread::park_timeout(PAUSE);
+                }
+            }
+            ended
+        });
+        Reaper { state, thread }
+    }
+
+    /// The threads that have ended.
+    fn stop(self) -> Vec<Tid> {
+        if self.state.swap(STOPPED, Ordering::AcqRel) == WAITS {
+            return Vec::new();
+        }
+        self.thread.thread().unpark();
+        self.thread.join().unwrap_or_default()
+    }
+}
+
+/// Whether the thread `tracer` is of this process.
+fn is_ours(tracer: i32) -> bool {
+    tracer as u32 == std::process::id()
+}
+
+/// What an error of the kernel says about a process that is to be attached to.
+fn refusal(pid: Pid, error: io::Error) -> AttachError {
+    match error.raw_os_error() {
+        Some(libc::ESRCH | libc::ENOENT) => AttachError::Gone(pid),
+        Some(libc::EPERM | libc::EACCES) => {
+            let uid = procfs::status(Tid(pid.0)).map_or(0, |s| s.euid);
+            let yama = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok();
+            AttachError::Forbidden(pid, uid, yama.and_then(|v| v.trim().parse().ok()))
+        }
+        _ => AttachError::Io(pid, error),
+    }
+}
+
 /// Has the kernel pass a stopped thread's calls by its seccomp filter, if it does that for us
 /// (CAP_SYS_ADMIN): for a call of ours only, the program counts on its filter.
 pub(super) fn suspend_filter(tid: Tid) -> bool {
@@ -253,10 +358,8 @@ fn check(pid: Pid) -> Result<(), AttachError> {
                 return Err(AttachError::Emulator(pid, name));
             }
         }
-        // The kernel's own have none; for others it may be forbidden, and SEIZE says so.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(AttachError::KernelThread(pid));
-        }
+        Err(_) if procfs::is_of_kernel(Tid(pid.0)) => return Err(AttachError::KernelThread(pid)),
+        // Its first thread has ended, or it may be forbidden, and SEIZE says so.
         Err(_) => return Ok(()),
     }
     check_machine(pid, &exe)

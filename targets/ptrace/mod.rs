@@ -8,7 +8,7 @@
 //! | `space` | an address space: its memory and what xol mapped into it |
 //! | `absent` | memory that is not there yet |
 //! | `thread` | threads and processes as they are known here |
-//! | `wait` | stops, and going on |
+//! | `wait`, `halt` | stops, and going on |
 //! | `attach`, `launch` | how a target begins and ends being one |
 //! | `pair`, `keeper` | the command in front, the tracer behind it, and what one does when the other dies |
 //! | `inject`, `chain` | calls made in the target that right themselves |
@@ -30,6 +30,7 @@ mod attach;
 mod calls;
 mod chain;
 mod deliver;
+mod halt;
 mod head;
 mod inject;
 mod jumps;
@@ -222,8 +223,15 @@ fn gone() -> io::Error {
     io::Error::from_raw_os_error(libc::ESRCH)
 }
 
+/// Where a wait for one thread was interrupted: a first thread that another's exec has ended stops no
+/// more, and its end is told of by nobody.
+fn still_there(tid: Tid) -> io::Result<()> {
+    if procfs::is_exiting(tid) { Err(gone()) } else { Ok(()) }
+}
+
 /// Whether an error says that the thread or process is no more.
 #[must_use]
 pub fn is_gone(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ECHILD | libc::ENOENT))
+    error.kind() == io::ErrorKind::NotFound
+        || matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ECHILD))
 }
