@@ -279,7 +279,9 @@ impl Session<'_> {
             let bytes = more as u64 * SLOT_SIZE;
             let first = !std::mem::replace(&mut self.sites_mut(space).prepared, true);
             let area = if first {
-                self.target.install(tid, near, table, bytes)
+                let area = self.target.install(tid, near, table, bytes);
+                self.protect_sharers(space)?;
+                area
             } else {
                 self.target.map_slots(tid, near, bytes)
             };

@@ -29,6 +29,9 @@ impl Session<'_> {
             .map(|t| match whereabouts(t.tid) {
                 _ if t.is_stopped() => (0, Reverse(0), t.tid),
                 Whereabouts::Running => (1, Reverse(run_ns(t.tid)), t.tid),
+                Whereabouts::InCall { number, .. } if may_be_vfork(number) => {
+                    (4, Reverse(0), t.tid)
+                }
                 Whereabouts::InCall { number, .. } if restarts(number) => (2, Reverse(0), t.tid),
                 _ => (3, Reverse(0), t.tid),
             })
@@ -67,13 +70,16 @@ impl Session<'_> {
     }
 
     /// Stops a running thread as [`Ptrace::stop`] does, but for one that is on its way out: it stops for
-    /// nothing any more, and its end is told of in its turn.
-    fn stop_thread(&mut self, tid: Tid, limit: Duration) -> io::Result<bool> {
+    /// nothing any more, and its end is told of in its turn. If it is in a vfork, what its child stops
+    /// for is dealt with meanwhile: else neither would go on.
+    ///
+    /// [`Ptrace::stop`]: xol_targets::ptrace::Ptrace::stop
+    pub(super) fn stop_thread(&mut self, tid: Tid, limit: Duration) -> io::Result<bool> {
         const LOOK: Duration = Duration::from_millis(1);
         self.target.ask(tid)?;
         let begun = Instant::now();
         loop {
-            match self.target.await_stop(tid, LOOK) {
+            match self.target.await_stop_on(tid, begun, LOOK) {
                 Err(error)
                     if error.kind() == io::ErrorKind::TimedOut && begun.elapsed() < limit => {}
                 other => return other,
@@ -81,7 +87,27 @@ impl Session<'_> {
             if is_exiting(tid) {
                 return Err(io::ErrorKind::NotFound.into());
             }
+            if self.target.is_deaf(tid) {
+                self.serve_others(tid)?;
+            }
         }
+    }
+
+    /// Deals with what threads of other processes have stopped for, and with the ends of those of its
+    /// own: before they are taken, it cannot exec.
+    fn serve_others(&mut self, tid: Tid) -> io::Result<()> {
+        let pid = self.target.thread(tid).map(|t| t.pid);
+        let others = self.target.threads().filter(|t| {
+            t.tid != tid && !t.is_stopped() && (Some(t.pid) != pid || is_exiting(t.tid))
+        });
+        let others: Vec<Tid> = others.map(|t| t.tid).collect();
+        for other in others {
+            match self.take_event_of(other) {
+                Err(error) if !is_gone(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Deals with what a thread has stopped for on its own.
@@ -108,4 +134,9 @@ impl Session<'_> {
 /// Calls that the kernel itself restarts exactly where a stop interrupted them.
 fn restarts(number: i64) -> bool {
     xol_targets::native::restarts_exactly(number)
+}
+
+/// Calls that no interrupt ends as long as a child made by them runs in its parent's memory.
+fn may_be_vfork(number: i64) -> bool {
+    xol_targets::native::makes_processes(number)
 }

@@ -1,6 +1,6 @@
 //! New processes, new threads, new programs.
 
-use super::session::Session;
+use super::session::{PATIENCE, Session};
 use crate::report::End;
 use std::collections::BTreeSet;
 use std::io;
@@ -59,6 +59,48 @@ impl Session<'_> {
             self.lock_counts(space)?;
         }
         self.target.go(tid, Go::On)
+    }
+
+    /// A thread's vfork is over. Its process may have had no thread that could make a call for us.
+    pub(super) fn on_return(&mut self, tid: Tid) -> io::Result<()> {
+        self.name_thread(tid);
+        self.vfork_over(tid)?;
+        self.target.go(tid, Go::On)?;
+        if !self.target.is_leaving()
+            && self.target.wants_protection(tid)
+            && self.stop_thread(tid, PATIENCE)?
+        {
+            self.protect(tid);
+            self.give_back(tid)?;
+        }
+        Ok(())
+    }
+
+    /// Has the other processes that share a memory survive us too, as far as they can be stopped now.
+    pub(super) fn protect_sharers(&mut self, space: SpaceId) -> io::Result<()> {
+        let of_space = self.target.threads().filter(|t| {
+            self.target.space_of(t.tid) == Some(space)
+                && self.target.wants_protection(t.tid)
+                && !self.target.is_deaf(t.tid)
+        });
+        let pids: BTreeSet<Pid> = of_space.map(|t| t.pid).collect();
+        for pid in pids {
+            if let Some(tid) = self.borrow_thread_of(pid) {
+                self.protect(tid);
+                self.give_back(tid)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn protect(&mut self, tid: Tid) {
+        if self.target.check_calls(tid).is_ok()
+            && let Err(error) = self.target.protect(tid)
+            && !error.is_gone()
+            && let Some(pid) = self.target.thread(tid).map(|t| t.pid)
+        {
+            self.note(format!("process {pid} does not survive xol being killed: {error}"));
+        }
     }
 
     /// Puts SIGTRAP's own action back in a stopped thread's process.

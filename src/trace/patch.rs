@@ -6,10 +6,10 @@ use super::session::{PATIENCE, Session};
 use crate::engine::Wish;
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use xol_arch::{Addr, Arch};
 use xol_targets::Native;
-use xol_targets::ptrace::procfs::{Whereabouts, whereabouts};
+use xol_targets::ptrace::procfs::{Whereabouts, is_exiting, whereabouts};
 use xol_targets::ptrace::{Space, SpaceId, Tid, is_gone};
 
 const TRAP: usize = Native::TRAP.len();
@@ -47,7 +47,7 @@ impl Session<'_> {
         }
         let mut halted = Vec::new();
         for tid in asked {
-            match self.target.await_stop(tid, limit) {
+            match self.await_halt(tid, limit) {
                 Ok(true) => halted.push(tid),
                 // It has stopped for something that is looked at later.
                 Ok(false) => {}
@@ -65,6 +65,26 @@ impl Session<'_> {
             }
         }
         Ok(Some(halted))
+    }
+
+    /// Waits for a thread that was asked to stop; `false` if it has stopped for something of its own, or
+    /// has begun a call meanwhile that no interrupt ends: then it is as one that is blocked in a call.
+    fn await_halt(&mut self, tid: Tid, limit: Duration) -> io::Result<bool> {
+        const LOOK: Duration = Duration::from_millis(1);
+        let begun = Instant::now();
+        loop {
+            match self.target.await_stop_on(tid, begun, LOOK) {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    if self.target.is_deaf(tid) || is_exiting(tid) {
+                        return Ok(false);
+                    }
+                    if begun.elapsed() > limit {
+                        return Err(error);
+                    }
+                }
+                other => return other,
+            }
+        }
     }
 
     /// Whether nobody but one thread runs what is in this address space.

@@ -17,9 +17,7 @@ use xol_arch::Addr;
 use xol_targets::native::Regs;
 use xol_targets::ptrace::pair::Link;
 use xol_targets::ptrace::sys::Status;
-use xol_targets::ptrace::{
-    AttachError, Begun, Event, Go, Pid, Ptrace, Space, SpaceId, Tid, is_gone,
-};
+use xol_targets::ptrace::{AttachError, Begun, Event, Pid, Ptrace, Space, SpaceId, Tid, is_gone};
 
 /// How long a thread may take to answer an interrupt.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
@@ -365,11 +363,7 @@ impl<'a> Session<'a> {
             Event::Forked { parent, child } => self.on_fork(parent, child),
             Event::Started(tid) => self.on_start(tid),
             Event::Exec(tid, old) => self.on_exec(tid, old),
-            Event::Returned(tid) => {
-                self.name_thread(tid);
-                self.vfork_over(tid)?;
-                self.target.go(tid, Go::On)
-            }
+            Event::Returned(tid) => self.on_return(tid),
             Event::Gone(tid, pid) => {
                 self.visits.remove(&tid);
                 self.end_thread((pid, tid))?;

@@ -3,11 +3,8 @@
 use super::space::Space;
 use super::sys::{self, Pid, Tid};
 use super::thread::{Process, State, Thread};
-use super::{Ptrace, is_gone, procfs};
+use super::{Ptrace, is_gone, own, procfs};
 use crate::native;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{fmt, fs, io};
 
@@ -43,6 +40,8 @@ pub enum AttachError {
     Emulator(Pid, String),
     /// It is a kernel thread.
     KernelThread(Pid),
+    /// It shares its memory with another process that cannot be traced, and why.
+    Shares(Pid, Pid, Box<AttachError>),
     /// Anything else.
     Io(Pid, io::Error),
 }
@@ -96,6 +95,11 @@ impl fmt::Display for AttachError {
             AttachError::KernelThread(pid) => {
                 write!(f, "process {pid} is a kernel thread; xol probes user programs")
             }
+            AttachError::Shares(pid, other, why) => write!(
+                f,
+                "process {pid} shares its memory with process {other}, a child made by vfork or \
+                 the like, which must be traced too: {why}"
+            ),
             AttachError::Io(pid, error) => write!(f, "cannot trace process {pid}: {error}"),
         }
     }
@@ -130,6 +134,10 @@ impl Ptrace {
     /// See [`AttachError`]; what was attached is then let go again when we end.
     pub fn attach(&mut self, pid: Pid) -> Result<(), AttachError> {
         check(pid)?;
+        if self.processes.contains_key(&pid) {
+            // It shares the memory of one that was attached to.
+            return Ok(());
+        }
         if !self.seize_all(pid)? {
             return Err(AttachError::Zombie(pid));
         }
@@ -141,11 +149,11 @@ impl Ptrace {
         })?;
         let space = self.add_space(space);
         self.add_process(pid, space, false);
-        Ok(())
+        self.attach_sharers(pid, space)
     }
 
     /// Has every thread of a process traced; whether there is one.
-    fn seize_all(&mut self, pid: Pid) -> Result<bool, AttachError> {
+    pub(super) fn seize_all(&mut self, pid: Pid) -> Result<bool, AttachError> {
         // A thread that execs becomes the first one, whose end is not seen then.
         const TRIES: u32 = 10;
         const PAUSE: Duration = Duration::from_millis(2);
@@ -154,17 +162,15 @@ impl Ptrace {
         loop {
             let mut new = false;
             let tasks = procfs::tasks(pid).map_err(|error| refusal(pid, error))?;
-            let many = tasks.len() > 1;
-            let mut reaper = None;
+            // A thread that execs waits for the others to be gone, and we would wait for it: the kernel
+            // attaches to nothing meanwhile.
+            own::reap_at_ticks(true);
             let mut result = Ok(());
             for tid in tasks {
                 // Another thread may have exec'd, and have the number of one that we had.
                 let has = self.threads.contains_key(&tid) || self.early.contains(&tid);
                 if has && procfs::status(tid).is_ok_and(|s| is_ours(s.tracer)) {
                     continue;
-                }
-                if many && reaper.is_none() {
-                    reaper = Some(Reaper::start());
                 }
                 match sys::seize(tid, OPTIONS) {
                     Ok(()) => {
@@ -194,14 +200,12 @@ impl Ptrace {
                     }
                 }
             }
-            for ended in reaper.into_iter().flat_map(Reaper::stop) {
-                self.threads.remove(&ended);
-            }
+            let reaped = own::reap_at_ticks(false);
             result?;
             if !new {
                 // Not the numbers of those that have exec'd meanwhile.
-                let of_process = |tid: Tid| procfs::status(tid).is_ok_and(|s| s.tgid == pid.0);
-                self.threads.retain(|&tid, t| t.pid != pid || of_process(tid));
+                let is_of = |tid: Tid, pid: Pid| procfs::status(tid).is_ok_and(|s| s.tgid == pid.0);
+                self.threads.retain(|&tid, t| t.pid != pid && !reaped || is_of(tid, t.pid));
                 return Ok(self.threads.values().any(|t| t.pid == pid));
             }
         }
@@ -209,7 +213,7 @@ impl Ptrace {
 
     /// Learns the masks of the threads of a process. What one that runs has may be a handler's and
     /// gone when it next gets a CPU: if it blocks SIGTRAP, it must be seen to do so while it runs.
-    fn look_at_masks(&mut self, pid: Pid) {
+    pub(super) fn look_at_masks(&mut self, pid: Pid) {
         const PAUSE: Duration = Duration::from_micros(500);
         const LOOKS: u32 = 600;
         const ENOUGH: u32 = 4;
@@ -241,6 +245,7 @@ impl Ptrace {
             pid,
             space,
             action,
+            known_action: false,
             protected: false,
             shares_memory: false,
             vforked: false,
@@ -262,52 +267,8 @@ impl Ptrace {
     }
 }
 
-/// Takes the ends of threads while others of their process are attached to. A thread that execs waits
-/// for the others to be gone, and we would wait for it: the kernel attaches to nothing meanwhile.
-struct Reaper {
-    state: Arc<AtomicU8>,
-    thread: JoinHandle<Vec<Tid>>,
-}
-
-/// What a [`Reaper`] does: it waits for a moment, since only who is held up needs it.
-const WAITS: u8 = 0;
-const REAPS: u8 = 1;
-const STOPPED: u8 = 2;
-
-impl Reaper {
-    fn start() -> Reaper {
-        const PAUSE: Duration = Duration::from_millis(1);
-        const MOMENT: Duration = Duration::from_millis(20);
-        let state = Arc::new(AtomicU8::new(WAITS));
-        let told = state.clone();
-        let thread = std::thread::spawn(move || {
-            let mut ended = Vec::new();
-            std::thread::sleep(MOMENT);
-            if told.compare_exchange(WAITS, REAPS, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-                while told.load(Ordering::Acquire) != STOPPED {
-                    while let Ok(Some(tid)) = sys::reap() {
-                        ended.push(tid);
-                    }
-                    std::thread::park_timeout(PAUSE);
-                }
-            }
-            ended
-        });
-        Reaper { state, thread }
-    }
-
-    /// The threads that have ended.
-    fn stop(self) -> Vec<Tid> {
-        if self.state.swap(STOPPED, Ordering::AcqRel) == WAITS {
-            return Vec::new();
-        }
-        self.thread.thread().unpark();
-        self.thread.join().unwrap_or_default()
-    }
-}
-
 /// Whether the thread `tracer` is of this process.
-fn is_ours(tracer: i32) -> bool {
+pub(super) fn is_ours(tracer: i32) -> bool {
     tracer as u32 == std::process::id()
 }
 

@@ -1,6 +1,7 @@
 //! Stopping threads that run.
 
 use super::Ptrace;
+use super::procfs::{self, Whereabouts};
 use super::sys::{self, EVENT_STOP, Status, Tid, Whom};
 use super::thread::State;
 use std::io;
@@ -39,6 +40,14 @@ impl Ptrace {
     /// # Errors
     /// As for [`Ptrace::stop`].
     pub fn await_stop(&mut self, tid: Tid, limit: Duration) -> io::Result<bool> {
+        self.await_stop_on(tid, Instant::now(), limit)
+    }
+
+    /// The same where that was waited for since `begun` already.
+    ///
+    /// # Errors
+    /// As for [`Ptrace::stop`].
+    pub fn await_stop_on(&mut self, tid: Tid, begun: Instant, limit: Duration) -> io::Result<bool> {
         let thread = self.known(tid)?;
         match thread.state {
             State::Stopped => return Ok(true),
@@ -61,11 +70,20 @@ impl Ptrace {
                 }
                 Ok(Some(_)) => return Ok(false),
                 Ok(None) if start.elapsed() > limit => return Err(io::ErrorKind::TimedOut.into()),
-                Ok(None) if start.elapsed() < Duration::from_millis(1) => std::thread::yield_now(),
+                Ok(None) if begun.elapsed() < Duration::from_millis(1) => std::thread::yield_now(),
                 Ok(None) => std::thread::sleep(Duration::from_micros(200)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Whether a thread is blocked in a call that no interrupt ends (a vfork, a disk): it runs
+    /// nothing now, and comes out of the kernel where it went in. Should it have been asked to stop,
+    /// it does so before that, and nothing is undone if we end first.
+    #[must_use]
+    pub fn is_deaf(&self, tid: Tid) -> bool {
+        matches!(procfs::whereabouts(tid), Whereabouts::InCall { number: 0.., .. })
+            && procfs::status(tid).is_ok_and(|status| status.state == b'D')
     }
 }

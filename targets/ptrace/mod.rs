@@ -11,6 +11,7 @@
 //! | `wait`, `halt` | stops, and going on |
 //! | `attach`, `launch` | how a target begins and ends being one |
 //! | `pair`, `keeper` | the command in front, the tracer behind it, and what one does when the other dies |
+//! | `share` | processes that run in one memory |
 //! | `inject`, `chain` | calls made in the target that right themselves |
 //! | `calls`, `trial` | whether a seccomp filter lets them through |
 //! | `vm` | a thread's memory as the thread itself may use it |
@@ -46,6 +47,7 @@ pub mod procfs;
 mod restart;
 mod retry;
 mod rseq;
+mod share;
 mod siginfo;
 mod signals;
 mod space;

@@ -357,20 +357,6 @@ pub fn wait(whom: Whom, consume: bool, block: bool) -> io::Result<Option<(Tid, S
     Ok(Some((tid, status)))
 }
 
-/// Takes the end of any tracee or child that has ended, and of nothing else.
-///
-/// # Errors
-/// ECHILD without any.
-pub fn reap() -> io::Result<Option<Tid>> {
-    let mut info = SigInfo::default();
-    let options = libc::__WALL | libc::WEXITED | libc::WNOHANG;
-    let into: *mut libc::siginfo_t = (&raw mut info.0).cast();
-    // SAFETY: as in `wait`.
-    check(unsafe { libc::waitid(libc::P_ALL, 0, into, options) }.into())?;
-    let tid = Tid(info.0[2] as i32);
-    Ok((tid.0 != 0).then_some(tid))
-}
-
 /// tgkill(2).
 ///
 /// # Errors

@@ -147,6 +147,8 @@ pub struct Process {
     pub space: SpaceId,
     /// What the program itself wants done with SIGTRAP.
     pub action: Action,
+    /// Whether that was asked, or seen.
+    pub known_action: bool,
     /// Whether our handler stands in for it in the kernel.
     pub protected: bool,
     /// A vfork child or another that shares its creator's memory.

@@ -146,6 +146,11 @@ impl Ptrace {
     /// # Errors
     /// ECHILD when it is gone.
     pub fn poll(&mut self, tid: Tid) -> io::Result<Option<Event>> {
+        if let Some(i) = self.started.iter().position(|&child| child == tid) {
+            self.started.swap_remove(i);
+            self.learn_mask(tid);
+            return Ok(Some(Event::Started(tid)));
+        }
         match sys::wait(Whom::One(tid), false, false)? {
             Some((tid, status)) => self.take(tid, status),
             None => Ok(None),
