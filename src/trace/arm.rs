@@ -200,7 +200,7 @@ impl Session<'_> {
     }
 
     pub(super) fn has_shadow_stack(&self, space: SpaceId) -> bool {
-        let process = self.target.processes().find(|p| p.space == space);
+        let process = self.target.owner(space);
         process.is_some_and(|p| xol_targets::ptrace::procfs::has_shadow_stack(Tid(p.pid.0)))
     }
 

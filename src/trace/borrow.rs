@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use xol_targets::ptrace::procfs::{Whereabouts, is_exiting, run_ns, whereabouts};
 use xol_targets::ptrace::{Go, Pid, SpaceId, Tid, is_gone};
 
+/// How long a thread may take to stop before it is looked at why.
+pub(super) const LOOK: Duration = Duration::from_millis(2);
+
 impl Session<'_> {
     /// A thread of the space, stopped, that can make a call for us: one that runs rather than
     /// one that is blocked in a call (RULES A5, B1).
@@ -75,11 +78,11 @@ impl Session<'_> {
     ///
     /// [`Ptrace::stop`]: xol_targets::ptrace::Ptrace::stop
     pub(super) fn stop_thread(&mut self, tid: Tid, limit: Duration) -> io::Result<bool> {
-        const LOOK: Duration = Duration::from_millis(1);
         self.target.ask(tid)?;
         let begun = Instant::now();
+        let mut look = LOOK;
         loop {
-            match self.target.await_stop_on(tid, begun, LOOK) {
+            match self.target.await_stop_on(tid, begun, look) {
                 Err(error)
                     if error.kind() == io::ErrorKind::TimedOut && begun.elapsed() < limit => {}
                 other => return other,
@@ -89,6 +92,9 @@ impl Session<'_> {
             }
             if self.target.is_deaf(tid) {
                 self.serve_others(tid)?;
+                look = LOOK;
+            } else {
+                look = (look * 2).min(16 * LOOK);
             }
         }
     }

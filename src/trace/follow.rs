@@ -22,7 +22,7 @@ impl Session<'_> {
             && !shares
         {
             let copy = self.spaces.get(&from).cloned().unwrap_or_default();
-            if self.options.follow {
+            if self.options.follow && !self.target.is_leaving() {
                 if let Some(of) = self.target.thread(parent).map(|t| t.pid) {
                     let whose = ((of, parent), (pid, child));
                     self.calls += self.frames.fork_space(from, to, whose, self.calls + 1);
@@ -48,6 +48,9 @@ impl Session<'_> {
             && let Some(text) = self.to_clean.remove(&pid)
         {
             return self.clean(tid, pid, &text);
+        }
+        if self.target.is_leaving() && self.let_start(tid)? {
+            return Ok(());
         }
         if let Some(space) = self.target.space_of(tid) {
             self.own_rings(space, tid)?;
@@ -181,6 +184,12 @@ impl Session<'_> {
             return Ok(());
         }
         self.new_space(space);
+        if self.target.is_leaving() {
+            if self.target.check_calls(tid).is_ok() {
+                self.unprotect(tid)?;
+            }
+            return self.target.go(tid, Go::On);
+        }
         match self.check_program(pid) {
             Ok(()) => {}
             Err(why) if self.root == Some(pid) && !self.armed_once => {

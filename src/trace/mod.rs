@@ -21,6 +21,7 @@
 //! | `changing` | text that the program itself writes or moves |
 //! | `leftover` | what an xol that was killed has left |
 //! | `follow`, `leave` | new processes and programs; the end |
+//! | `outside` | which threads are not in our code any more |
 //! | `toggle` | for tests: jumps taken back and written again |
 //! | `arguments`, `comms` | arguments and values read; the names of threads |
 //! | `calls` | open calls, and how they end |
@@ -52,6 +53,7 @@ mod names;
 mod notes;
 mod objects;
 mod options;
+mod outside;
 mod padding;
 mod patch;
 mod probes;

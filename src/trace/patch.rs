@@ -1,5 +1,6 @@
 //! Jumps written and taken back: no thread runs meanwhile.
 
+use super::borrow::LOOK;
 use super::jumps::{Jump, LEN, SHADOWS, State};
 use super::leave::trap_on_its_way;
 use super::session::{PATIENCE, Session};
@@ -70,10 +71,10 @@ impl Session<'_> {
     /// Waits for a thread that was asked to stop; `false` if it has stopped for something of its own, or
     /// has begun a call meanwhile that no interrupt ends: then it is as one that is blocked in a call.
     fn await_halt(&mut self, tid: Tid, limit: Duration) -> io::Result<bool> {
-        const LOOK: Duration = Duration::from_millis(1);
         let begun = Instant::now();
+        let mut look = LOOK;
         loop {
-            match self.target.await_stop_on(tid, begun, LOOK) {
+            match self.target.await_stop_on(tid, begun, look) {
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     if self.target.is_deaf(tid) || is_exiting(tid) {
                         return Ok(false);
@@ -81,6 +82,7 @@ impl Session<'_> {
                     if begun.elapsed() > limit {
                         return Err(error);
                     }
+                    look = (look * 2).min(16 * LOOK);
                 }
                 other => return other,
             }

@@ -63,7 +63,7 @@ const KEPT: usize = 64;
 impl Session<'_> {
     /// Looks at what is mapped now: forgets what is gone, arms what is new.
     pub(super) fn refresh(&mut self, space: SpaceId, tid: Option<Tid>) -> io::Result<()> {
-        let Some(pid) = self.target.processes().find(|p| p.space == space).map(|p| p.pid) else {
+        let Some(pid) = self.target.owner(space).map(|p| p.pid) else {
             return Ok(());
         };
         let maps = procfs::maps(pid)?;
@@ -451,7 +451,7 @@ impl Session<'_> {
         at: Addr,
         consumer: u32,
     ) -> Option<Want> {
-        let pid = self.target.processes().find(|p| p.space == space)?.pid;
+        let pid = self.target.owner(space)?.pid;
         let loaded =
             self.sites_mut(space).objects.iter().find(|l| (l.start..l.end).contains(&at)).cloned();
         if let Some(loaded) = loaded {

@@ -89,8 +89,8 @@ pub(super) struct Session<'a> {
     pub(super) events: u64,
     pub(super) ending: bool,
     pub(super) started: Instant,
-    /// Spaces with a thread that could not be seen outside of our code.
-    pub(super) stuck: HashSet<SpaceId>,
+    /// How far leaving has come.
+    pub(super) leaving: super::leave::Leaving,
     /// Objects that were looked through.
     pub(super) looked: Vec<super::probes::Looked>,
     /// What the last row is called.
@@ -152,7 +152,7 @@ impl<'a> Session<'a> {
             events: 0,
             ending: false,
             started: Instant::now(),
-            stuck: HashSet::new(),
+            leaving: super::leave::Leaving::default(),
             looked: Vec::new(),
             named: None,
             stolen: 0,

@@ -166,10 +166,11 @@ impl Ptrace {
             // attaches to nothing meanwhile.
             own::reap_at_ticks(true);
             let mut result = Ok(());
-            for tid in tasks {
-                // Another thread may have exec'd, and have the number of one that we had.
+            for &tid in &tasks {
+                // Another thread may have exec'd, and have the number of the first, which we had.
+                let same = || procfs::status(tid).is_ok_and(|s| is_ours(s.tracer));
                 let has = self.threads.contains_key(&tid) || self.early.contains(&tid);
-                if has && procfs::status(tid).is_ok_and(|s| is_ours(s.tracer)) {
+                if has && (tid.0 != pid.0 || same()) {
                     continue;
                 }
                 match sys::seize(tid, OPTIONS) {
@@ -205,7 +206,10 @@ impl Ptrace {
             if !new {
                 // Not the numbers of those that have exec'd meanwhile.
                 let is_of = |tid: Tid, pid: Pid| procfs::status(tid).is_ok_and(|s| s.tgid == pid.0);
-                self.threads.retain(|&tid, t| t.pid != pid && !reaped || is_of(tid, t.pid));
+                self.threads.retain(|tid, t| match t.pid == pid {
+                    true => tasks.contains(tid),
+                    false => !reaped || is_of(*tid, t.pid),
+                });
                 return Ok(self.threads.values().any(|t| t.pid == pid));
             }
         }

@@ -157,6 +157,14 @@ impl Ptrace {
         self.processes.values()
     }
 
+    /// The process that an address space is of: not one that was made in it and may exec at any moment,
+    /// where there is another.
+    #[must_use]
+    pub fn owner(&self, space: SpaceId) -> Option<&Process> {
+        let all = self.processes.values().filter(|p| p.space == space);
+        all.min_by_key(|p| (p.shares_memory, p.pid))
+    }
+
     /// An address space; `None` when its last process is gone.
     #[must_use]
     pub fn space(&self, id: SpaceId) -> Option<&Space> {

@@ -69,8 +69,7 @@ impl Ptrace {
     /// ECHILD when nothing is traced any more.
     pub fn wait(&mut self) -> io::Result<Event> {
         if let Some(child) = self.started.pop() {
-            self.learn_mask(child);
-            return Ok(Event::Started(child));
+            return Ok(self.begun(child));
         }
         loop {
             // Also where stops never pause: then no wait is interrupted. But where ticks never do,
@@ -104,8 +103,7 @@ impl Ptrace {
     /// ECHILD when nothing is traced any more.
     pub fn next_event(&mut self) -> io::Result<Option<Event>> {
         if let Some(child) = self.started.pop() {
-            self.learn_mask(child);
-            return Ok(Some(Event::Started(child)));
+            return Ok(Some(self.begun(child)));
         }
         loop {
             match self.next_status(false) {
@@ -138,7 +136,16 @@ impl Ptrace {
     /// Whether a thread has not stopped for anything that waits to be taken.
     #[must_use]
     pub fn poll_is_quiet(&self, tid: Tid) -> bool {
-        matches!(sys::wait(Whom::One(tid), false, false), Ok(None))
+        !self.started.contains(&tid) && matches!(sys::wait(Whom::One(tid), false, false), Ok(None))
+    }
+
+    /// A new tracee that had stopped before its parent told of it is dealt with now.
+    pub(super) fn begun(&mut self, child: Tid) -> Event {
+        if let Some(thread) = self.threads.get_mut(&child) {
+            thread.state = State::Stopped;
+        }
+        self.learn_mask(child);
+        Event::Started(child)
     }
 
     /// The event that one thread has stopped for, if it has.
@@ -148,8 +155,7 @@ impl Ptrace {
     pub fn poll(&mut self, tid: Tid) -> io::Result<Option<Event>> {
         if let Some(i) = self.started.iter().position(|&child| child == tid) {
             self.started.swap_remove(i);
-            self.learn_mask(tid);
-            return Ok(Some(Event::Started(tid)));
+            return Ok(Some(self.begun(tid)));
         }
         match sys::wait(Whom::One(tid), false, false)? {
             Some((tid, status)) => self.take(tid, status),
@@ -302,8 +308,6 @@ impl Ptrace {
         let state = State::Starting;
         self.threads.insert(child, Thread::new(child, pid, state));
         if early.is_some() {
-            let thread = self.known(child)?;
-            thread.state = State::Stopped;
             self.started.push(child);
         }
         if pid == parent_pid {
