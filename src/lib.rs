@@ -18,3 +18,8 @@ pub mod spec;
 pub mod symbols;
 #[cfg(feature = "std")]
 pub mod trace;
+#[cfg(feature = "std")]
+mod why_not_jump;
+
+#[cfg(feature = "std")]
+pub use why_not_jump::WhyNotJump;

@@ -47,7 +47,7 @@ fn at_every_call(strategy: &str) {
     let (from, to, step) = match wanted.split_once('-') {
         Some((from, to)) => (from.parse().expect("a number"), to.parse().expect("a number"), 1),
         None if wanted == "all" => (1, calls, 1),
-        None => (1, calls, (calls / as_often(150, 25)).max(1)),
+        None => (1, calls, (calls / as_often(150, 8)).max(1)),
     };
     println!("{strategy}: {calls} calls, every {step}.");
     assert!(calls > 100, "xol made only {calls} calls");
@@ -88,7 +88,7 @@ fn at_every_call_with_jump() {
 fn at_random_moments() {
     // Any seed will do; the moments differ with the machine's load anyway.
     let mut state = 88_172_645_463_325_252u64;
-    for n in 0..as_often(300, 60) {
+    for n in 0..as_often(300, 20) {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;

@@ -377,13 +377,13 @@ fn the_target_outlives_its_tracer() {
         let target = Target::start("loops");
         let calls = syscalls(&visit(&target, strategy));
         assert_eq!(target.end().code(), 5);
-        let step = (calls / as_often(60, 15)).max(1);
+        let step = (calls / as_often(60, 6)).max(1);
         println!("{strategy}: {calls} calls, every {step}.");
         assert!(calls > 100, "xol made only {calls} calls");
         for n in (1..=calls).step_by(step as usize) {
             survives(strategy, Death::AtCall(n));
         }
-        for n in 0..as_often(20, 5) {
+        for n in 0..as_often(20, 3) {
             survives(strategy, Death::After(Duration::from_micros(2_000 * n + 137) * slowness()));
         }
     }

@@ -112,17 +112,53 @@ fn objects_that_come_and_go() {
     assert!(traced.events.iter().any(|e| e.tid != e.pid));
 }
 
-/// Threads as fast as they can be: what is not told is missed, and counted.
+/// As above, where a thread that finds no room goes on.
+fn dropping(run: &Run) -> Traced {
+    let options = ["-f", "--strategy", "jump", "--when-full", "drop"];
+    trace(&options, &[TELL], &run.clone().limit(Duration::from_secs(120)))
+}
+
+/// Threads as fast as they can be: they wait, and every call is told.
+#[test]
+fn every_call_is_told() {
+    let calls = as_often(100_000, 1_000);
+    jumps(TELL, &stream("plain", 8, 10, 0));
+    for strategy in ["jump", "auto"] {
+        let traced = traced(strategy, &[TELL], &stream("plain", 8, calls, 0));
+        assert_eq!(traced.finished.code(), 0);
+        assert_eq!((traced.events.len() as u64, traced.missed), (8 * calls, 0), "{strategy}");
+        assert_eq!(check(&traced.events).len(), 8, "{strategy}");
+    }
+}
+
+/// The same where they do not wait: what is not told is missed, and counted.
 #[test]
 fn every_call_is_told_or_missed() {
-    let calls = as_often(100_000, 2_000);
-    let run = stream("plain", 8, calls, 0);
-    jumps(TELL, &stream("plain", 8, 10, 0));
-    let traced = traced("jump", &[TELL], &run);
+    let calls = as_often(100_000, 1_000);
+    let traced = dropping(&stream("plain", 8, calls, 0));
     assert_eq!(traced.finished.code(), 0);
     println!("{} told, {} missed", traced.events.len(), traced.missed);
     assert_eq!(traced.events.len() as u64 + traced.missed, 8 * calls);
     assert!(!check(&traced.events).is_empty());
+}
+
+/// Whoever reads the lines slowly slows the program down, and misses nothing.
+#[test]
+fn a_slow_reader_is_waited_for() {
+    let calls = as_often(60_000, 500);
+    let slow = "import os, sys, time\nwhile b := os.read(0, 65536):\n  time.sleep(0.005)\n  \
+                sys.stdout.buffer.write(b)";
+    let shell = ["sh", "-c", "slow=$1; shift; \"$@\" | python3 -c \"$slow\"", "sh", slow];
+    let words = ["trace", "-f", "--format", "json", "-o", "-", TELL, "--"];
+    let piped = command(words).args(stream("plain", 2, calls, 0).words().iter().cloned());
+    let piped = piped.under(shell).limit(Duration::from_secs(120));
+    let finished = piped.finish();
+    // The program says something, too.
+    let out = finished.out();
+    let lines: Vec<&str> = out.lines().filter(|line| line.starts_with('{')).collect();
+    let events = parse(&lines.join("\n"));
+    assert_eq!((events.len() as u64, missed(&finished.err())), (2 * calls, 0));
+    assert_eq!(check(&events).len(), 2);
 }
 
 /// Every other strategy tells the same of this program.
@@ -130,7 +166,7 @@ fn every_call_is_told_or_missed() {
 /// before that.
 #[test]
 fn the_first_words_are_heard() {
-    let traced = traced("jump", &[TELL], &stream("plain", 1, 60_000, 1000 * u64::from(slowness())));
+    let traced = dropping(&stream("plain", 1, 60_000, 1000 * u64::from(slowness())));
     let told = traced.events.len();
     println!("{told} told, {} missed", traced.missed);
     assert_eq!(told as u64 + traced.missed, 60_000);

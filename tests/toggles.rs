@@ -99,7 +99,7 @@ fn at_low_addresses() {
 #[test]
 fn entered_at_the_last_byte() {
     for build in [Build::Pie, Build::NoPie] {
-        let (did, lines) = toggled(build, as_often(60_000, 500), "", &["5000", "inside"]);
+        let (did, lines) = toggled(build, as_often(60_000, 200), "", &["5000", "inside"]);
         assert_exact(&did, &lines);
     }
 }

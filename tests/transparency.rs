@@ -125,7 +125,9 @@ fn exceptions() {
 /// in libc's, with the cheapest strategies and with each one alone.
 fn every_way(command: &Run, object: &str) {
     let own = format!("{object}:*");
-    for strategy in ["auto", "jump", "xol", "boost"] {
+    // An emulated machine takes ten seconds for each; `auto` has traps and jumps.
+    let all = ["auto", "xol", "jump", "boost"];
+    for strategy in &all[..as_often(4, 2)] {
         println!("{command} with {strategy}");
         let probed = same(&["--strategy", strategy], &[&own, "libc:*"], command);
         assert!(probed.lines.iter().any(|l| l.hits > 0), "{}", probed.text);

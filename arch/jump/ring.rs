@@ -18,7 +18,8 @@
 //!
 //! A writer takes the position by a compare-and-exchange of the head, after it has seen the slot
 //! free, writes, and stores the turn with release. A turn that is behind the lap means that the
-//! shard is full: the record is missed, and counted in a word of its recorder's.
+//! shard is full: the thread traps, so that the reader makes room, and takes a position again; or the
+//! record is missed, and counted in a word of its recorder's.
 
 use super::{SPREAD, SPREAD_SHIFT};
 

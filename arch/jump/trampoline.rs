@@ -78,6 +78,8 @@ pub struct Recorded {
     pub noted: Noted,
     /// The count of a missed record, in the part that is otherwise committed.
     pub missed: Option<Noted>,
+    /// The trap of a thread that finds no room.
+    pub full: Option<u16>,
     /// What is overwritten, and where it is meanwhile.
     pub saved: heapless::Vec<Saved, 10>,
     /// Whether the flags are not kept.
@@ -336,6 +338,18 @@ impl Trampoline {
     /// in its place: the instruction is still one for that thread and its signal handlers.
     pub fn locks(&self) -> impl Iterator<Item = u16> {
         self.records.iter().filter_map(|part| part.recorded.lock)
+    }
+
+    /// The traps of threads that find no room, by offset in the code.
+    pub fn fulls(&self) -> impl Iterator<Item = u16> {
+        self.records.iter().filter_map(|part| part.recorded.full)
+    }
+
+    /// Returns where the recorder begins whose thread has trapped at `pc`, because it found no room.
+    #[must_use]
+    pub fn full_at(&self, pc: u16) -> Option<u16> {
+        let part = self.records.iter().find(|part| part.recorded.full == Some(pc))?;
+        Some(part.start)
     }
 
     /// What a thread at `pc`, an offset in the code where an instruction begins, stands for;

@@ -38,7 +38,8 @@ fn trampoline<A: Arch>(code: &[u8], flags: bool, span: u8) -> Trampoline {
     let shape = Shape::new(1, 2).unwrap();
     let values = Values::args(6);
     let (ring, missed) = (TO.add(0x8000), TO.add(0x1008));
-    let event = Recorder::Event { ring, shape, missed, probe: 0x1234_5678, values, time: true };
+    let event =
+        Recorder::Event { ring, shape, missed, probe: 0x1234_5678, values, time: true, wait: true };
     let count = Recorder::Count { counter: TO.add(0x1000) };
     let record =
         |recorder| Record { offset: 0, flags, stack: true, filter: Filter::NONE, recorder };
@@ -60,10 +61,12 @@ fn recording(record: u8, phase: Phase) -> Option<Place> {
 fn x86_64_threads_stand_where_they_are() {
     // add eax, eax writes all flags.
     let made = trampoline::<X86_64>(&[0x01, 0xc0, 0x90, 0x90, 0x90], false, 2);
-    // 0 to 278 the event, to 286 lock inc, to 288 add, to 293 the jump back.
+    // 0 to 279 the event, to 287 lock inc, to 289 add, to 294 the jump back.
     assert!(made.flags_lost());
-    assert_eq!((made.code.len(), made.enter(0), made.enter(2)), (293, Some(0), None));
-    assert!(made.locks().eq([278]));
+    assert_eq!((made.code.len(), made.enter(0), made.enter(2)), (294, Some(0), None));
+    assert!(made.locks().eq([279]));
+    assert!(made.fulls().eq([242]));
+    assert_eq!((made.full_at(242), made.full_at(243)), (Some(0), None));
     let at = |recorded| Some(Place::At { offset: 0, recorded });
     for (pc, wanted) in [
         (0, at(0)),
@@ -75,12 +78,13 @@ fn x86_64_threads_stand_where_they_are() {
         (231, recording(0, Phase::After)),
         (236, recording(0, Phase::Before)),
         (242, recording(0, Phase::Before)),
-        (250, recording(0, Phase::After)),
-        (270, recording(0, Phase::After)),
-        (278, at(1)),
-        (286, at(2)),
-        (288, Some(Place::Behind { offset: 2 })),
-        (293, None),
+        (243, recording(0, Phase::Before)),
+        (251, recording(0, Phase::After)),
+        (271, recording(0, Phase::After)),
+        (279, at(1)),
+        (287, at(2)),
+        (289, Some(Place::Behind { offset: 2 })),
+        (294, None),
     ] {
         assert_eq!(made.place(pc), wanted, "{pc}");
     }
@@ -98,12 +102,12 @@ fn x86_64_threads_get_back_what_was_theirs() {
         (13, true, [rax, 2, 3, 4]),
         (18, true, [rax, rdx, 3, 4]),
         (28, true, [rax, rdx, r10, r11]),
-        (250, true, [rax, rdx, r10, r11]),
-        (255, true, [1, rdx, r10, r11]),
-        (265, true, [1, 2, 3, r11]),
-        (270, true, [1, 2, 3, 4]),
-        (278, false, [1, 2, 3, 4]),
-        (286, false, [1, 2, 3, 4]),
+        (251, true, [rax, rdx, r10, r11]),
+        (256, true, [1, rdx, r10, r11]),
+        (266, true, [1, 2, 3, r11]),
+        (271, true, [1, 2, 3, 4]),
+        (279, false, [1, 2, 3, 4]),
+        (287, false, [1, 2, 3, 4]),
     ] {
         let mut regs = xol_arch::x86_64::Registers::default();
         (regs.rax, regs.rdx, regs.r10, regs.r11) = (1, 2, 3, 4);
@@ -135,9 +139,11 @@ fn x86_64_flags_come_back() {
 fn arm64_threads_stand_where_they_are() {
     // add x0, x0, #1
     let made = trampoline::<Arm64>(&[0x00, 0x04, 0x00, 0x91], true, 4);
-    // 0 to 200 the event, to 236 the count, to 240 add, to 244 the jump back.
+    // 0 to 204 the event, to 240 the count, to 244 add, to 248 the jump back.
     assert!(!made.flags_lost());
-    assert_eq!((made.code.len(), made.enter(0), made.locks().count()), (244, Some(0), 0));
+    assert_eq!((made.code.len(), made.enter(0), made.locks().count()), (248, Some(0), 0));
+    assert!(made.fulls().eq([168]));
+    assert_eq!((made.full_at(168), made.full_at(172)), (Some(0), None));
     let at = |recorded| Some(Place::At { offset: 0, recorded });
     for (pc, wanted) in [
         (0, at(0)),
@@ -148,17 +154,17 @@ fn arm64_threads_stand_where_they_are() {
         (156, recording(0, Phase::Taken)),
         (160, recording(0, Phase::After)),
         (164, recording(0, Phase::Before)),
-        (180, recording(0, Phase::Before)),
-        (184, recording(0, Phase::Claimed)),
-        (188, recording(0, Phase::After)),
-        (196, recording(0, Phase::After)),
-        (200, at(1)),
-        (220, recording(1, Phase::Before)),
-        (224, recording(1, Phase::Claimed)),
-        (228, recording(1, Phase::After)),
-        (236, at(2)),
-        (240, Some(Place::Behind { offset: 4 })),
-        (244, None),
+        (184, recording(0, Phase::Before)),
+        (188, recording(0, Phase::Claimed)),
+        (192, recording(0, Phase::After)),
+        (200, recording(0, Phase::After)),
+        (204, at(1)),
+        (224, recording(1, Phase::Before)),
+        (228, recording(1, Phase::Claimed)),
+        (232, recording(1, Phase::After)),
+        (240, at(2)),
+        (244, Some(Place::Behind { offset: 4 })),
+        (248, None),
     ] {
         assert_eq!(made.place(pc), wanted, "{pc}");
     }
@@ -166,10 +172,10 @@ fn arm64_threads_stand_where_they_are() {
     let words = [0x1901_0440_u32, 0x1941_0440, 0x1981_0440];
     let code: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     let made = trampoline::<Arm64>(&code, true, 12);
-    assert_eq!(made.place(236), at(2));
-    assert_eq!(made.place(240), Some(Place::Inside { offset: 0, by: 4 }));
-    assert_eq!(made.place(244), Some(Place::Inside { offset: 0, by: 8 }));
-    assert_eq!(made.place(248), Some(Place::Behind { offset: 12 }));
+    assert_eq!(made.place(240), at(2));
+    assert_eq!(made.place(244), Some(Place::Inside { offset: 0, by: 4 }));
+    assert_eq!(made.place(248), Some(Place::Inside { offset: 0, by: 8 }));
+    assert_eq!(made.place(252), Some(Place::Behind { offset: 12 }));
 }
 
 #[test]
@@ -180,10 +186,10 @@ fn arm64_threads_get_back_what_was_theirs() {
         (0, false, [12, 13, 14, 15, 16, 17]),
         (4, true, [12, 13, 14, 15, below(64), below(56)]),
         (8, true, [12, 13, below(48), below(40), below(64), below(56)]),
-        (188, true, [below(32), below(24), below(48), below(40), below(64), below(56)]),
-        (192, true, [12, 13, below(48), below(40), below(64), below(56)]),
-        (196, true, [12, 13, 14, 15, below(64), below(56)]),
-        (200, false, [12, 13, 14, 15, 16, 17]),
+        (192, true, [below(32), below(24), below(48), below(40), below(64), below(56)]),
+        (196, true, [12, 13, below(48), below(40), below(64), below(56)]),
+        (200, true, [12, 13, 14, 15, below(64), below(56)]),
+        (204, false, [12, 13, 14, 15, 16, 17]),
     ] {
         let mut regs = xol_arch::arm64::Registers::default();
         (12..18).for_each(|n| regs.x[n] = n as u64);

@@ -50,11 +50,19 @@ fn filtered(name: impl Into<String>, tests: &[Test]) -> Case {
 fn event(name: &str, shape: (u8, u8), values: Values, time: bool) -> Case {
     let shape = Shape::new(shape.0, shape.1).expect("a shape");
     let missed = COUNTER.add(8);
-    case(name, Recorder::Event { ring: RING, shape, missed, probe: 0x1234_5678, values, time })
+    let (probe, wait) = (0x1234_5678, false);
+    case(name, Recorder::Event { ring: RING, shape, missed, probe, values, time, wait })
 }
 
 fn kept(mut case: Case) -> Case {
     case.record.flags = true;
+    case
+}
+
+fn waiting(mut case: Case) -> Case {
+    if let Recorder::Event { wait, .. } = &mut case.record.recorder {
+        *wait = true;
+    }
     case
 }
 
@@ -89,6 +97,8 @@ fn cases() -> Vec<Case> {
         kept(event("event of six, flags kept", (1, 2), six, true)),
         Case { features: no_atomics, ..event("event without atomics", (1, 2), six, true) },
         Case { features: Features::NONE, ..event("event with nothing", (1, 2), six, true) },
+        waiting(event("event that waits", (1, 2), six, true)),
+        waiting(kept(event("event that waits, flags kept", (1, 2), Values::NONE, true))),
         event("event of all", (1, 2), all, false),
         event(
             "event of what is no argument",
@@ -160,7 +170,7 @@ fn table<A: Arch>(capstone: &Capstone) -> String {
             let (name, operands) = (insn.mnemonic().unwrap_or(""), insn.op_str().unwrap_or(""));
             let _ = writeln!(out, "{:6}  {name} {operands}", insn.address() - TO.0);
         }
-        let Recorded { noted, missed, saved, flags_lost, lock } = recorded;
+        let Recorded { noted, missed, full, saved, flags_lost, lock } = recorded;
         let _ = writeln!(out, "    noted {}, {}, {}", noted.from, noted.claimed, noted.committed);
         if let Some(missed) = missed {
             let _ = writeln!(
@@ -168,6 +178,9 @@ fn table<A: Arch>(capstone: &Capstone) -> String {
                 "    missed {}, {}, {}",
                 missed.from, missed.claimed, missed.committed
             );
+        }
+        if let Some(full) = full {
+            let _ = writeln!(out, "    full {full}");
         }
         for saved in saved {
             let _ = writeln!(

@@ -15,6 +15,7 @@ use std::time::Duration;
 use xol::engine::Wish;
 use xol::spec::{Location, ObjectPattern, Offset, Spec, SpecError, SymbolName, Where, prototype};
 use xol::symbols::Machine;
+use xol::trace::WhenFull;
 use xol_arch::{Rules, Strategy};
 
 /// What the command line asks for.
@@ -49,6 +50,8 @@ pub(crate) struct Run {
     pub(crate) debug_folders: Vec<PathBuf>,
     /// `--ready`.
     pub(crate) ready: Option<Ready>,
+    /// `--when-full`.
+    pub(crate) when_full: WhenFull,
     /// `--toggle`, for tests.
     pub(crate) toggle: Option<u64>,
     /// `--calls`.
@@ -237,6 +240,7 @@ fn run(args: &ArgMatches, report: Report) -> Result<Run, Failure> {
         interval: one(args, "interval"),
         debug_folders: many(args, "debug-dir"),
         ready: one(args, "ready"),
+        when_full: one(args, "when-full").unwrap_or_default(),
         toggle: one(args, "toggle"),
         calls: flag(args, "calls"),
     })
@@ -302,7 +306,7 @@ fn plan(args: &ArgMatches, report: Report) -> Result<Plan, Failure> {
 }
 
 fn table() -> clap::Command {
-    let probing = |name: &'static str, about: &'static str, examples: &'static str| {
+    let probing = |name: &'static str, about: &'static str, examples: &str| {
         clap::Command::new(name)
             .about(about)
             .after_help(format!("{}\n\n{examples}\n\n{}", help::PROBES, help::STATUS))
@@ -320,7 +324,7 @@ fn table() -> clap::Command {
         .disable_help_subcommand(true)
         .subcommands([
             probing("trace", "A line for each hit", help::TRACE),
-            probing("count", "Hits for each probe, at the end", help::COUNT),
+            probing("count", "Hits for each probe, at the end", &help::count()),
             probing("latency", "Entry-to-return time, as a histogram (not built yet)", ""),
             probing("stacks", "Call stacks, folded or as a flame graph (not built yet)", ""),
             clap::Command::new("list")
@@ -447,6 +451,8 @@ fn run_options() -> Vec<Arg> {
         option("max-sites", "N", "Sites in each process at most").value_parser(positive_size),
         option("hits-per-site", "N", "A site disarms itself after so many hits")
             .value_parser(positive),
+        option("when-full", "HOW", "What a thread does that is too fast: wait, or drop its events")
+            .value_parser(clap::value_parser!(WhenFull)),
         option("toggle", "N", "For tests: so many jumps are taken back and written again")
             .hide(true)
             .value_parser(positive),

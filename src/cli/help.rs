@@ -1,5 +1,7 @@
 //! What `--help` says beyond the options.
 
+use xol::WhyNotJump;
+
 pub(super) const ABOUT: &str = "\
 Probes for running arm64 and x86-64 programs: no kernel support, no debug information,
 no agent, no root beyond the right to ptrace.";
@@ -23,7 +25,7 @@ EXIT STATUS:
   the program's own (128+N for signal N) when xol launched it; 125 when xol itself failed;
   126, 127 when the program could not be started; 2 for a wrong command line.";
 
-pub(super) const COUNT: &str = "\
+const COUNT: &str = "\
 EXAMPLES:
   xol count 'libc:malloc' -- ls -l /usr/bin
   xol count 'libc:*' -o counts.txt -f -- make
@@ -33,22 +35,16 @@ EXAMPLES:
 STRATEGIES:
   A place that is hit often becomes a `jump`: its hits do not stop the program any more. Others are
   traps: boost, simulate. `no jump at`, and why_not_jump in JSON, say why:
-  few-hits              it was not hit often enough to be worth it
-  not-only-counted      something is told of each hit, or returns are of interest
-  limited-hits          it disarms itself, or the run ends after so many hits (--hits-per-site,
-                        --max-events)
-  moving-stack, go-argument
-                        Go has compiled the function: its stack may be moved, its arguments are in
-                        registers that are not recorded
-  not-asked-for         another strategy was chosen
-  entered, site-inside  a branch leads to, or a trap must stay in, the bytes of a jump
-  system-call           the bytes hold a system call
-  may-be-restartable    restartable sequences may be anywhere in this object
-  interrupted, being-retried, gave-way, no-slot, no-thread, thread-does-not-stop, failed
-                        not at that moment; it is tried again
-  changed-text, seccomp, not-in-this-build, and the reasons of `xol plan`
+REASONS
 
 FILTERS (--where): see xol trace --help.";
+
+/// What `xol count --help` says: the reasons are those that there are.
+pub(super) fn count() -> String {
+    let known = WhyNotJump::ALL.iter().map(|why| format!("  {:<22}{}\n", why.id(), why.sentence()));
+    let reasons: String = known.collect();
+    COUNT.replace("REASONS", &format!("{reasons}  and the reasons of xol plan"))
+}
 
 pub(super) const TRACE: &str = "\
 EXAMPLES:
@@ -56,6 +52,11 @@ EXAMPLES:
   xol trace return:libc:read -p 1234 --max-events 100
   xol trace 'libc:str*' --hits-per-site 1 -- ls
   xol trace 'open(path: str, flags: hex)' --where 'flags & 0x40 && path ~ \"/tmp/*\"' -- make
+
+SPEED:
+  Places that are hit often become jumps, as for xol count, where arguments and return value are
+  integers: a hit then costs some 20 ns. A thread that is faster than its events are told waits, so
+  that no event is missed; with --when-full drop it goes on, and what is missed is counted.
 
 FILTERS (--where):
   names of the signature, or of the built-in one of a function of libc's own; integers as 12, -1, 0x1f, 'x',

@@ -64,6 +64,7 @@ pub(super) fn run(run: Run, events: bool) -> Result<ExitCode, Failure> {
         duration: run.duration,
         interval: run.interval,
         debug_folders: run.debug_folders,
+        when_full: run.when_full,
         toggle: run.toggle,
         calls: run.calls,
         probes: run.probes,
@@ -199,7 +200,7 @@ fn ended(outcome: &Outcome) -> Result<ExitCode, Failure> {
 fn no_jumps(report: &trace::Report) -> Option<String> {
     let mut stops: BTreeMap<&str, usize> = BTreeMap::new();
     for why in report.rows.iter().filter_map(|row| row.why_not_jump) {
-        *stops.entry(why).or_default() += 1;
+        *stops.entry(why.id()).or_default() += 1;
     }
     let parts: Vec<String> = stops.iter().map(|(why, n)| format!("{n} {why}")).collect();
     (!parts.is_empty()).then(|| format!("no jump at: {}", parts.join(", ")))

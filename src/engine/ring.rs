@@ -1,7 +1,7 @@
 //! The reader of the ring that trampolines write (its layout is `xol_arch::jump`'s).
 //!
-//! One reader, many writers, none of which ever waits for the other: a writer that finds its
-//! shard full counts a missed record elsewhere, a reader that finds a slot taken but not committed leaves
+//! One reader, many writers, none of which ever waits for the other in the ring: a writer that finds its
+//! shard full traps, or counts a missed record elsewhere, a reader that finds a slot taken but not committed leaves
 //! the shard for later. That writer was stopped or lost its processor between two instructions;
 //! only when it is known to be gone may its record be [passed over](Reader::pass_over).
 

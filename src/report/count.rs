@@ -1,6 +1,7 @@
 //! `xol count`: hits for each place, and what became of the others.
 
 use super::json::Object;
+use crate::WhyNotJump;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -30,7 +31,7 @@ pub struct CountRow<'a> {
     /// What became of the place.
     pub became: Became,
     /// Why hits stop the program, where they do: a stable kebab-case id.
-    pub why_not_jump: Option<&'a str>,
+    pub why_not_jump: Option<WhyNotJump>,
 }
 
 /// What became of a place.
@@ -67,9 +68,6 @@ impl CountRow<'_> {
         place
     }
 }
-
-/// Why there is no jump where another strategy was chosen by name.
-pub const NOT_ASKED_FOR: &str = "not-asked-for";
 
 /// More rows of one kind than this are a number, not a list.
 const LISTED: usize = 20;
@@ -118,10 +116,10 @@ pub fn count_text(out: &mut String, rows: &[CountRow<'_>]) {
     }
     let mut stops: BTreeMap<&str, usize> = BTreeMap::new();
     for why in rows.iter().filter_map(|row| row.why_not_jump) {
-        *stops.entry(why).or_default() += 1;
+        *stops.entry(why.id()).or_default() += 1;
     }
     // Whoever chose another strategy knows.
-    stops.remove(NOT_ASKED_FOR);
+    stops.remove(WhyNotJump::NotAskedFor.id());
     if !stops.is_empty() {
         let parts: Vec<String> = stops.iter().map(|(why, n)| format!("{n} {why}")).collect();
         let _ = writeln!(out, "no jump at: {}", parts.join(", "));
@@ -183,7 +181,7 @@ pub fn count_json(out: &mut String, row: &CountRow<'_>) {
     object.number("hits", row.hits);
     object.number("missed", row.missed);
     object.text_or_null("strategy", row.strategy());
-    object.text_or_null("why_not_jump", row.why_not_jump);
+    object.text_or_null("why_not_jump", row.why_not_jump.map(WhyNotJump::id));
     if let Became::Rejected(reject) = row.became {
         object.text("reason", reject.reason.id());
         object.text("detail", &reject.to_string());
@@ -208,7 +206,7 @@ mod tests {
             hits,
             missed: 0,
             became,
-            why_not_jump: matches!(became, Became::Armed(_)).then_some("few-hits"),
+            why_not_jump: matches!(became, Became::Armed(_)).then_some(WhyNotJump::FewHits),
         }
     }
 

@@ -14,6 +14,6 @@ mod event;
 pub mod json;
 mod value;
 
-pub use count::{Became, CountRow, NOT_ASKED_FOR, count_json, count_text};
+pub use count::{Became, CountRow, count_json, count_text};
 pub use event::{End, Event, Lines, event_json};
 pub use value::{Read, untyped_text, value_json, value_text};

@@ -16,6 +16,7 @@ use super::jumps::{Jump, LEN};
 use super::objects::{FileId, Loaded};
 use super::session::Session;
 use super::sites::Sites;
+use crate::WhyNotJump;
 use crate::engine::{Site, write_slot};
 use std::collections::HashSet;
 use std::io;
@@ -128,7 +129,7 @@ impl Session<'_> {
         let over = jumps_in(sites, range);
         self.take_jumps(space, &over)?;
         for (_, jump) in &over {
-            self.falls_back(space, jump, super::windows::WRITABLE_TEXT);
+            self.falls_back(space, jump, WhyNotJump::WritableText);
         }
         let sites = self.sites_mut(space);
         // One stretch of all that it reaches.

@@ -1,6 +1,7 @@
 //! Who is told of a hit.
 
 use super::objects::FileId;
+use crate::WhyNotJump;
 use crate::spec::{Condition, Signature};
 use crate::symbols::{Go, Object};
 use std::rc::Rc;
@@ -83,7 +84,7 @@ pub struct Row {
     /// How hits are taken, or why they cannot be.
     pub state: RowState,
     /// Why the last site that it was armed at is no jump, if that was asked.
-    pub(super) no_jump: Option<super::windows::Why>,
+    pub(super) no_jump: Option<WhyNotJump>,
     /// The types of its arguments and of what it returns, if known.
     pub signature: Option<Rc<Signature>>,
     /// How its function is called.

@@ -5,8 +5,8 @@ use super::consumer::{Row, RowState};
 use super::frames::Entry;
 use super::names::Who;
 use super::session::Session;
-use super::windows::{LIMITED_HITS, NOT_ONLY_COUNTED, Why};
 use super::{Counted, Outcome, Report};
+use crate::WhyNotJump;
 use crate::engine::Wish;
 use crate::report::End;
 use crate::spec::{Signature, Spec};
@@ -168,21 +168,22 @@ impl Session<'_> {
         }
     }
 
-    fn why_not_jump(&self, row: &Row) -> Option<Why> {
+    fn why_not_jump(&self, row: &Row) -> Option<WhyNotJump> {
         match (row.state, self.options.wish) {
             (RowState::Waiting | RowState::Rejected(_) | RowState::Armed(Strategy::Jump), _) => {
                 None
             }
-            (_, Wish::Only(wish)) if wish != Strategy::Jump => Some(crate::report::NOT_ASKED_FOR),
-            (_, Wish::Auto) if self.options.events || row.is_return => Some(NOT_ONLY_COUNTED),
-            _ if self.options.hits_per_site.is_some() => Some(LIMITED_HITS),
-            _ if self.options.max_events.is_some() && !self.options.events => Some(LIMITED_HITS),
-            _ => row.no_jump.or(Some("few-hits")),
+            (_, Wish::Only(wish)) if wish != Strategy::Jump => Some(WhyNotJump::NotAskedFor),
+            _ if self.options.hits_per_site.is_some() => Some(WhyNotJump::LimitedHits),
+            _ if self.options.max_events.is_some() && !self.options.events => {
+                Some(WhyNotJump::LimitedHits)
+            }
+            _ => row.no_jump.or(Some(WhyNotJump::FewHits)),
         }
     }
 
     /// What became of each row's places.
-    pub(super) fn places(&self) -> Vec<(RowState, Option<Why>)> {
+    pub(super) fn places(&self) -> Vec<(RowState, Option<WhyNotJump>)> {
         self.rows.iter().map(|row| (row.state, self.why_not_jump(row))).collect()
     }
 
@@ -191,7 +192,7 @@ impl Session<'_> {
     pub(super) fn outcome(
         &mut self,
         signal: Option<i32>,
-        places: &[(RowState, Option<Why>)],
+        places: &[(RowState, Option<WhyNotJump>)],
         enough: Option<Report>,
     ) -> Outcome {
         let running = self.root.filter(|_| self.root_status.is_none());

@@ -9,6 +9,7 @@ use super::arm::{Armed, Want};
 use super::consumer::Consumer;
 use super::session::Session;
 use super::watch;
+use crate::WhyNotJump;
 use crate::symbols::Object;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -278,7 +279,7 @@ impl Session<'_> {
             self.sites_mut(space).exits.proven.remove(&(want.addr, row));
             let known = self.exits_of(space, want.addr, row).filter(|(_, its)| its.len() <= room);
             let Some((exits, mut its)) = known else {
-                self.no_jump(space, want.addr, "exits-not-proven");
+                self.no_jump(space, want.addr, WhyNotJump::ExitsNotProven);
                 continue;
             };
             room -= its.len();
@@ -309,7 +310,7 @@ impl Session<'_> {
             if proven && !leaves {
                 groups.push(std::iter::once(want).chain(&all[range]).cloned().collect());
             } else {
-                let why = if leaves { "tail-call" } else { "exits-not-proven" };
+                let why = if leaves { WhyNotJump::TailCall } else { WhyNotJump::ExitsNotProven };
                 self.no_jump(space, want.addr, why);
             }
         }

@@ -32,6 +32,9 @@ impl Session<'_> {
             return self.target.go(tid, Go::FromTrap);
         }
         if self.target.space(space).is_some_and(|s| s.is_ours(at)) {
+            if self.record_again(tid, space, at)? {
+                return Ok(());
+            }
             return self.behind_copy(tid, space, at);
         }
         let mut here = [0; 4];

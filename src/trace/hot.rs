@@ -7,7 +7,7 @@
 
 use super::jumps::State;
 use super::session::Session;
-use super::windows::BEING_RETRIED;
+use crate::WhyNotJump;
 use crate::engine::NONE;
 use std::io;
 use std::time::{Duration, Instant};
@@ -113,7 +113,7 @@ impl Session<'_> {
         if let Err(error) = self.jump(space, Some(tid), &wants, &all) {
             // What is not a jump is a trap as before.
             for &at in &batch {
-                self.no_jump(space, at, "failed");
+                self.no_jump(space, at, WhyNotJump::Failed);
             }
             self.note_no_jumps(&error);
         }
@@ -128,7 +128,7 @@ impl Session<'_> {
         let jump = jump.clone();
         let retried = |pc| jump.window.overwrites(pc);
         if self.target.threads().any(|t| t.retries.sites().any(retried)) {
-            self.no_jump(space, at, BEING_RETRIED);
+            self.no_jump(space, at, WhyNotJump::BeingRetried);
             return Ok(());
         }
         let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
@@ -165,7 +165,7 @@ impl Session<'_> {
         &mut self,
         space: SpaceId,
         jump: &super::jumps::Jump,
-        why: super::windows::Why,
+        why: WhyNotJump,
     ) {
         for at in jump.sites() {
             let sites = self.sites_mut(space);

@@ -5,6 +5,7 @@ use super::jumps::{Jump, Spot, State};
 use super::leave::fault_on_its_way;
 use super::notes::NOBODY;
 use super::session::Session;
+use crate::WhyNotJump;
 use std::io;
 use std::rc::Rc;
 use xol_arch::jump::{Kept, PROBE, Phase, Place, TURN};
@@ -270,7 +271,7 @@ impl Session<'_> {
         if memory.read(at, here).is_ok() && *here == jump.jumped[..jump.len()] {
             memory.write(at, &jump.trapped[..Native::TRAP.len()])?;
             self.sites_mut(space).jumps.set(number, State::Headed);
-            self.falls_back(space, &jump, "interrupted");
+            self.falls_back(space, &jump, WhyNotJump::Interrupted);
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::consumer::Consumer;
 use super::session::Session;
-use super::windows::{BEING_RETRIED, NO_SLOT, Why};
+use crate::WhyNotJump;
 use crate::landing::Landings;
 use rustc_hash::FxHashMap;
 use std::cell::RefCell;
@@ -11,7 +11,7 @@ use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use xol_arch::jump::{LOCK, Order, Record, Trampoline, Window, build};
-use xol_arch::{Addr, Arch, Reason, Reject, Rules, Text};
+use xol_arch::{Addr, Arch, Reject, Rules, Text};
 use xol_targets::Native;
 use xol_targets::ptrace::{Area, features};
 use xol_targets::shared::Shared;
@@ -38,6 +38,8 @@ pub(super) struct Jump {
     pub(super) len: u16,
     /// Where each covered instruction is entered.
     pub(super) enters: Vec<(u8, u16)>,
+    /// Where a recorder traps that finds its ring full, and where it begins.
+    pub(super) fulls: Vec<(u16, u16)>,
     /// Where who has trapped in the window's shadow goes on without us.
     pub(super) shadow: Option<u16>,
     pub(super) landing: Option<Addr>,
@@ -92,7 +94,7 @@ pub(super) struct Jumps {
     pub(super) landings: Landings,
     pub(super) pages: BTreeSet<u64>,
     /// Why there is no jump at an address, where one was asked for.
-    pub(super) refusals: FxHashMap<u64, Why>,
+    pub(super) refusals: FxHashMap<u64, WhyNotJump>,
     /// Memory that trampolines note down hits in.
     pub(super) rings: Vec<Area>,
     /// Whether thread pointers do not tell the threads apart.
@@ -171,7 +173,7 @@ impl Jumps {
 
     /// Whether there is no use in asking for a jump at `at` again.
     pub(super) fn is_refused(&self, at: Addr) -> bool {
-        self.refusals.get(&at.0).is_some_and(|&why| !passes(why))
+        self.refusals.get(&at.0).is_some_and(|&why| !why.may_pass())
     }
 
     /// The jump that stands in the text over `at`.
@@ -371,13 +373,6 @@ impl Session<'_> {
         self.read_tallies();
         self.lost
     }
-}
-
-/// Whether a reason for no jump may be gone later.
-fn passes(why: Why) -> bool {
-    let of_the_moment = ["no-thread", "thread-does-not-stop", "gave-way", "failed"];
-    let room = Reason::NoRoomForSlots.id();
-    of_the_moment.contains(&why) || [BEING_RETRIED, NO_SLOT, room].contains(&why)
 }
 
 /// Whether the bytes of a jump trap wherever an instruction begins.

@@ -2,7 +2,8 @@
 
 use super::jumps::{LANDING, Region};
 use super::session::Session;
-use super::windows::{Chosen, Why};
+use super::windows::Chosen;
+use crate::WhyNotJump;
 use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
@@ -20,7 +21,7 @@ impl Session<'_> {
         tid: Tid,
         region: &Region,
         group: &mut [Chosen],
-    ) -> io::Result<Vec<Result<Option<Addr>, Why>>> {
+    ) -> io::Result<Vec<Result<Option<Addr>, WhyNotJump>>> {
         let reaches: Vec<Reach> = group.iter().map(|c| c.window.reach()).collect();
         let mut landings = self.land(space, tid, region, &reaches)?;
         let mut again = Vec::new();
@@ -44,7 +45,7 @@ impl Session<'_> {
         tid: Tid,
         region: &Region,
         reaches: &[Reach],
-    ) -> io::Result<Vec<Result<Option<Addr>, Why>>> {
+    ) -> io::Result<Vec<Result<Option<Addr>, WhyNotJump>>> {
         let constrained: Vec<_> = reaches.iter().filter(|r| !r.is_free()).copied().collect();
         let places = if constrained.is_empty() {
             Vec::new()
@@ -72,7 +73,7 @@ impl Session<'_> {
                     .next()
                     .flatten()
                     .map(|place| Some(place.at))
-                    .ok_or(Reason::NoLandingPlace.id()),
+                    .ok_or(Reason::NoLandingPlace.into()),
             })
             .collect())
     }

@@ -40,6 +40,7 @@ mod events;
 mod exits;
 mod follow;
 mod frames;
+mod full;
 mod hit;
 mod hot;
 mod inside;
@@ -75,9 +76,10 @@ mod windows;
 pub use arguments::Value;
 pub use consumer::{Row, RowState};
 pub use events::{HitEvent, Moment};
-pub use options::{Options, Subject};
+pub use options::{Options, Subject, WhenFull};
 pub use session::Stage;
 
+use crate::WhyNotJump;
 use std::time::Duration;
 use std::{fmt, io};
 use xol_targets::ptrace::pair::Link;
@@ -114,7 +116,7 @@ pub struct Counted {
     /// Hits that could not be told of.
     pub missed: u64,
     /// Why hits stop the program where they do, in kebab-case.
-    pub why_not_jump: Option<&'static str>,
+    pub why_not_jump: Option<WhyNotJump>,
 }
 
 /// All counts at one moment.

@@ -5,8 +5,8 @@ use super::consumer::{Calls, Consumer};
 use super::frames::{Expect, Frame, Key};
 use super::names::Who;
 use super::session::Session;
-use super::windows::{LIMITED_HITS, NO_SLOT, NOT_ONLY_COUNTED, Why};
-use crate::engine::{Note, Wish};
+use crate::WhyNotJump;
+use crate::engine::Note;
 use crate::spec::Type;
 use std::io;
 use std::rc::Rc;
@@ -14,12 +14,6 @@ use xol_arch::jump::{self, Filter, Values};
 use xol_arch::{Addr, ArgPlace};
 use xol_targets::native;
 use xol_targets::ptrace::SpaceId;
-
-/// A recorder does not know which goroutine's stack it is on.
-const MOVING_STACK: Why = "moving-stack";
-
-/// What a trampoline cannot test, or not for all who are told.
-const UNCOMPILED: Why = "where-not-compiled";
 
 /// The number in a record that is none: its thread was sent back to make it again.
 pub(super) const NOBODY: u32 = u32::MAX;
@@ -44,22 +38,20 @@ pub(super) struct Noting {
 impl Session<'_> {
     /// What a trampoline can do in the place of a stop for all who are told of a site's hits; or
     /// why it cannot: the only place that knows. A site must be able to do without its jump, too.
-    pub(super) fn served(&self, space: SpaceId, number: u32) -> Result<Served, Why> {
-        const OTHER: Why = NOT_ONLY_COUNTED;
+    pub(super) fn served(&self, space: SpaceId, number: u32) -> Result<Served, WhyNotJump> {
+        const OTHER: WhyNotJump = WhyNotJump::NotOnlyCounted;
         let sites = self.spaces.get(&space).ok_or(OTHER)?;
-        let site = sites.sites.get(number as usize).filter(|site| site.armed).ok_or("disarmed")?;
+        let site = sites
+            .sites
+            .get(number as usize)
+            .filter(|site| site.armed)
+            .ok_or(WhyNotJump::Disarmed)?;
         let to_the_hit = self.options.max_events.is_some() && !self.options.events;
         if self.options.hits_per_site.is_some() || to_the_hit {
-            return Err(LIMITED_HITS);
+            return Err(WhyNotJump::LimitedHits);
         }
         if site.slot.is_none() {
-            return Err(NO_SLOT);
-        }
-        let counts = |c: u32| matches!(self.consumers[c as usize], Consumer::Row(_));
-        if self.options.wish == Wish::Auto
-            && (self.options.events || !sites.consumers(number).all(counts))
-        {
-            return Err(OTHER);
+            return Err(WhyNotJump::NoSlot);
         }
         let mut noted = false;
         let mut values = Values::NONE;
@@ -71,7 +63,7 @@ impl Session<'_> {
                 _ => Filter::NONE,
             };
             if *filter.get_or_insert(its) != its {
-                return Err(UNCOMPILED);
+                return Err(WhyNotJump::WhereNotCompiled);
             }
             match self.consumers[consumer as usize] {
                 Consumer::Row(row) if self.options.events => {
@@ -85,10 +77,10 @@ impl Session<'_> {
                 Consumer::Entered(row) => {
                     // What cannot be seen at its exits is waited for where it returns to.
                     if !sites.exits.proven(site.addr, row) {
-                        return Err("exits-not-proven");
+                        return Err(WhyNotJump::ExitsNotProven);
                     }
                     if self.is_go(row) {
-                        return Err(MOVING_STACK);
+                        return Err(WhyNotJump::MovingStack);
                     }
                     noted = true;
                     values = values.with(jump::Value::Sp).with(jump::Value::Link);
@@ -98,14 +90,14 @@ impl Session<'_> {
                 }
                 Consumer::Exit(row) => {
                     if self.is_go(row) {
-                        return Err(MOVING_STACK);
+                        return Err(WhyNotJump::MovingStack);
                     }
                     noted = true;
                     values = values.with(jump::Value::Sp).with(jump::Value::Link);
                     if self.options.events {
                         match self.rows[row as usize].returned_type() {
-                            Some(Type::Str) => return Err("string-return"),
-                            Some(ty) if ty.is_float() => return Err("float-return"),
+                            Some(Type::Str) => return Err(WhyNotJump::StringReturn),
+                            Some(ty) if ty.is_float() => return Err(WhyNotJump::FloatReturn),
                             _ => values = values.with(jump::Value::Ret),
                         }
                     }
@@ -118,41 +110,41 @@ impl Session<'_> {
             return Ok(Served::Counted(filter));
         }
         if sites.jumps.shared_pointers {
-            return Err("shared-thread-pointer");
+            return Err(WhyNotJump::SharedThreadPointer);
         }
         Ok(Served::Noted(values, filter))
     }
 
     /// What a trampoline tests for a row.
-    fn filter(&self, row: u32) -> Result<Filter, Why> {
+    fn filter(&self, row: u32) -> Result<Filter, WhyNotJump> {
         let row = &self.rows[row as usize];
         let Some(condition) = &row.condition else { return Ok(Filter::NONE) };
-        let filter = condition.filter().ok_or(UNCOMPILED)?;
+        let filter = condition.filter().ok_or(WhyNotJump::WhereNotCompiled)?;
         let in_register = |test: &jump::Test| match test.value {
             jump::Value::Arg(n) => row.places.contains(&ArgPlace::Integer(n)),
             _ => true,
         };
         let all = row.calls == Calls::C && filter.iter().all(in_register);
-        if all { Ok(filter) } else { Err(UNCOMPILED) }
+        if all { Ok(filter) } else { Err(WhyNotJump::WhereNotCompiled) }
     }
 
     /// `values` with the arguments that a row's signature names.
-    fn arguments(&self, row: u32, mut values: Values) -> Result<Values, Why> {
+    fn arguments(&self, row: u32, mut values: Values) -> Result<Values, WhyNotJump> {
         let row = &self.rows[row as usize];
         let Some(signature) = row.signature.as_ref().filter(|_| row.offset == 0) else {
             return Ok(values);
         };
         for (n, arg) in signature.args.iter().enumerate() {
             if arg.ty.is_float() {
-                return Err("float-argument");
+                return Err(WhyNotJump::FloatArgument);
             }
             if arg.ty == Type::Str {
-                return Err("string-argument");
+                return Err(WhyNotJump::StringArgument);
             }
             match row.places.get(n) {
-                _ if row.calls != Calls::C => return Err("go-argument"),
+                _ if row.calls != Calls::C => return Err(WhyNotJump::GoArgument),
                 Some(&ArgPlace::Integer(n)) => values = values.with(jump::Value::Arg(n)),
-                _ => return Err("stack-argument"),
+                _ => return Err(WhyNotJump::StackArgument),
             }
         }
         Ok(values)

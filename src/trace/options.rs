@@ -19,6 +19,28 @@ pub enum Subject {
     Attach(Vec<Pid>),
 }
 
+/// What a thread does whose record finds no room, because it is faster than its events are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It waits: nothing is missed.
+    #[default]
+    Wait,
+    /// It goes on: the record is counted as missed.
+    Drop,
+}
+
+impl std::str::FromStr for WhenFull {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<WhenFull, Self::Err> {
+        match text {
+            "wait" => Ok(WhenFull::Wait),
+            "drop" => Ok(WhenFull::Drop),
+            _ => Err("it is wait or drop"),
+        }
+    }
+}
+
 /// One run, as asked for. Nothing has been looked up yet.
 #[derive(Debug)]
 pub struct Options {
@@ -48,6 +70,8 @@ pub struct Options {
     pub debug_folders: Vec<PathBuf>,
     /// Counts are reported this often.
     pub interval: Option<Duration>,
+    /// What a thread does whose record finds no room.
+    pub when_full: WhenFull,
     /// For tests: jumps are taken back and written again, one after the other and as often as that
     /// in all, while the program runs. A note says when it is
     /// done. Nothing else may be armed meanwhile.

@@ -4,6 +4,7 @@ use super::borrow::LOOK;
 use super::jumps::{Jump, LEN, SHADOWS, State};
 use super::leave::trap_on_its_way;
 use super::session::{PATIENCE, Session};
+use crate::WhyNotJump;
 use crate::engine::Wish;
 use std::io;
 use std::rc::Rc;
@@ -240,7 +241,7 @@ impl Session<'_> {
         over.dedup_by_key(|(number, _)| *number);
         self.take_jumps(space, &over)?;
         for (_, jump) in &over {
-            self.falls_back(space, jump, "gave-way");
+            self.falls_back(space, jump, WhyNotJump::GaveWay);
         }
         Ok(())
     }

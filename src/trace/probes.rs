@@ -5,6 +5,7 @@ use super::consumer::{Calls, Consumer, Resolver, Row, RowState};
 use super::objects::{FileId, Loaded};
 use super::session::Session;
 use super::{TraceError, watch};
+use crate::WhyNotJump;
 use crate::engine::{Counter, Wish};
 use crate::spec::{
     Location, ObjectName, Offset, Place, PlaceKind, ResolveError, Spec, libc_prototype, resolve,
@@ -150,7 +151,7 @@ impl Session<'_> {
     }
 
     /// Why a consumer's site is no jump, for its row.
-    pub(super) fn set_no_jump(&mut self, consumer: u32, why: Option<super::windows::Why>) {
+    pub(super) fn set_no_jump(&mut self, consumer: u32, why: Option<WhyNotJump>) {
         if let Consumer::Row(row) = self.consumers[consumer as usize] {
             self.rows[row as usize].no_jump = why;
         }

@@ -8,6 +8,7 @@
 
 use super::jumps::{Jump, State};
 use super::session::{PATIENCE, Session};
+use crate::WhyNotJump;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::rc::Rc;
@@ -127,7 +128,7 @@ impl Session<'_> {
             if stands {
                 self.sites_mut(space).jumps.set(number, State::On);
             } else {
-                self.falls_back(space, &jump, "gave-way");
+                self.falls_back(space, &jump, WhyNotJump::GaveWay);
             }
         }
         Ok(())

@@ -3,9 +3,11 @@
 use super::arm::{Want, word};
 use super::jumps::{Jump, LEN, Region, SHADOWS, Tally, traps_inside};
 use super::notes::Served;
+use super::options::WhenFull;
 use super::ring::shape;
 use super::session::Session;
-use super::windows::{Chosen, Site, Why};
+use super::windows::{Chosen, Site};
+use crate::WhyNotJump;
 use crate::engine::Wish;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -65,7 +67,7 @@ impl Session<'_> {
         }
         if !cfg!(feature = "jump") {
             for &i in fresh {
-                self.no_jump(space, wants[i].addr, "not-in-this-build");
+                self.no_jump(space, wants[i].addr, WhyNotJump::NotInThisBuild);
             }
             return Ok(());
         }
@@ -80,7 +82,7 @@ impl Session<'_> {
         }
         let places: Vec<Addr> = chosen.iter().map(|chosen| chosen.window.at).collect();
         let Some(borrowed) = tid.or_else(|| self.borrow_thread(space)) else {
-            self.no_jumps(space, &places, "no-thread");
+            self.no_jumps(space, &places, WhyNotJump::NoThread);
             return Ok(());
         };
         let chosen = self.outside_sequences(space, borrowed, chosen);
@@ -88,7 +90,7 @@ impl Session<'_> {
             Ok(()) => self.build_all(space, borrowed, wants, chosen, groups),
             Err(why) => {
                 self.note_no_jumps(&why);
-                self.no_jumps(space, &places, "seccomp");
+                self.no_jumps(space, &places, WhyNotJump::Seccomp);
                 Ok(Vec::new())
             }
         };
@@ -102,7 +104,7 @@ impl Session<'_> {
         match self.write_jumps(space, &built)? {
             None => {
                 let places: Vec<Addr> = built.iter().map(|jump| jump.window.at).collect();
-                self.no_jumps(space, &places, "thread-does-not-stop");
+                self.no_jumps(space, &places, WhyNotJump::ThreadDoesNotStop);
             }
             Some(stands) => {
                 for (jump, stands) in built.into_iter().zip(stands) {
@@ -110,7 +112,7 @@ impl Session<'_> {
                         self.sites_mut(space).jumps.add(jump.clone());
                         self.jump_stands(space, &jump);
                     } else {
-                        self.no_jump(space, jump.window.at, "changed-text");
+                        self.no_jump(space, jump.window.at, Reason::ChangedText.into());
                     }
                 }
             }
@@ -119,7 +121,7 @@ impl Session<'_> {
     }
 
     /// Notes why there is no jump at a place, for the site and for the rows it is about.
-    pub(super) fn no_jump(&mut self, space: SpaceId, at: Addr, why: Why) {
+    pub(super) fn no_jump(&mut self, space: SpaceId, at: Addr, why: WhyNotJump) {
         let sites = self.sites_mut(space);
         sites.jumps.refusals.insert(at.0, why);
         let Some(number) = sites.find(at) else { return };
@@ -128,7 +130,7 @@ impl Session<'_> {
         }
     }
 
-    fn no_jumps(&mut self, space: SpaceId, places: &[Addr], why: Why) {
+    fn no_jumps(&mut self, space: SpaceId, places: &[Addr], why: WhyNotJump) {
         places.iter().for_each(|&at| self.no_jump(space, at, why));
     }
 
@@ -148,7 +150,7 @@ impl Session<'_> {
         {
             self.note_no_jumps(&error);
             let places: Vec<Addr> = chosen.iter().map(|chosen| chosen.window.at).collect();
-            self.no_jumps(space, &places, Reason::NoRoomForSlots.id());
+            self.no_jumps(space, &places, Reason::NoRoomForSlots.into());
             return Ok(Vec::new());
         }
         let mut built = Vec::new();
@@ -162,15 +164,16 @@ impl Session<'_> {
             self.build_group(space, tid, &mut group, &mut built)?;
         }
         self.only_whole(space, wants, groups, &mut built);
-        let traps =
-            |jump: &Rc<Jump>| jump.enters.len() + usize::from(SHADOWS && jump.shadow.is_some());
+        let traps = |jump: &Rc<Jump>| {
+            jump.enters.len() + jump.fulls.len() + usize::from(SHADOWS && jump.shadow.is_some())
+        };
         let inner = built.iter().map(traps).sum();
         if !self.target.has_room_for(space, inner)
             && let Err(error) = self.target.grow_table(tid, inner)
         {
             self.note_no_jumps(&error);
             let places: Vec<Addr> = built.iter().map(|jump| jump.window.at).collect();
-            self.no_jumps(space, &places, Reason::NoRoomForSlots.id());
+            self.no_jumps(space, &places, Reason::NoRoomForSlots.into());
             return Ok(Vec::new());
         }
         // Should we die, the places in a jump that trap lead to their copies without us.
@@ -184,6 +187,7 @@ impl Session<'_> {
                 }
                 orphans.push(orphan(jump, offset, enter));
             }
+            orphans.extend(jump.orphans_of_full());
             if SHADOWS && let (Some(shadow), Some(enter)) = (jump.window.shadow(), jump.shadow) {
                 orphans.push(orphan(jump, shadow.offset, enter));
             }
@@ -203,7 +207,7 @@ impl Session<'_> {
         let near = Area { start: first.window.at, len: last.window.at.0 - first.window.at.0 + 16 };
         let Some(region) = self.region(space, tid, near, group) else {
             let places: Vec<Addr> = group.iter().map(|chosen| chosen.window.at).collect();
-            self.no_jumps(space, &places, Reason::NoRoomForSlots.id());
+            self.no_jumps(space, &places, Reason::NoRoomForSlots.into());
             return Ok(());
         };
         let landings = self.landings(space, tid, &region, group)?;
@@ -227,7 +231,7 @@ impl Session<'_> {
                     if let Some(at) = landing {
                         let mut second = Code::new();
                         if Native::jump(at, jump.to, &mut second).is_err() {
-                            let why = Reason::NoLandingPlace.id();
+                            let why = Reason::NoLandingPlace.into();
                             self.no_jump(space, chosen.window.at, why);
                             continue;
                         }
@@ -276,29 +280,30 @@ impl Session<'_> {
         chosen: &Chosen,
         landing: Option<Addr>,
         to: Addr,
-    ) -> Result<(Jump, Vec<u8>), Why> {
+    ) -> Result<(Jump, Vec<u8>), WhyNotJump> {
         let window = chosen.window;
         let len = usize::from(window.len);
         let mut records = Vec::new();
         let mut trapped = [0; LEN];
-        trapped[..len].copy_from_slice(chosen.text.get(..len).ok_or(Reason::Truncated.id())?);
+        trapped[..len].copy_from_slice(chosen.text.get(..len).ok_or(Reason::Truncated)?);
         for &Site { offset, number, served, flags } in &chosen.sites {
             let sites = self.sites_mut(space);
             let consumers: Vec<u32> = sites.consumers(number).collect();
             let (recorder, filter) = match served {
                 Served::Counted(filter) => {
                     let counter =
-                        region.tally.add(consumers, false).ok_or(Reason::NoRoomForSlots.id())?;
+                        region.tally.add(consumers, false).ok_or(Reason::NoRoomForSlots)?;
                     (Recorder::Count { counter: region.counters.start.add(counter) }, filter)
                 }
                 Served::Noted(values, filter) => {
-                    let ring = ring.ok_or(Reason::NoRoomForSlots.id())?;
+                    let ring = ring.ok_or(Reason::NoRoomForSlots)?;
                     let missed = region.tally.add(consumers.clone(), true);
-                    let missed = missed.ok_or(Reason::NoRoomForSlots.id())?;
+                    let missed = missed.ok_or(Reason::NoRoomForSlots)?;
                     let missed = region.counters.start.add(missed);
                     let probe = self.noting(window.at.add(offset.into()), consumers);
+                    let wait = self.options.when_full == WhenFull::Wait;
                     let (shape, time) = (shape(), true);
-                    (Recorder::Event { ring, shape, missed, probe, values, time }, filter)
+                    (Recorder::Event { ring, shape, missed, probe, values, time, wait }, filter)
                 }
             };
             records.push(Record { offset, flags, stack: chosen.stack, filter, recorder });
@@ -314,17 +319,17 @@ impl Session<'_> {
             to,
             len: 0,
             enters: Vec::new(),
+            fulls: Vec::new(),
             shadow: None,
             landing,
             locks: Vec::new(),
             trapped,
             jumped: [0; LEN],
         };
-        let id = |reject: xol_arch::Reject| reject.reason.id();
-        let trampoline = jump.trampoline().map_err(id)?;
+        let trampoline = jump.trampoline()?;
         jump.len = trampoline.code.len() as u16;
         if to.0 + u64::from(jump.len) > region.code.start.0 + region.code.len {
-            return Err(Reason::NoRoomForSlots.id());
+            return Err(Reason::NoRoomForSlots.into());
         }
         // What must be left to run cannot always be stepped through (an exclusive sequence).
         let claimed = |pc| {
@@ -332,12 +337,14 @@ impl Session<'_> {
             matches!(place, Some(Place::Recording { phase: Phase::Claimed, .. }))
         };
         if !features().atomics && (0..jump.len).any(claimed) {
-            return Err(Reason::MissingFeature.id());
+            return Err(Reason::MissingFeature.into());
         }
         for insn in window.covered() {
-            let enter = trampoline.enter(insn.offset).ok_or(Reason::WindowInstruction.id())?;
+            let enter = trampoline.enter(insn.offset).ok_or(Reason::WindowInstruction)?;
             jump.enters.push((insn.offset, enter));
         }
+        let fulls = trampoline.fulls();
+        jump.fulls = fulls.filter_map(|at| Some((at, trampoline.full_at(at)?))).collect();
         jump.shadow = trampoline.enter_shadow();
         jump.locks = trampoline.locks().collect();
         let mut code = trampoline.code.to_vec();
@@ -345,9 +352,9 @@ impl Session<'_> {
             jump.locks.iter().for_each(|&at| code[usize::from(at)] = NO_LOCK);
         }
         let mut bytes = Code::new();
-        window.write::<Native>(landing.unwrap_or(to), &mut bytes).map_err(id)?;
+        window.write::<Native>(landing.unwrap_or(to), &mut bytes)?;
         if bytes.len() != len || !traps_inside(&window, &bytes) {
-            return Err(Reason::OutOfReach.id());
+            return Err(Reason::OutOfReach.into());
         }
         jump.jumped[..len].copy_from_slice(&bytes);
         Ok((jump, code))

@@ -4,6 +4,7 @@ use super::arm::Want;
 use super::consumer::RowState;
 use super::jumps::Jump;
 use super::session::Session;
+use crate::WhyNotJump;
 use crate::engine::Wish;
 use std::collections::BTreeSet;
 use std::io;
@@ -78,7 +79,7 @@ impl Session<'_> {
             }
         }
         for at in broken {
-            self.no_jump(space, at, "not-all-exits");
+            self.no_jump(space, at, WhyNotJump::NotAllExits);
         }
     }
 

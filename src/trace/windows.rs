@@ -5,6 +5,7 @@ use super::consumer::Consumer;
 use super::notes::Served;
 use super::objects::Loaded;
 use super::session::Session;
+use crate::WhyNotJump;
 use crate::symbols::{Function, Object, signature};
 use std::io;
 use std::rc::Rc;
@@ -12,22 +13,6 @@ use xol_arch::jump::{Side, Window};
 use xol_arch::{Addr, Arch, Reason};
 use xol_targets::Native;
 use xol_targets::ptrace::{SpaceId, Tid};
-
-/// Why a place has no jump: kebab-case, as reports have it. Those of [`Reason`] are among them.
-pub(super) type Why = &'static str;
-/// A trap tells of its hits more than a trampoline can.
-pub(super) const NOT_ONLY_COUNTED: Why = "not-only-counted";
-/// It disarms itself.
-pub(super) const LIMITED_HITS: Why = "limited-hits";
-/// It has lost its slot to another site.
-pub(super) const NO_SLOT: Why = "no-slot";
-/// Its object may have restartable sequences anywhere: a thread that jumped out of one would not be
-/// seen to have left it.
-const MAY_BE_RESTARTABLE: Why = "may-be-restartable";
-/// The program may write what the jump replaces, or has a copy of.
-pub(super) const WRITABLE_TEXT: Why = "writable-text";
-/// A handled fault will have it executed again.
-pub(super) const BEING_RETRIED: Why = "being-retried";
 
 /// A jump that is wanted.
 pub(super) struct Chosen {
@@ -101,7 +86,7 @@ impl Session<'_> {
                     (start, end)
                 }
                 _ => {
-                    self.no_jump(space, want.addr, Reason::UnknownFunction.id());
+                    self.no_jump(space, want.addr, Reason::UnknownFunction.into());
                     continue;
                 }
             };
@@ -112,17 +97,17 @@ impl Session<'_> {
                 object = self.object_at(space, want.addr);
             }
             let (Some(f), Some((loaded, object, bias))) = (&function, &object) else {
-                self.no_jump(space, want.addr, Reason::UnknownFunction.id());
+                self.no_jump(space, want.addr, Reason::UnknownFunction.into());
                 continue;
             };
             if self.may_restart(loaded, object, signature(object.machine())) {
-                self.no_jump(space, want.addr, MAY_BE_RESTARTABLE);
+                self.no_jump(space, want.addr, WhyNotJump::MayBeRestartable);
                 continue;
             }
             match self.window(space, want, f, object, *bias, shadow_stack, returns) {
                 // Where the trap is expected that says that a hit was counted already.
                 Ok(c) if retried.iter().any(|&at| c.window.overwrites(at)) => {
-                    self.no_jump(space, want.addr, BEING_RETRIED);
+                    self.no_jump(space, want.addr, WhyNotJump::BeingRetried);
                 }
                 Ok(window) => chosen.push(window),
                 Err(why) => self.no_jump(space, want.addr, why),
@@ -160,7 +145,7 @@ impl Session<'_> {
                 && number != signature(object.machine())
                 && self.may_restart(loaded, object, number)
             {
-                self.no_jump(space, at, MAY_BE_RESTARTABLE);
+                self.no_jump(space, at, WhyNotJump::MayBeRestartable);
                 continue;
             }
             right.push(one);
@@ -209,10 +194,9 @@ impl Session<'_> {
         bias: u64,
         shadow_stack: bool,
         returns: bool,
-    ) -> Result<Chosen, Why> {
+    ) -> Result<Chosen, WhyNotJump> {
         let rules = self.options.rules;
-        let window =
-            function.window::<Native>(want.addr, rules, object, bias).map_err(Reason::id)?;
+        let window = function.window::<Native>(want.addr, rules, object, bias)?;
         let mut chosen = self.chosen(space, want, function, window, shadow_stack, returns)?;
         if window.lands_below()
             && let Ok(other) =
@@ -237,18 +221,18 @@ impl Session<'_> {
         window: Window,
         shadow_stack: bool,
         returns: bool,
-    ) -> Result<Chosen, Why> {
+    ) -> Result<Chosen, WhyNotJump> {
         if window.at != want.addr {
             // A trap that stands on a landing pad.
-            return Err(Reason::BehindLandingPad.id());
+            return Err(Reason::BehindLandingPad.into());
         }
         if window.calls && shadow_stack {
-            return Err(Reason::ShadowStack.id());
+            return Err(Reason::ShadowStack.into());
         }
         let end = window.at.add(window.len.into());
         let last = window.at.add(window.len.max(window.span).into());
         if self.sites_mut(space).may_write(&(window.at..last)) {
-            return Err(WRITABLE_TEXT);
+            return Err(WhyNotJump::WritableText);
         }
         let mut sites = Vec::new();
         for offset in 0..window.len {
@@ -261,11 +245,11 @@ impl Session<'_> {
                     sites.push(Site { offset, number, served, flags });
                 }
                 Err(why) if offset == 0 => return Err(why),
-                _ => return Err("site-inside"),
+                _ => return Err(WhyNotJump::SiteInside),
             }
         }
         if self.sites_mut(space).jumps.any_in(window.at, end) {
-            return Err("site-inside");
+            return Err(WhyNotJump::SiteInside);
         }
         let code = function.text().from(window.at);
         Ok(Chosen {

@@ -33,6 +33,7 @@ fn main() {
         probe: 1,
         values: Values::args(args),
         time,
+        wait: true,
     };
     let never = Test {
         value: Value::Arg(1),
@@ -117,6 +118,7 @@ fn straight<A: Arch>(features: Features) {
         probe: 70_000,
         values: Values::args(6),
         time: true,
+        wait: true,
     };
     let counter = Recorder::Count { counter: near.add(0x123_4568) };
     for (name, recorder, flags) in [

@@ -397,6 +397,7 @@ fn records<R: xol_arch::Regs>(
                 probe: rng.next() as u32,
                 values,
                 time: !rng.one_in(4),
+                wait: false,
             }
         };
         let mut filter = Filter::NONE;

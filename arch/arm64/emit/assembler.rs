@@ -1,7 +1,8 @@
 //! The few instructions that recorders are made of. None of them sets NZCV.
 
+use crate::arm64::Arm64;
 use crate::jump::LongCode;
-use crate::{Addr, Reason, Reject};
+use crate::{Addr, Arch as _, Reason, Reject};
 
 /// A general register's number; 31 is SP or XZR.
 pub(super) type X = u8;
@@ -101,6 +102,11 @@ impl Assembler<'_> {
 
     pub(super) fn word(&mut self, word: u32) -> Result<(), Reject> {
         self.code.extend_from_slice(&word.to_le_bytes()).map_err(|_| Reason::NoRoomForSlots.into())
+    }
+
+    /// The BRK of a site.
+    pub(super) fn trap(&mut self) -> Result<(), Reject> {
+        self.code.extend_from_slice(Arm64::TRAP).map_err(|_| Reason::NoRoomForSlots.into())
     }
 
     /// An instruction with `d` and `n`.

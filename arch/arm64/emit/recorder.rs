@@ -57,7 +57,7 @@ pub(in crate::arm64) fn record(
             body.asm.address(16, counter)?;
             done.noted = body.increment(16, 17, 14, 15)?;
         }
-        Recorder::Event { ring, shape, missed, probe, values, time } => {
+        Recorder::Event { ring, shape, missed, probe, values, time, wait } => {
             if time {
                 // Where it is forbidden it faults before a slot is taken.
                 body.asm.word(opcode::MRS_TIME | 12)?;
@@ -65,7 +65,7 @@ pub(in crate::arm64) fn record(
             }
             let (full, again) = body.claim(ring, shape, &mut done)?;
             body.write(probe, values, time)?;
-            body.commit(full, again, missed, &mut done)?;
+            body.commit(full, again, missed, wait, &mut done)?;
         }
     }
     for failed in failed {
@@ -261,6 +261,7 @@ impl Body<'_> {
     ///                                                cbnz  w12, 1.5b
     ///     …write, commit, branch to 3
     /// 2:  tbz  x17, #63, 1b                     another writer has been there
+    ///     brk  #…                               where a full shard is waited for
     ///     …count a missed record
     /// 3:
     /// ```
@@ -345,6 +346,7 @@ impl Body<'_> {
         differs: Forward,
         again: u16,
         missed: Addr,
+        wait: bool,
         done: &mut Recorded,
     ) -> Result<(), Reject> {
         self.asm.two(opcode::ADD_IMMEDIATE | 1 << 10, 16, 16)?;
@@ -354,6 +356,10 @@ impl Body<'_> {
         self.asm.land(differs)?;
         let from = self.asm.offset();
         self.asm.branch_back(opcode::TBZ_SIGN, 17, again)?;
+        if wait {
+            done.full = Some(self.asm.offset());
+            self.asm.trap()?;
+        }
         self.asm.address(12, missed)?;
         let missed = self.increment(12, 14, 14, 16)?;
         done.missed = Some(Noted { from, ..missed });

@@ -20,8 +20,9 @@ use crate::jump::{
     SLOT, SLOTS, SPREAD, SPREAD_SHIFT, Saved, Shape, THREAD, TIME, TURN, Test, VALUES, Value,
     Values,
 };
+use crate::x86_64::X86_64;
 use crate::x86_64::regs::{Gpr, Registers};
-use crate::{Addr, Reason, Reject};
+use crate::{Addr, Arch as _, Reason, Reject};
 
 const RAX: Gpr = Gpr::new(0);
 const RCX: Gpr = Gpr::new(1);
@@ -105,11 +106,11 @@ pub(in crate::x86_64) fn record(
             body.asm.increment(counter)?;
             done.noted = body.noted();
         }
-        Recorder::Event { ring, shape, missed, probe, values, time } => {
+        Recorder::Event { ring, shape, missed, probe, values, time, wait } => {
             body.fetch(values, time)?;
             let (differs, again) = body.claim(ring, shape, &mut done)?;
             body.write(probe, values, time)?;
-            body.commit(differs, again, missed, &mut done)?;
+            body.commit(differs, again, missed, wait, &mut done)?;
         }
     }
     for failed in failed {
@@ -324,6 +325,7 @@ impl Body<'_> {
     ///     jne 1b
     ///     …write, commit, jump to 3
     /// 2:  js 1b                                 another writer has been there
+    ///     int3                                  where a full shard is waited for
     ///     lock inc qword [rip + missed]
     /// 3:
     /// ```
@@ -406,6 +408,7 @@ impl Body<'_> {
         differs: Forward,
         again: u16,
         missed: Addr,
+        wait: bool,
         done: &mut Recorded,
     ) -> Result<(), Reject> {
         self.asm.store(Mem(R10, TURN_OF), R11)?;
@@ -414,6 +417,10 @@ impl Body<'_> {
         self.asm.land(differs)?;
         let from = self.asm.offset();
         self.asm.jump_back_if(condition::S, again)?;
+        if wait {
+            done.full = Some(self.asm.offset());
+            self.asm.bytes(X86_64::TRAP)?; // INT3
+        }
         self.asm.increment(missed)?;
         done.missed = Some(Noted { from, ..self.noted() });
         self.asm.land(over)

@@ -5,7 +5,9 @@ use std::time::Duration;
 use xol::engine::Wish;
 use xol::spec::Spec;
 use xol::symbols::{Machine, Object};
-use xol::trace::{self, HitEvent, Options, Report, RowState, Sink, Stage, Subject, TraceError};
+use xol::trace::{
+    self, HitEvent, Options, Report, RowState, Sink, Stage, Subject, TraceError, WhenFull,
+};
 use xol_arch::Rules;
 use xol_targets::ptrace::{Launch, LaunchError};
 
@@ -33,6 +35,7 @@ pub(super) fn run() -> Finding {
     let words = words.iter().filter_map(|w| std::ffi::CString::new(*w).ok()).collect();
     let Ok(program) = std::ffi::CString::new(me) else { return Finding::note(check, "none") };
     let options = Options {
+        when_full: WhenFull::Drop,
         probes: vec![probe],
         subject: Subject::Launch(Launch { program, args: words }),
         follow: false,

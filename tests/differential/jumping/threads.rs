@@ -18,7 +18,7 @@ fn recorded(ring: &Shared, shape: Shape, count: &Shared, features: Features) -> 
     let at = |shared: &Shared| Addr(shared.words().as_ptr() as u64);
     let values = Values::args(6).with(Value::Sp);
     let (ring, missed) = (at(ring), at(count).add(8));
-    let event = Recorder::Event { ring, shape, missed, probe: 77, values, time: true };
+    let event = Recorder::Event { ring, shape, missed, probe: 77, values, time: true, wait: false };
     let of =
         |recorder| Record { offset: 0, flags: false, stack: true, filter: Filter::NONE, recorder };
     let records = [of(Recorder::Count { counter: at(count) }), of(event)];
