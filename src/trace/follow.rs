@@ -30,7 +30,9 @@ impl Session<'_> {
                 // Both count in the same memory.
                 self.lock_counts(from)?;
             } else {
-                let armed = copy.sites.iter().filter(|s| s.armed);
+                // When we leave, the copy may be older than what was taken away here since.
+                let leaving = self.target.is_leaving();
+                let armed = copy.sites.iter().filter(|s| s.armed || leaving);
                 self.to_clean.insert(pid, armed.map(|s| s.addr).collect());
             }
             self.spaces.insert(to, copy);
