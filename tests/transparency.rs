@@ -132,6 +132,12 @@ fn every_way(command: &Run, object: &str) {
         let probed = same(&["--strategy", strategy], &[&own, "libc:*"], command);
         assert!(probed.lines.iter().any(|l| l.hits > 0), "{}", probed.text);
     }
+    if as_often(true, false) {
+        println!("{command} with trace");
+        let words = ["trace", "-f", "-o", "/dev/null", &own, "libc:*", "--"];
+        let traced = xol_tests::xol::command(words).args(command.words().iter().cloned());
+        command.finish().assert_same(&traced.limit(Duration::from_secs(120)).finish());
+    }
 }
 
 #[test]

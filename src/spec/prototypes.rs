@@ -3,6 +3,7 @@
 use super::ObjectName;
 use super::signature::{self, Signature, Type};
 use crate::symbols::{Kind, Object, SymbolId, Symbols};
+use std::sync::OnceLock;
 
 /// One a line, sorted; what follows the last fixed argument of a variadic function is left out.
 const TABLE: &str = "\
@@ -155,10 +156,11 @@ fn is_alias(symbols: &Symbols, id: SymbolId) -> bool {
 #[must_use]
 pub fn prototype(name: &str) -> Option<Signature> {
     let name = name.strip_suffix("64").unwrap_or(name);
-    let line = TABLE.lines().find_map(|line| {
-        let rest = line.strip_prefix(name)?;
-        rest.strip_prefix('(')
-    })?;
+    static LINES: OnceLock<Vec<&str>> = OnceLock::new();
+    let lines = LINES.get_or_init(|| TABLE.lines().collect());
+    let name_of = |line: &&str| line.split('(').next().unwrap_or_default().cmp(name);
+    let line = lines[lines.binary_search_by(name_of).ok()?];
+    let line = &line[name.len() + 1..];
     let close = line.find(')')?;
     let args = signature::args(line, 0..close).ok()?;
     let ret = match line[close + 1..].strip_prefix(" -> ") {

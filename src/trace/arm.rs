@@ -111,8 +111,13 @@ impl Session<'_> {
                 sites.link(site, want.consumer);
             }
         }
-        if self.options.wish == Wish::Only(Strategy::Jump) {
-            self.jump(space, tid, wants, &fresh)?;
+        match self.options.wish {
+            Wish::Only(Strategy::Jump) => self.jump(space, tid, wants, &fresh)?,
+            Wish::Auto => {
+                let fresh = self.known_hot(space, wants, fresh);
+                self.jump(space, tid, wants, &fresh)?;
+            }
+            Wish::Only(_) => {}
         }
         Ok(results.into_iter().flatten().collect())
     }

@@ -78,7 +78,7 @@ impl Sites {
     }
 
     /// Where in which file an address is.
-    fn in_file(&self, at: Addr) -> Option<(FileId, u64)> {
+    pub(super) fn in_file(&self, at: Addr) -> Option<(FileId, u64)> {
         let loaded = self.objects.iter().find(|l| l.has(at))?;
         Some((loaded.file, at.0 - loaded.start.0 + loaded.offset))
     }

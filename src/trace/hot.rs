@@ -5,10 +5,13 @@
 //! written. So it is worth its cost after some [`HOT`] hits, if there are as many to come; and where it
 //! was not to be had, or has given way, after twice as many again.
 
+use super::arm::Want;
 use super::jumps::State;
+use super::objects::FileId;
 use super::session::Session;
 use crate::WhyNotJump;
-use crate::engine::NONE;
+use crate::engine::{NONE, Wish};
+use rustc_hash::FxHashMap;
 use std::io;
 use std::time::{Duration, Instant};
 use xol_arch::{Addr, Arch, Strategy};
@@ -22,6 +25,8 @@ const HOT: u64 = 32;
 const GATHER: Duration = Duration::from_millis(3);
 /// And so many times what the last batch took: with a thousand threads to stop, that is more.
 const REST: u32 = 10;
+/// Places that are remembered at most.
+const MOST_PLACES: usize = 1 << 16;
 /// Sites in one batch at most; more wait until they are twice as hot.
 const BATCH: usize = 256;
 
@@ -59,7 +64,52 @@ impl Hot {
     }
 }
 
+/// How often places were hit, by file and offset, in processes that are over: where that was often, they
+/// are jumps from the first hit on in the next process.
+#[derive(Debug, Default)]
+pub(super) struct Heat(FxHashMap<(FileId, u64), u64>);
+
+impl Heat {
+    fn add(&mut self, place: (FileId, u64), hits: u64) {
+        if self.0.len() < MOST_PLACES || self.0.contains_key(&place) {
+            *self.0.entry(place).or_default() += hits;
+        }
+    }
+
+    fn is_hot(&self, place: &(FileId, u64)) -> bool {
+        self.0.get(place).is_some_and(|&hits| hits >= HOT)
+    }
+}
+
 impl Session<'_> {
+    /// Returns those of the new sites of `wants` whose places were hot in a former process.
+    pub(super) fn known_hot(
+        &self,
+        space: SpaceId,
+        wants: &[Want],
+        mut fresh: Vec<usize>,
+    ) -> Vec<usize> {
+        let Some(sites) = self.spaces.get(&space).filter(|_| !self.heat.0.is_empty()) else {
+            return Vec::new();
+        };
+        let was_hot = |at| sites.in_file(at).is_some_and(|place| self.heat.is_hot(&place));
+        fresh.retain(|&want| was_hot(wants[want].addr));
+        fresh
+    }
+
+    /// Remembers how often the sites of a space were hit that nobody is in any more.
+    pub(super) fn keep_heat(&mut self, space: SpaceId) {
+        if !cfg!(feature = "jump") || self.options.wish != Wish::Auto {
+            return;
+        }
+        let Some(sites) = self.spaces.get(&space) else { return };
+        for site in sites.sites.iter().filter(|site| site.hits > 0) {
+            if let Some(place) = sites.in_file(site.addr) {
+                self.heat.add(place, site.hits);
+            }
+        }
+    }
+
     /// A site was hit for the `hits`th time.
     pub(super) fn warm(&mut self, space: SpaceId, at: Addr, hits: u64) -> io::Result<()> {
         if !cfg!(feature = "jump") {
@@ -182,6 +232,19 @@ impl Session<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_gets_hot_over_several_processes() {
+        let file = FileId { device: (8, 1), inode: 7 };
+        let mut heat = Heat::default();
+        for process in 1..=4 {
+            assert!(!heat.is_hot(&(file, 0x1000)), "{process}");
+            heat.add((file, 0x1000), HOT / 4);
+            heat.add((file, 0x1004), HOT / 4 - 1);
+        }
+        assert!(heat.is_hot(&(file, 0x1000)) && !heat.is_hot(&(file, 0x1004)));
+        assert!(!heat.is_hot(&(FileId { inode: 8, ..file }, 0x1000)));
+    }
 
     #[test]
     fn a_batch_is_due_when_its_first_is_old() {

@@ -31,8 +31,8 @@ pub(super) struct Loaded {
 /// Names a file whatever its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct FileId {
-    device: (u32, u32),
-    inode: u64,
+    pub(super) device: (u32, u32),
+    pub(super) inode: u64,
 }
 
 impl Loaded {

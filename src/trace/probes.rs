@@ -6,7 +6,7 @@ use super::objects::{FileId, Loaded};
 use super::session::Session;
 use super::{TraceError, watch};
 use crate::WhyNotJump;
-use crate::engine::{Counter, Wish};
+use crate::engine::Counter;
 use crate::spec::{
     Location, ObjectName, Offset, Place, PlaceKind, ResolveError, Spec, libc_prototype, resolve,
     written,
@@ -17,7 +17,7 @@ use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
-use xol_arch::{Addr, Arch, Reason, Reject, Strategy};
+use xol_arch::{Addr, Arch, Reason, Reject};
 use xol_targets::Native;
 use xol_targets::ptrace::{Pid, SpaceId, Tid, is_gone, procfs};
 
@@ -331,10 +331,7 @@ impl Session<'_> {
             return want;
         };
         let returns = self.rows[row as usize].is_return || self.probe_of(row).when.ret();
-        let jumps = match self.options.wish {
-            Wish::Auto => !self.options.events,
-            wish => wish == Wish::Only(Strategy::Jump),
-        };
+        let jumps = self.wants_jumps();
         let location = &self.options.probes[self.rows[row as usize].probe].location;
         let entry = matches!(location, Location::Symbol { offset: Offset::At(0), .. });
         let pad = Native::is_landing_pad(&want.file);

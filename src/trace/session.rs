@@ -107,6 +107,8 @@ pub(super) struct Session<'a> {
     pub(super) notings: Vec<super::notes::Noting>,
     /// A space with so many frames that those which cannot return are looked for.
     pub(super) crowded: Option<SpaceId>,
+    /// How often places were hit in processes that are over.
+    pub(super) heat: super::hot::Heat,
     /// Room for the arguments of one hit.
     pub(super) args: Vec<super::Value>,
     /// Jumps taken back for a moment.
@@ -161,6 +163,7 @@ impl<'a> Session<'a> {
             rings: super::ring::Rings::default(),
             notings: Vec::new(),
             crowded: None,
+            heat: super::hot::Heat::default(),
             args: Vec::new(),
             toggle: super::toggle::Toggle::default(),
             restartable: HashMap::new(),
@@ -411,6 +414,7 @@ impl<'a> Session<'a> {
                 self.note(format!("the last events of a process: {error}"));
             }
             self.end_space(space);
+            self.keep_heat(space);
             self.spaces.remove(&space);
             self.read_tallies();
         }
