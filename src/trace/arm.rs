@@ -8,7 +8,7 @@ use std::ops::Range;
 use xol_arch::{Addr, Arch, Flow, Plan, Reason, Reject, Strategy, Text};
 use xol_targets::Native;
 use xol_targets::native::SLOT_REACH;
-use xol_targets::ptrace::{Area, Orphan, SpaceId, Tid};
+use xol_targets::ptrace::{Area, Orphan, SpaceId, Tid, is_gone};
 
 /// How much text is read at once.
 const CHUNK: u64 = 64 << 10;
@@ -205,7 +205,7 @@ impl Session<'_> {
     }
 
     pub(super) fn has_shadow_stack(&self, space: SpaceId) -> bool {
-        let process = self.target.processes().find(|p| p.space == space);
+        let process = self.target.owner(space);
         process.is_some_and(|p| xol_targets::ptrace::procfs::has_shadow_stack(Tid(p.pid.0)))
     }
 
@@ -218,7 +218,10 @@ impl Session<'_> {
         w.base = extent.start;
         w.bytes.resize(len as usize, 0);
         let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
-        let got = memory.read_some(Addr(w.base), &mut w.bytes).unwrap_or(0);
+        let got = match memory.read_some(Addr(w.base), &mut w.bytes) {
+            Err(error) if is_gone(&error) => return Err(error),
+            got => got.unwrap_or(0),
+        };
         w.bytes.truncate(got);
         self.sites_mut(space).restore(w.base, &mut w.bytes);
         Ok(extent.start < w.base + got as u64)
@@ -281,7 +284,9 @@ impl Session<'_> {
             let bytes = more as u64 * SLOT_SIZE;
             let first = !std::mem::replace(&mut self.sites_mut(space).prepared, true);
             let area = if first {
-                self.target.install(tid, near, table, bytes)
+                let area = self.target.install(tid, near, table, bytes);
+                self.protect_sharers(space)?;
+                area
             } else {
                 self.target.map_slots(tid, near, bytes)
             };
@@ -437,10 +442,14 @@ impl Session<'_> {
         let (Some(&first), Some(&last)) = (page.first(), page.last()) else { return Ok(()) };
         let mut bytes = vec![0; (last - first) as usize + TRAP.len()];
         let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
-        if memory.read(Addr(first), &mut bytes).is_err() {
-            // Unmapped meanwhile: the sites died with the mapping.
-            foreign.extend_from_slice(page);
-            return Ok(());
+        match memory.read(Addr(first), &mut bytes) {
+            Ok(()) => {}
+            Err(error) if is_gone(&error) => return Err(error),
+            Err(_) => {
+                // Unmapped meanwhile: the sites died with the mapping.
+                foreign.extend_from_slice(page);
+                return Ok(());
+            }
         }
         let mut changed = false;
         for &at in page {

@@ -400,7 +400,7 @@ impl Session<'_> {
 
     /// At the end: nothing of ours is left in text that the program has moved unseen.
     pub(super) fn restore_all_moved(&mut self, space: SpaceId) -> io::Result<()> {
-        let Some(pid) = self.target.processes().find(|p| p.space == space).map(|p| p.pid) else {
+        let Some(pid) = self.target.owner(space).map(|p| p.pid) else {
             return Ok(());
         };
         let now = Loaded::all(&procfs::maps(pid)?);

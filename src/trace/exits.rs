@@ -319,7 +319,7 @@ impl Session<'_> {
 
     /// The proven exits of the function at `entry`, and what is to be armed there.
     fn exits_of(&mut self, space: SpaceId, entry: Addr, row: u32) -> Option<(Exits, Vec<Want>)> {
-        let pid = self.target.processes().find(|p| p.space == space)?.pid;
+        let pid = self.target.owner(space)?.pid;
         let objects = &self.sites_mut(space).objects;
         let loaded = objects.iter().find(|l| (l.start..l.end).contains(&entry)).cloned()?;
         let object = self.open(pid, &loaded)?;

@@ -1,6 +1,6 @@
 //! New processes, new threads, new programs.
 
-use super::session::Session;
+use super::session::{PATIENCE, Session};
 use crate::report::End;
 use std::collections::BTreeSet;
 use std::io;
@@ -22,7 +22,7 @@ impl Session<'_> {
             && !shares
         {
             let copy = self.spaces.get(&from).cloned().unwrap_or_default();
-            if self.options.follow {
+            if self.options.follow && !self.target.is_leaving() {
                 if let Some(of) = self.target.thread(parent).map(|t| t.pid) {
                     let whose = ((of, parent), (pid, child));
                     self.calls += self.frames.fork_space(from, to, whose, self.calls + 1);
@@ -30,7 +30,9 @@ impl Session<'_> {
                 // Both count in the same memory.
                 self.lock_counts(from)?;
             } else {
-                let armed = copy.sites.iter().filter(|s| s.armed);
+                // When we leave, the copy may be older than what was taken away here since.
+                let leaving = self.target.is_leaving();
+                let armed = copy.sites.iter().filter(|s| s.armed || leaving);
                 self.to_clean.insert(pid, armed.map(|s| s.addr).collect());
             }
             self.spaces.insert(to, copy);
@@ -49,6 +51,9 @@ impl Session<'_> {
         {
             return self.clean(tid, pid, &text);
         }
+        if self.target.is_leaving() && self.let_start(tid)? {
+            return Ok(());
+        }
         if let Some(space) = self.target.space_of(tid) {
             self.own_rings(space, tid)?;
             self.name_new(space, tid)?;
@@ -61,6 +66,66 @@ impl Session<'_> {
         self.target.go(tid, Go::On)
     }
 
+    /// A thread's vfork is over. Its process may have had no thread that could make a call for us.
+    pub(super) fn on_return(&mut self, tid: Tid) -> io::Result<()> {
+        self.name_thread(tid);
+        self.vfork_over(tid)?;
+        self.target.go(tid, Go::On)?;
+        if !self.target.is_leaving()
+            && self.target.wants_protection(tid)
+            && self.stop_thread(tid, PATIENCE)?
+        {
+            self.protect(tid);
+            self.give_back(tid)?;
+        }
+        Ok(())
+    }
+
+    /// Has the other processes that share a memory survive us too, as far as they can be stopped now.
+    pub(super) fn protect_sharers(&mut self, space: SpaceId) -> io::Result<()> {
+        let of_space = self.target.threads().filter(|t| {
+            self.target.space_of(t.tid) == Some(space)
+                && self.target.wants_protection(t.tid)
+                && !self.target.is_deaf(t.tid)
+        });
+        let pids: BTreeSet<Pid> = of_space.map(|t| t.pid).collect();
+        for pid in pids {
+            if let Some(tid) = self.borrow_thread_of(pid) {
+                self.protect(tid);
+                self.give_back(tid)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn protect(&mut self, tid: Tid) {
+        if self.target.check_calls(tid).is_ok()
+            && let Err(error) = self.target.protect(tid)
+            && !error.is_gone()
+            && let Some(pid) = self.target.thread(tid).map(|t| t.pid)
+        {
+            self.note(format!("process {pid} does not survive xol being killed: {error}"));
+        }
+    }
+
+    /// Puts SIGTRAP's own action back in a stopped thread's process.
+    ///
+    /// # Errors
+    /// That it is gone: nothing is wrong then.
+    pub(super) fn unprotect(&mut self, tid: Tid) -> io::Result<()> {
+        match self.target.unprotect(tid) {
+            Err(error) if error.is_gone() => Err(io::ErrorKind::NotFound.into()),
+            Err(error) => {
+                let pid = self.target.thread(tid).map_or(Pid(tid.0), |t| t.pid);
+                self.note(format!(
+                    "process {pid}: SIGTRAP's action could not be restored: {error}"
+                ));
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
     /// A child that is not followed: nothing of ours is in it when it runs.
     fn clean(&mut self, tid: Tid, pid: Pid, text: &[Addr]) -> io::Result<()> {
         let Some(space) = self.target.space_of(tid) else { return Ok(()) };
@@ -69,13 +134,14 @@ impl Session<'_> {
         self.write_traps(space, addrs.into_iter(), false)?;
         self.target.clear_padding(space)?;
         if self.target.check_calls(tid).is_ok() {
-            if let Err(error) = self.target.unprotect(tid) {
-                self.note(format!(
-                    "process {pid}: SIGTRAP's action could not be restored: {error}"
-                ));
-            }
-            if let Err(error) = self.target.unmap_all(tid) {
-                self.note(format!("process {pid}: xol's pages could not be unmapped: {error}"));
+            self.unprotect(tid)?;
+            match self.target.unmap_all(tid) {
+                // Killed at birth, its end is told of in its turn.
+                Err(error) if error.is_gone() => return Err(io::ErrorKind::NotFound.into()),
+                Err(error) => {
+                    self.note(format!("process {pid}: xol's pages could not be unmapped: {error}"));
+                }
+                Ok(()) => {}
             }
         }
         self.target.detach_thread(tid, 0)?;
@@ -112,18 +178,20 @@ impl Session<'_> {
             self.read_tallies();
         }
         if !wanted {
-            if self.target.check_calls(tid).is_ok()
-                && let Err(error) = self.target.unprotect(tid)
-            {
-                self.note(format!(
-                    "process {pid}: SIGTRAP's action could not be restored: {error}"
-                ));
+            if self.target.check_calls(tid).is_ok() {
+                self.unprotect(tid)?;
             }
             self.target.detach_thread(tid, 0)?;
             self.target.forget(pid);
             return Ok(());
         }
         self.new_space(space);
+        if self.target.is_leaving() {
+            if self.target.check_calls(tid).is_ok() {
+                self.unprotect(tid)?;
+            }
+            return self.target.go(tid, Go::On);
+        }
         match self.check_program(pid) {
             Ok(()) => {}
             Err(why) if self.root == Some(pid) && !self.armed_once => {

@@ -1,34 +1,88 @@
 //! Leaving: every trap taken away, every thread out of our code, every page of ours unmapped.
 
 use super::hit::libc_signal;
+use super::outside::{self, Found, Next};
 use super::session::{PATIENCE, Session, Stage};
 use std::collections::{BTreeMap, HashSet};
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use xol_arch::{Addr, Arch};
+use xol_targets::Native;
 use xol_targets::ptrace::procfs::{Whereabouts, whereabouts};
-use xol_targets::ptrace::{SpaceId, Tid, is_gone};
+use xol_targets::ptrace::{Pid, SpaceId, Tid, is_gone};
+
+/// How far leaving has come.
+#[derive(Debug, Default)]
+pub(super) struct Leaving {
+    /// Spaces without a trap of ours.
+    bare: HashSet<SpaceId>,
+    /// Threads that were seen outside of our code. They cannot come back: no trap leads there.
+    out: HashSet<Tid>,
+    /// Spaces with a thread that could not be seen there.
+    stuck: HashSet<SpaceId>,
+    /// Spaces in which nothing is left to be done.
+    done: HashSet<SpaceId>,
+}
+
+/// How often a thread is looked at before the next one is.
+const LOOKS: u32 = 8;
+/// How many events are dealt with between two looks at what is left.
+const EVENTS: usize = 32;
+/// How long a thread is waited for where others were waited for in vain.
+const SHORT: Duration = Duration::from_millis(50);
 
 impl Session<'_> {
     /// Leaves everything as it was found. Goes on over errors; the first is returned.
     pub(super) fn leave(&mut self) -> io::Result<()> {
-        let mut result = Ok(());
         self.target.begin_leaving();
-        let spaces: Vec<SpaceId> = self.spaces.keys().copied().collect();
-        for space in spaces {
-            if self.target.space(space).is_none() {
+        let begun = Instant::now();
+        let mut result = Ok(());
+        let mut keep = |done: io::Result<()>| match done {
+            Err(error) if !is_gone(&error) && result.is_ok() => result = Err(error),
+            _ => {}
+        };
+        // Children may be made all the while.
+        loop {
+            for space in self.armed_spaces() {
+                keep(self.disarm_space(space));
+            }
+            let inside: Vec<Tid> =
+                self.target.threads().map(|t| t.tid).filter(|t| !self.is_out(*t)).collect();
+            for &tid in &inside {
+                keep(self.see_out(tid, begun));
+            }
+            if !inside.is_empty() {
                 continue;
             }
-            match self.leave_space(space) {
-                Err(error) if !is_gone(&error) && result.is_ok() => result = Err(error),
-                _ => {}
-            }
+            let Some(space) = self.open_space() else { break };
+            keep(self.finish_space(space, begun));
+            self.leaving.done.insert(space);
         }
         // What is left is blocked in calls and has nothing of ours: the kernel lets it go,
         // without a stop, when we end.
         result
     }
 
-    fn leave_space(&mut self, space: SpaceId) -> io::Result<()> {
+    /// Spaces with traps, but for those of children that are cleaned before they run.
+    fn armed_spaces(&self) -> Vec<SpaceId> {
+        let new = |space: SpaceId| {
+            self.target.processes().any(|p| p.space == space && self.to_clean.contains_key(&p.pid))
+        };
+        let all = self.spaces.keys().copied();
+        all.filter(|&space| !self.leaving.bare.contains(&space) && !new(space)).collect()
+    }
+
+    /// A space in which something is left to be done.
+    fn open_space(&self) -> Option<SpaceId> {
+        let mut all = self.spaces.keys().copied();
+        all.find(|space| self.target.space(*space).is_some() && !self.leaving.done.contains(space))
+    }
+
+    fn disarm_space(&mut self, space: SpaceId) -> io::Result<()> {
+        self.leaving.bare.insert(space);
+        if self.target.space(space).is_none() {
+            return Ok(());
+        }
         self.take_all_jumps(space)?;
         let addrs: BTreeMap<u64, ()> = self
             .sites_mut(space)
@@ -47,67 +101,95 @@ impl Session<'_> {
             site.armed = false;
         }
         self.progress(Stage::Disarmed, count, count);
-        self.empty(space)?;
-        if !self.stuck.contains(&space) {
-            self.target.clear_padding(space)?;
-        }
-        self.take_back(space)
+        Ok(())
     }
 
-    /// Sees every thread of the space once outside of our code. It cannot come back: no trap
-    /// leads there.
-    fn empty(&mut self, space: SpaceId) -> io::Result<()> {
-        let mut seen: HashSet<Tid> = HashSet::new();
-        loop {
-            let next = self
-                .target
-                .threads()
-                .filter(|t| self.target.space_of(t.tid) == Some(space) && !seen.contains(&t.tid))
-                .map(|t| t.tid)
-                .next();
-            let Some(tid) = next else { return Ok(()) };
-            if self.is_out(space, tid)? {
-                seen.insert(tid);
+    /// Whether a thread was seen outside of our code, after the last trap was gone.
+    fn is_out(&self, tid: Tid) -> bool {
+        self.leaving.out.contains(&tid)
+    }
+
+    /// A thread or process that begins when no trap is left: it has nothing to do with us, and a process
+    /// in its parent's memory is let go, lest the parent waits for it and we for the parent. Whether
+    /// that was done.
+    pub(super) fn let_start(&mut self, tid: Tid) -> io::Result<bool> {
+        let Some(space) = self.target.space_of(tid) else { return Ok(false) };
+        if !self.leaving.bare.contains(&space) {
+            return Ok(false);
+        }
+        self.leaving.out.insert(tid);
+        let pid = self.target.thread(tid).map(|t| t.pid);
+        let Some(pid) = pid.filter(|&pid| {
+            self.target.process(pid).is_some_and(|p| p.shares_memory)
+                && self.target.threads().filter(|t| t.pid == pid).count() == 1
+        }) else {
+            return Ok(false);
+        };
+        if self.target.check_calls(tid).is_ok() {
+            self.unprotect(tid)?;
+        }
+        self.target.detach_thread(tid, 0)?;
+        self.target.forget(pid);
+        Ok(true)
+    }
+
+    /// Tries to see a thread outside of our code.
+    fn see_out(&mut self, tid: Tid, begun: Instant) -> io::Result<()> {
+        for _ in 0..LOOKS {
+            let Some(space) = self.target.space_of(tid) else { return Ok(()) };
+            if self.is_out(tid) {
+                return Ok(());
+            }
+            if self.comes_out(space, tid, begun)? {
+                self.leaving.out.insert(tid);
+                return Ok(());
             }
         }
+        if begun.elapsed() > 2 * PATIENCE {
+            self.give_up(tid);
+        }
+        Ok(())
+    }
+
+    fn give_up(&mut self, tid: Tid) {
+        let Some(space) = self.target.space_of(tid) else { return };
+        self.note(format!(
+            "thread {tid} does not stop (state {}); what it may be in stays mapped",
+            state_of(tid)
+        ));
+        self.leaving.stuck.insert(space);
+        self.leaving.out.insert(tid);
     }
 
     /// Whether a thread is out of our code, or is now. `false`: it stopped for something else
     /// first, or has a copy to run.
-    fn is_out(&mut self, space: SpaceId, tid: Tid) -> io::Result<bool> {
-        let stopped = self.target.is_stopped(tid);
-        if !stopped {
-            // Blocked in a call, with no signal on its way: not disturbed, unless it is to
-            // return into a slot.
-            if let Whereabouts::InCall { number, pc, .. } = whereabouts(tid)
-                && number >= 0
-                && !self.target.is_asked(tid)
-                && !self.target.space(space).is_some_and(|s| s.is_ours(pc))
-                && self.target.poll_is_quiet(tid)
-            {
+    fn comes_out(&mut self, space: SpaceId, tid: Tid, begun: Instant) -> io::Result<bool> {
+        let steps = self.visits.get(&tid).is_some_and(|visit| visit.jumping);
+        match outside::next(self.look_at(tid, space), self.target.is_asked(tid), steps) {
+            Next::Out => {
                 self.send_rest(tid)?;
                 return Ok(true);
             }
-        }
-        if !stopped && self.visits.get(&tid).is_some_and(|visit| visit.jumping) {
-            // Asked to stop again and again, it would never make its step.
-            std::thread::yield_now();
-            if self.target.poll_is_quiet(tid) {
-                std::thread::sleep(Duration::from_micros(50));
+            Next::Wait => {
+                std::thread::yield_now();
+                if self.target.poll_is_quiet(tid) {
+                    std::thread::sleep(Duration::from_micros(50));
+                }
+                self.take_event_of(tid).or_else(|e| if is_gone(&e) { Ok(()) } else { Err(e) })?;
+                return Ok(self.target.thread(tid).is_none());
             }
-            self.take_event_of(tid).or_else(|e| if is_gone(&e) { Ok(()) } else { Err(e) })?;
-            return Ok(self.target.thread(tid).is_none());
+            Next::Stop => {}
         }
-        match self.target.stop(tid, PATIENCE) {
+        let limit = if begun.elapsed() < PATIENCE { PATIENCE } else { SHORT };
+        match self.stop_thread(tid, limit) {
             Ok(true) => {
                 // A trap or fault that was taken just before the stop is still on its way: its signal
                 // must come while we are there.
-                let out = !fault_on_its_way(tid) && self.move_out(tid)?;
+                let trapped = trap_on_its_way(tid) && self.may_have_trapped(tid, space)?;
+                let out = !trapped && !has_faulted(tid) && self.move_out(tid)?;
                 let out = out && !self.has_undelivered(tid)?;
-                if out {
-                    self.give_back(tid)?;
-                } else {
-                    self.give_back(tid)?;
+                self.give_back(tid)?;
+                if !out {
                     std::thread::yield_now();
                 }
                 Ok(out)
@@ -125,50 +207,125 @@ impl Session<'_> {
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                self.note(format!(
-                    "thread {tid} does not stop (state {}); what it may be in stays mapped",
-                    state_of(tid)
-                ));
-                self.stuck.insert(space);
+                self.give_up(tid);
                 Ok(true)
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Puts SIGTRAP's action back and unmaps what is ours, through one thread of each process.
-    fn take_back(&mut self, space: SpaceId) -> io::Result<()> {
-        let head = self.target.space(space).is_some_and(|s| s.has_head());
-        if !head {
-            return Ok(());
+    fn look_at(&self, tid: Tid, space: SpaceId) -> Found {
+        if self.target.is_stopped(tid) || !self.target.has_begun(tid) {
+            return Found::Stopped;
         }
-        let processes: Vec<_> =
-            self.target.processes().filter(|p| p.space == space).map(|p| p.pid).collect();
-        for (i, &pid) in processes.iter().enumerate() {
-            let Some(tid) = self.borrow_thread_of(pid) else { continue };
-            if let Err(why) = self.target.check_calls(tid) {
-                self.note(format!(
-                    "process {pid}: xol's pages stay mapped and its handler of SIGTRAP stays: {why}"
-                ));
-                self.give_back(tid)?;
-                continue;
-            }
-            if let Err(error) = self.target.unprotect(tid) {
-                self.note(format!(
-                    "process {pid}: SIGTRAP's action could not be restored: {error}"
-                ));
-            }
-            if i + 1 == processes.len() && !self.stuck.contains(&space) {
-                match self.target.unmap_all(tid) {
-                    Ok(()) => {}
-                    Err(error) => {
-                        self.note(format!("process {pid}: xol's pages stay mapped: {error}"));
-                    }
+        match whereabouts(tid) {
+            Whereabouts::InCall { number, pc, .. } if number >= 0 => {
+                let into_ours = self.target.space(space).is_some_and(|s| s.is_ours(pc));
+                let deaf = self.target.is_asked(tid) && self.target.is_deaf(tid);
+                match self.target.poll_is_quiet(tid) {
+                    true => Found::InCall { into_ours, deaf },
+                    false => Found::Waiting,
                 }
             }
-            self.target
-                .detach_thread(tid, 0)
-                .or_else(|e| if is_gone(&e) { Ok(()) } else { Err(e) })?;
+            _ => Found::Running,
+        }
+    }
+
+    /// Whether a thread stands where one does that has trapped for us: other SIGTRAPs may come
+    /// without a pause.
+    fn may_have_trapped(&mut self, tid: Tid, space: SpaceId) -> io::Result<bool> {
+        let at = Addr(self.target.pc(tid)?.0.wrapping_sub(Native::TRAP_ADVANCE));
+        let mut here = [0; 4];
+        let ours = self.target.space(space).is_some_and(|s| {
+            let got = s.read_some(at, &mut here).unwrap_or(0);
+            s.is_ours(at) && Native::is_trap(&here[..got])
+        });
+        let sites = self.sites_mut(space);
+        Ok(ours
+            || sites.find(at).is_some()
+            || sites.jumps.enter(at).is_some()
+            || sites.jumps.shadow(at).is_some())
+    }
+
+    /// Puts SIGTRAP's action back and unmaps what is ours: nobody is inside any more.
+    fn finish_space(&mut self, space: SpaceId, begun: Instant) -> io::Result<()> {
+        let stuck = self.leaving.stuck.contains(&space);
+        if !stuck {
+            self.target.clear_padding(space)?;
+        }
+        loop {
+            if !self.target.space(space).is_some_and(|s| s.has_head()) {
+                return Ok(());
+            }
+            for pid in self.processes_of(space) {
+                if self.take_back(pid, space, stuck)? {
+                    return Ok(());
+                }
+            }
+            // Others may have come, or stand in our way for a moment.
+            if stuck || self.processes_of(space).is_empty() || begun.elapsed() > PATIENCE {
+                return Ok(());
+            }
+            self.take_events()?;
+        }
+    }
+
+    /// The processes of a space that have a thread: those in another's memory first, because that one may
+    /// wait for them.
+    fn processes_of(&self, space: SpaceId) -> Vec<Pid> {
+        let lives = |pid: Pid| self.target.threads().any(|t| t.pid == pid);
+        let all = self.target.processes().filter(|p| p.space == space && lives(p.pid));
+        let mut all: Vec<_> = all.map(|p| (!p.shares_memory, p.pid)).collect();
+        all.sort_unstable();
+        all.into_iter().map(|(_, pid)| pid).collect()
+    }
+
+    /// Puts SIGTRAP's action of one process back, and unmaps what is ours if that was the last. Whether
+    /// nothing is left to be done in the space.
+    fn take_back(&mut self, pid: Pid, space: SpaceId, stuck: bool) -> io::Result<bool> {
+        let Some(tid) = self.borrow_thread_of(pid) else { return Ok(false) };
+        if let Err(why) = self.target.check_calls(tid) {
+            self.note(format!(
+                "process {pid}: xol's pages stay mapped and its handler of SIGTRAP stays: {why}"
+            ));
+            self.give_back(tid)?;
+            return Ok(true);
+        }
+        match self.unprotect(tid) {
+            Err(error) if is_gone(&error) => return Ok(false),
+            done => done?,
+        }
+        let protected = |p: &xol_targets::ptrace::Process| {
+            p.space == space && p.protected && self.target.threads().any(|t| t.pid == p.pid)
+        };
+        if stuck || self.target.processes().any(protected) {
+            self.give_back(tid)?;
+            return Ok(false);
+        }
+        match self.target.unmap_all(tid) {
+            Ok(()) => {}
+            Err(error) if error.is_gone() => return Ok(false),
+            Err(error) => self.note(format!("process {pid}: xol's pages stay mapped: {error}")),
+        }
+        self.target.detach_thread(tid, 0).or_else(|e| if is_gone(&e) { Ok(()) } else { Err(e) })?;
+        Ok(true)
+    }
+
+    /// Deals with some of what has happened.
+    fn take_events(&mut self) -> io::Result<()> {
+        for _ in 0..EVENTS {
+            match self.target.next_event() {
+                Ok(Some(event)) => match self.handle(event) {
+                    Err(error) if !is_gone(&error) => return Err(error),
+                    _ => {}
+                },
+                Ok(None) => {
+                    std::thread::sleep(Duration::from_micros(200));
+                    return Ok(());
+                }
+                Err(error) if is_gone(&error) => return Ok(()),
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -179,17 +336,25 @@ pub(super) fn trap_on_its_way(tid: Tid) -> bool {
     is_pending(tid, &[libc_signal::TRAP])
 }
 
-/// Whether a thread has trapped or faulted and not stopped for it yet: an interrupt comes first. The
-/// signal is about where the thread is.
+/// Whether a thread has faulted and not stopped for it yet: an interrupt comes first. The signal is about
+/// where the thread is.
+fn has_faulted(tid: Tid) -> bool {
+    use libc_signal::{BUS, FPE, ILL, SEGV};
+    is_pending(tid, &[ILL, BUS, FPE, SEGV])
+}
+
+/// Whether a thread has trapped or faulted and not stopped for it yet.
 pub(super) fn fault_on_its_way(tid: Tid) -> bool {
     use libc_signal::{BUS, FPE, ILL, SEGV, TRAP};
     is_pending(tid, &[ILL, TRAP, BUS, FPE, SEGV])
 }
 
+/// Whether one of these signals is on its way to a thread, of its own doing perhaps: what others send
+/// to its process is not meant.
 fn is_pending(tid: Tid, signals: &[i32]) -> bool {
     let set = signals.iter().fold(0u64, |set, signal| set | 1 << (signal - 1));
     let status = xol_targets::ptrace::procfs::status(tid);
-    status.is_ok_and(|s| s.pending & !s.blocked & set != 0)
+    status.is_ok_and(|s| s.pending_alone & !s.blocked & set != 0)
 }
 
 fn state_of(tid: Tid) -> char {

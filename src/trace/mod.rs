@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `options` | what a run is asked to do |
 //! | `session` | what is traced and counted, and the loop |
+//! | `borrow` | threads stopped for a moment, for a call or for what they have stopped for |
 //! | `objects`, `probes` | what is mapped, and what in it is wanted |
 //! | `ahead` | what is looked at before anything is armed |
 //! | `unfound` | what is said of probes that have no place, or no hits |
@@ -20,6 +21,7 @@
 //! | `changing` | text that the program itself writes or moves |
 //! | `leftover` | what an xol that was killed has left |
 //! | `follow`, `leave` | new processes and programs; the end |
+//! | `outside` | which threads are not in our code any more |
 //! | `toggle` | for tests: jumps taken back and written again |
 //! | `arguments`, `comms` | arguments and values read; the names of threads |
 //! | `errno` | which error a function of libc has told |
@@ -30,6 +32,7 @@
 mod ahead;
 mod arguments;
 mod arm;
+mod borrow;
 mod calls;
 mod changing;
 mod clock;
@@ -55,6 +58,7 @@ mod names;
 mod notes;
 mod objects;
 mod options;
+mod outside;
 mod padding;
 mod patch;
 mod probes;

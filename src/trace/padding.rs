@@ -12,7 +12,7 @@ use xol_targets::ptrace::{Area, SpaceId};
 impl Session<'_> {
     /// Adds slots behind the text of what is mapped, because of `why` nothing can be mapped.
     pub(super) fn slots_in_padding(&mut self, space: SpaceId, why: String) -> io::Result<()> {
-        let Some(pid) = self.target.processes().find(|p| p.space == space).map(|p| p.pid) else {
+        let Some(pid) = self.target.owner(space).map(|p| p.pid) else {
             return Ok(());
         };
         for loaded in self.sites_mut(space).objects.clone() {

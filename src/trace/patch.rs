@@ -1,5 +1,6 @@
 //! Jumps written and taken back: no thread runs meanwhile.
 
+use super::borrow::LOOK;
 use super::jumps::{Jump, LEN, SHADOWS, State};
 use super::leave::trap_on_its_way;
 use super::session::{PATIENCE, Session};
@@ -7,10 +8,10 @@ use crate::WhyNotJump;
 use crate::engine::Wish;
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use xol_arch::{Addr, Arch};
 use xol_targets::Native;
-use xol_targets::ptrace::procfs::{Whereabouts, whereabouts};
+use xol_targets::ptrace::procfs::{Whereabouts, is_exiting, whereabouts};
 use xol_targets::ptrace::{Space, SpaceId, Tid, is_gone};
 
 const TRAP: usize = Native::TRAP.len();
@@ -48,7 +49,7 @@ impl Session<'_> {
         }
         let mut halted = Vec::new();
         for tid in asked {
-            match self.target.await_stop(tid, limit) {
+            match self.await_halt(tid, limit) {
                 Ok(true) => halted.push(tid),
                 // It has stopped for something that is looked at later.
                 Ok(false) => {}
@@ -66,6 +67,27 @@ impl Session<'_> {
             }
         }
         Ok(Some(halted))
+    }
+
+    /// Waits for a thread that was asked to stop; `false` if it has stopped for something of its own, or
+    /// has begun a call meanwhile that no interrupt ends: then it is as one that is blocked in a call.
+    fn await_halt(&mut self, tid: Tid, limit: Duration) -> io::Result<bool> {
+        let begun = Instant::now();
+        let mut look = LOOK;
+        loop {
+            match self.target.await_stop_on(tid, begun, look) {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    if self.target.is_deaf(tid) || is_exiting(tid) {
+                        return Ok(false);
+                    }
+                    if begun.elapsed() > limit {
+                        return Err(error);
+                    }
+                    look = (look * 2).min(16 * LOOK);
+                }
+                other => return other,
+            }
+        }
     }
 
     /// Whether nobody but one thread runs what is in this address space.

@@ -19,7 +19,7 @@ use std::rc::Rc;
 use std::time::Instant;
 use xol_arch::{Addr, Arch, Reason, Reject};
 use xol_targets::Native;
-use xol_targets::ptrace::{Pid, SpaceId, Tid, procfs};
+use xol_targets::ptrace::{Pid, SpaceId, Tid, is_gone, procfs};
 
 /// The row's name that was made last: file and symbol, what reports call it, its own name.
 pub(super) type Named = ((FileId, Option<SymbolId>), Rc<str>, Option<Rc<str>>);
@@ -64,7 +64,7 @@ const KEPT: usize = 64;
 impl Session<'_> {
     /// Looks at what is mapped now: forgets what is gone, arms what is new.
     pub(super) fn refresh(&mut self, space: SpaceId, tid: Option<Tid>) -> io::Result<()> {
-        let Some(pid) = self.target.processes().find(|p| p.space == space).map(|p| p.pid) else {
+        let Some(pid) = self.target.owner(space).map(|p| p.pid) else {
             return Ok(());
         };
         let maps = procfs::maps(pid)?;
@@ -175,6 +175,10 @@ impl Session<'_> {
             Ok(object) => Some(object.clone()),
             Err(error) => {
                 let text = format!("{}: {error}; nothing in it is probed", loaded.path);
+                // The process may have ended, or be about to exec: another's can be read.
+                if matches!(error, ElfError::Io(error) if is_gone(error)) {
+                    self.resolved.remove(&loaded.file);
+                }
                 self.note(text);
                 None
             }
@@ -445,7 +449,7 @@ impl Session<'_> {
         at: Addr,
         consumer: u32,
     ) -> Option<Want> {
-        let pid = self.target.processes().find(|p| p.space == space)?.pid;
+        let pid = self.target.owner(space)?.pid;
         let loaded =
             self.sites_mut(space).objects.iter().find(|l| (l.start..l.end).contains(&at)).cloned();
         if let Some(loaded) = loaded {

@@ -201,7 +201,7 @@ impl Session<'_> {
 
     /// The call instruction that ends at `back`.
     fn call_before(&mut self, space: SpaceId, back: Addr) -> Option<Addr> {
-        let pid = self.target.processes().find(|p| p.space == space)?.pid;
+        let pid = self.target.owner(space)?.pid;
         let objects = &self.sites_mut(space).objects;
         let loaded = objects.iter().find(|l| (l.start..l.end).contains(&back)).cloned()?;
         let object = self.open(pid, &loaded)?;

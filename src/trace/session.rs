@@ -17,7 +17,7 @@ use xol_arch::Addr;
 use xol_targets::native::Regs;
 use xol_targets::ptrace::pair::Link;
 use xol_targets::ptrace::sys::Status;
-use xol_targets::ptrace::{Begun, Event, Go, Pid, Ptrace, SpaceId, Tid, is_gone};
+use xol_targets::ptrace::{AttachError, Begun, Event, Pid, Ptrace, Space, SpaceId, Tid, is_gone};
 
 /// How long a thread may take to answer an interrupt.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
@@ -89,8 +89,8 @@ pub(super) struct Session<'a> {
     pub(super) events: u64,
     pub(super) ending: bool,
     pub(super) started: Instant,
-    /// Spaces with a thread that could not be seen outside of our code.
-    pub(super) stuck: HashSet<SpaceId>,
+    /// How far leaving has come.
+    pub(super) leaving: super::leave::Leaving,
     /// Objects that were looked through.
     pub(super) looked: Vec<super::probes::Looked>,
     /// What the last row is called.
@@ -156,7 +156,7 @@ impl<'a> Session<'a> {
             events: 0,
             ending: false,
             started: Instant::now(),
-            stuck: HashSet::new(),
+            leaving: super::leave::Leaving::default(),
             looked: Vec::new(),
             named: None,
             stolen: 0,
@@ -239,8 +239,14 @@ impl<'a> Session<'a> {
                 for &pid in pids {
                     let Some(space) = self.target.process(pid).map(|p| p.space) else { continue };
                     self.new_space(space);
-                    self.take_over(space, pid).map_err(TraceError::Io)?;
-                    self.refresh(space, None).map_err(TraceError::Io)?;
+                    let armed = self.take_over(space, pid);
+                    match armed.and_then(|()| self.refresh(space, None)) {
+                        Err(error) if !is_gone(&error) => return Err(TraceError::Io(error)),
+                        _ => self.await_program(pid, space).map_err(TraceError::Io)?,
+                    }
+                    if self.target.process(pid).is_none() {
+                        return Err(TraceError::Attach(AttachError::Gone(pid)));
+                    }
                 }
                 self.fatal.take().map_or(Ok(()), Err)?;
                 self.note_waiting();
@@ -251,6 +257,35 @@ impl<'a> Session<'a> {
 
     fn launch(&mut self, begun: Begun) -> Result<(), TraceError> {
         self.root = Some(self.target.launch(begun).map_err(TraceError::Launch)?);
+        Ok(())
+    }
+
+    /// If a process gets a new program while it is attached to, nothing that was found is right: waits
+    /// until that is told, and its probes are in. One that is about to has no threads any more, perhaps,
+    /// whose files could be read: so what failed is given a moment.
+    fn await_program(&mut self, pid: Pid, space: SpaceId) -> io::Result<()> {
+        const MOMENT: Duration = Duration::from_millis(50);
+        let begun = Instant::now();
+        while self.target.process(pid).is_some_and(|p| p.space == space)
+            && (self.target.space(space).is_some_and(Space::has_ended)
+                && begun.elapsed() < PATIENCE
+                || self.fatal.is_some() && begun.elapsed() < MOMENT)
+        {
+            match self.target.next_event() {
+                Ok(Some(event)) => {
+                    if let Event::Exec(..) = event {
+                        self.fatal = None;
+                    }
+                    match self.handle(event) {
+                        Err(error) if !is_gone(&error) => return Err(error),
+                        _ => {}
+                    }
+                }
+                Ok(None) => std::thread::sleep(Duration::from_micros(200)),
+                Err(error) if is_gone(&error) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
         Ok(())
     }
 
@@ -334,11 +369,7 @@ impl<'a> Session<'a> {
             Event::Forked { parent, child } => self.on_fork(parent, child),
             Event::Started(tid) => self.on_start(tid),
             Event::Exec(tid, old) => self.on_exec(tid, old),
-            Event::Returned(tid) => {
-                self.name_thread(tid);
-                self.vfork_over(tid)?;
-                self.target.go(tid, Go::On)
-            }
+            Event::Returned(tid) => self.on_return(tid),
             Event::Gone(tid, pid) => {
                 self.visits.remove(&tid);
                 self.end_thread((pid, tid))?;
@@ -404,79 +435,4 @@ impl<'a> Session<'a> {
             self.sink.note(&text);
         }
     }
-
-    /// A thread of the space, stopped, that can make a call for us: one that runs rather than
-    /// one that is blocked in a call (RULES A5, B1).
-    pub(super) fn borrow_thread(&mut self, space: SpaceId) -> Option<Tid> {
-        self.borrow(&|session, tid| session.target.space_of(tid) == Some(space))
-    }
-
-    /// The same, of one process.
-    pub(super) fn borrow_thread_of(&mut self, pid: Pid) -> Option<Tid> {
-        self.borrow(&|session, tid| session.target.thread(tid).is_some_and(|t| t.pid == pid))
-    }
-
-    fn borrow(&mut self, whose: &dyn Fn(&Self, Tid) -> bool) -> Option<Tid> {
-        use std::cmp::Reverse;
-        use xol_targets::ptrace::procfs::{Whereabouts, run_ns, whereabouts};
-        // Of those that run, one that always does: another may be at the end of a call.
-        let mut candidates: Vec<(u32, Reverse<u64>, Tid)> = self
-            .target
-            .threads()
-            .filter(|t| whose(self, t.tid))
-            .map(|t| match whereabouts(t.tid) {
-                _ if t.is_stopped() => (0, Reverse(0), t.tid),
-                Whereabouts::Running => (1, Reverse(run_ns(t.tid)), t.tid),
-                Whereabouts::InCall { number, .. } if restarts(number) => (2, Reverse(0), t.tid),
-                _ => (3, Reverse(0), t.tid),
-            })
-            .collect();
-        candidates.sort_unstable();
-        let mut why = String::from("there is no thread");
-        for (class, _, tid) in candidates {
-            // What it stopped for may come first. One that runs traps again and again, and is still
-            // better than one whose call is interrupted.
-            for _ in 0..if class < 2 { 1000 } else { 8 } {
-                match self.target.stop(tid, PATIENCE) {
-                    Ok(true) => return Some(tid),
-                    Ok(false) => {
-                        if self.take_event_of(tid).is_err() {
-                            break;
-                        }
-                    }
-                    Err(error) => {
-                        why = format!("thread {tid} does not stop ({error})");
-                        break;
-                    }
-                }
-            }
-        }
-        self.note(format!("no thread could be stopped for a call: {why}"));
-        None
-    }
-
-    /// Deals with what a thread has stopped for on its own.
-    pub(super) fn take_event_of(&mut self, tid: Tid) -> io::Result<()> {
-        if let Some(event) = self.target.poll(tid)? {
-            match self.handle(event) {
-                Err(error) if !is_gone(&error) => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets a borrowed thread go on.
-    pub(super) fn give_back(&mut self, tid: Tid) -> io::Result<()> {
-        let steps = self.visits.get(&tid).is_some_and(|visit| visit.jumping);
-        match self.target.go(tid, if steps { Go::StepOn } else { Go::On }) {
-            Err(error) if !is_gone(&error) => Err(error),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Calls that the kernel itself restarts exactly where a stop interrupted them.
-fn restarts(number: i64) -> bool {
-    xol_targets::native::restarts_exactly(number)
 }

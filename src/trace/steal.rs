@@ -116,7 +116,7 @@ impl Session<'_> {
     fn is_elsewhere(&mut self, tid: Tid, slot: Addr) -> io::Result<bool> {
         use xol_arch::Regs as _;
         for _ in 0..4 {
-            match self.target.stop(tid, PATIENCE) {
+            match self.stop_thread(tid, PATIENCE) {
                 Ok(true) => {
                     let pc = self.target.regs(tid)?.pc();
                     let inside = pc.0.wrapping_sub(slot.0) < crate::engine::SLOT_SIZE;

@@ -234,7 +234,7 @@ impl Session<'_> {
         if self.root.is_some() {
             return None;
         }
-        let pid = self.target.processes().find(|p| p.space == space)?.pid;
+        let pid = self.target.owner(space)?.pid;
         let mut all = self.spaces.get(&space)?.objects.clone();
         let home = all.iter().find(|l| l.has(resolver))?.file;
         let at_home: Vec<Loaded> = all.iter().filter(|l| l.file == home).cloned().collect();

@@ -3,7 +3,7 @@
 use super::space::Space;
 use super::sys::{self, Pid, Tid};
 use super::thread::{Process, State, Thread};
-use super::{Ptrace, is_gone, procfs};
+use super::{Ptrace, is_gone, own, procfs};
 use crate::native;
 use std::time::Duration;
 use std::{fmt, fs, io};
@@ -30,6 +30,8 @@ pub enum AttachError {
     Ourselves,
     /// The kernel does not let us; the process's user, and Yama's setting where there is one.
     Forbidden(Pid, u32, Option<u8>),
+    /// It may be traced, and its memory not be opened; its user.
+    Memory(Pid, u32),
     /// It runs in 32-bit mode.
     Is32Bit(Pid),
     /// Its program is for another architecture: e_machine.
@@ -38,6 +40,8 @@ pub enum AttachError {
     Emulator(Pid, String),
     /// It is a kernel thread.
     KernelThread(Pid),
+    /// It shares its memory with another process that cannot be traced, and why.
+    Shares(Pid, Pid, Box<AttachError>),
     /// Anything else.
     Io(Pid, io::Error),
 }
@@ -67,6 +71,12 @@ impl fmt::Display for AttachError {
                     _ => f.write_str("run as that user or as root"),
                 }
             }
+            AttachError::Memory(pid, uid) => write!(
+                f,
+                "process {pid} may be traced, but /proc/{pid}/mem belongs to user {uid} and cannot be \
+                 opened: give xol CAP_DAC_OVERRIDE beside CAP_SYS_PTRACE, or run as that user or as \
+                 root"
+            ),
             AttachError::Is32Bit(pid) => write!(
                 f,
                 "process {pid} is a 32-bit process; xol probes 64-bit programs only, try gdb"
@@ -85,6 +95,11 @@ impl fmt::Display for AttachError {
             AttachError::KernelThread(pid) => {
                 write!(f, "process {pid} is a kernel thread; xol probes user programs")
             }
+            AttachError::Shares(pid, other, why) => write!(
+                f,
+                "process {pid} shares its memory with process {other}, a child made by vfork or \
+                 the like, which must be traced too: {why}"
+            ),
             AttachError::Io(pid, error) => write!(f, "cannot trace process {pid}: {error}"),
         }
     }
@@ -119,20 +134,43 @@ impl Ptrace {
     /// See [`AttachError`]; what was attached is then let go again when we end.
     pub fn attach(&mut self, pid: Pid) -> Result<(), AttachError> {
         check(pid)?;
-        let forbidden_or = |error: io::Error| match error.raw_os_error() {
-            Some(libc::ESRCH | libc::ENOENT) => AttachError::Gone(pid),
-            Some(libc::EPERM | libc::EACCES) => {
-                let uid = procfs::status(Tid(pid.0)).map_or(0, |s| s.euid);
-                let yama = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok();
-                AttachError::Forbidden(pid, uid, yama.and_then(|v| v.trim().parse().ok()))
-            }
-            _ => AttachError::Io(pid, error),
-        };
+        if self.processes.contains_key(&pid) {
+            // It shares the memory of one that was attached to.
+            return Ok(());
+        }
+        if !self.seize_all(pid)? {
+            return Err(AttachError::Zombie(pid));
+        }
+        self.look_at_masks(pid);
+        let space = Space::open(pid).map_err(|error| match refusal(pid, error) {
+            // It is traced by now.
+            AttachError::Forbidden(pid, uid, _) => AttachError::Memory(pid, uid),
+            other => other,
+        })?;
+        let space = self.add_space(space);
+        self.add_process(pid, space, false);
+        self.attach_sharers(pid, space)
+    }
+
+    /// Has every thread of a process traced; whether there is one.
+    pub(super) fn seize_all(&mut self, pid: Pid) -> Result<bool, AttachError> {
+        // A thread that execs becomes the first one, whose end is not seen then.
+        const TRIES: u32 = 10;
+        const PAUSE: Duration = Duration::from_millis(2);
+        let mut tries = 0;
         // Until a pass over the threads finds none that is new.
         loop {
             let mut new = false;
-            for tid in procfs::tasks(pid).map_err(forbidden_or)? {
-                if self.threads.contains_key(&tid) {
+            let tasks = procfs::tasks(pid).map_err(|error| refusal(pid, error))?;
+            // A thread that execs waits for the others to be gone, and we would wait for it: the kernel
+            // attaches to nothing meanwhile.
+            own::reap_at_ticks(true);
+            let mut result = Ok(());
+            for &tid in &tasks {
+                // Another thread may have exec'd, and have the number of the first, which we had.
+                let same = || procfs::status(tid).is_ok_and(|s| is_ours(s.tracer));
+                let has = self.threads.contains_key(&tid) || self.early.contains(&tid);
+                if has && (tid.0 != pid.0 || same()) {
                     continue;
                 }
                 match sys::seize(tid, OPTIONS) {
@@ -141,32 +179,45 @@ impl Ptrace {
                         new = true;
                     }
                     Err(error) if is_gone(&error) => {}
-                    // A zombie leader, or a child of a thread we have: traced already.
-                    Err(_) if procfs::status(tid).is_ok_and(|s| s.state == b'Z') => {}
-                    Err(_) if self.early.contains(&tid) => {}
+                    // On its way out, the kernel lets nobody have it. A zombie leader is one too.
+                    Err(_) if procfs::is_exiting(tid) => {}
+                    // The first thread is one that we had by another number, and that has exec'd.
                     Err(_)
-                        if procfs::status(tid)
-                            .is_ok_and(|s| s.tracer as u32 == std::process::id()) => {}
-                    Err(error) => return Err(forbidden_or(error)),
+                        if tid.0 == pid.0
+                            && procfs::status(tid).is_ok_and(|s| is_ours(s.tracer)) =>
+                    {
+                        self.threads.insert(tid, Thread::new(tid, pid, State::Running));
+                        new = true;
+                    }
+                    // The child of a thread we have is traced already.
+                    Err(_) if procfs::status(tid).is_ok_and(|s| is_ours(s.tracer)) => {}
+                    Err(_) if tries < TRIES => {
+                        (tries, new) = (tries + 1, true);
+                        std::thread::sleep(PAUSE);
+                    }
+                    Err(error) => {
+                        result = Err(refusal(pid, error));
+                        break;
+                    }
                 }
             }
+            let reaped = own::reap_at_ticks(false);
+            result?;
             if !new {
-                break;
+                // Not the numbers of those that have exec'd meanwhile.
+                let is_of = |tid: Tid, pid: Pid| procfs::status(tid).is_ok_and(|s| s.tgid == pid.0);
+                self.threads.retain(|tid, t| match t.pid == pid {
+                    true => tasks.contains(tid),
+                    false => !reaped || is_of(*tid, t.pid),
+                });
+                return Ok(self.threads.values().any(|t| t.pid == pid));
             }
         }
-        if !self.threads.values().any(|t| t.pid == pid) {
-            return Err(AttachError::Zombie(pid));
-        }
-        self.look_at_masks(pid);
-        let space = Space::open(pid).map_err(forbidden_or)?;
-        let space = self.add_space(space);
-        self.add_process(pid, space, false);
-        Ok(())
     }
 
     /// Learns the masks of the threads of a process. What one that runs has may be a handler's and
     /// gone when it next gets a CPU: if it blocks SIGTRAP, it must be seen to do so while it runs.
-    fn look_at_masks(&mut self, pid: Pid) {
+    pub(super) fn look_at_masks(&mut self, pid: Pid) {
         const PAUSE: Duration = Duration::from_micros(500);
         const LOOKS: u32 = 600;
         const ENOUGH: u32 = 4;
@@ -198,6 +249,7 @@ impl Ptrace {
             pid,
             space,
             action,
+            known_action: false,
             protected: false,
             shares_memory: false,
             vforked: false,
@@ -216,6 +268,24 @@ impl Ptrace {
         let result = sys::detach(tid, signal);
         self.threads.remove(&tid);
         result
+    }
+}
+
+/// Whether the thread `tracer` is of this process.
+pub(super) fn is_ours(tracer: i32) -> bool {
+    tracer as u32 == std::process::id()
+}
+
+/// What an error of the kernel says about a process that is to be attached to.
+fn refusal(pid: Pid, error: io::Error) -> AttachError {
+    match error.raw_os_error() {
+        Some(libc::ESRCH | libc::ENOENT) => AttachError::Gone(pid),
+        Some(libc::EPERM | libc::EACCES) => {
+            let uid = procfs::status(Tid(pid.0)).map_or(0, |s| s.euid);
+            let yama = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok();
+            AttachError::Forbidden(pid, uid, yama.and_then(|v| v.trim().parse().ok()))
+        }
+        _ => AttachError::Io(pid, error),
     }
 }
 
@@ -253,10 +323,8 @@ fn check(pid: Pid) -> Result<(), AttachError> {
                 return Err(AttachError::Emulator(pid, name));
             }
         }
-        // The kernel's own have none; for others it may be forbidden, and SEIZE says so.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(AttachError::KernelThread(pid));
-        }
+        Err(_) if procfs::is_of_kernel(Tid(pid.0)) => return Err(AttachError::KernelThread(pid)),
+        // Its first thread has ended, or it may be forbidden, and SEIZE says so.
         Err(_) => return Ok(()),
     }
     check_machine(pid, &exe)

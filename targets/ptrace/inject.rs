@@ -11,7 +11,7 @@ use super::chain::Stub;
 use super::space::{Area, PAGE, Space, SpaceId};
 use super::sys::{self, EVENT_STOP, Pid, SYSCALL_STOP, Status, Tid, Whom};
 use super::thread::{Dirty, State};
-use super::{Ptrace, gone, own, procfs};
+use super::{Ptrace, gone, is_gone, own, procfs, still_there};
 use crate::native;
 use std::{fmt, io};
 use xol_arch::{Addr, Regs as _};
@@ -51,6 +51,14 @@ impl fmt::Display for InjectError {
     }
 }
 
+impl InjectError {
+    /// Whether it says that the thread or its process is no more.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(self, InjectError::Io(error) if is_gone(error))
+    }
+}
+
 impl From<io::Error> for InjectError {
     fn from(error: io::Error) -> Self {
         InjectError::Io(error)
@@ -70,7 +78,7 @@ fn back_to_signals(tid: Tid) -> io::Result<()> {
             // Its end, which is reported in its turn.
             Ok(Some(_)) => return Err(gone()),
             Ok(None) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => still_there(tid)?,
             Err(error) => return Err(error),
         }
     }
@@ -170,7 +178,7 @@ impl Ptrace {
                 match sys::wait(Whom::One(tid), false, true) {
                     Ok(Some((_, status))) => break status,
                     Ok(None) => {}
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => still_there(tid)?,
                     Err(error) => return Err(error),
                 }
             };

@@ -192,7 +192,7 @@ impl Ptrace {
     pub fn put_block_back(&mut self, tid: Tid) -> io::Result<()> {
         let thread = self.known(tid)?;
         if !matches!(thread.block, Block::Lifted { .. })
-            || procfs::status(tid)?.pending & TRAP_BIT != 0
+            || procfs::status(tid)?.pending_alone & TRAP_BIT != 0
         {
             return Ok(());
         }

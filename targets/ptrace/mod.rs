@@ -8,9 +8,10 @@
 //! | `space` | an address space: its memory and what xol mapped into it |
 //! | `absent` | memory that is not there yet |
 //! | `thread` | threads and processes as they are known here |
-//! | `wait` | stops, and going on |
+//! | `wait`, `halt` | stops, and going on |
 //! | `attach`, `launch` | how a target begins and ends being one |
 //! | `pair`, `keeper` | the command in front, the tracer behind it, and what one does when the other dies |
+//! | `share` | processes that run in one memory |
 //! | `inject`, `chain` | calls made in the target that right themselves |
 //! | `calls`, `trial` | whether a seccomp filter lets them through |
 //! | `vm` | a thread's memory as the thread itself may use it |
@@ -30,6 +31,7 @@ mod attach;
 mod calls;
 mod chain;
 mod deliver;
+mod halt;
 mod head;
 mod inject;
 mod jumps;
@@ -45,6 +47,7 @@ pub mod procfs;
 mod restart;
 mod retry;
 mod rseq;
+mod share;
 mod siginfo;
 mod signals;
 mod space;
@@ -154,6 +157,14 @@ impl Ptrace {
         self.processes.values()
     }
 
+    /// The process that an address space is of: not one that was made in it and may exec at any moment,
+    /// where there is another.
+    #[must_use]
+    pub fn owner(&self, space: SpaceId) -> Option<&Process> {
+        let all = self.processes.values().filter(|p| p.space == space);
+        all.min_by_key(|p| (p.shares_memory, p.pid))
+    }
+
     /// An address space; `None` when its last process is gone.
     #[must_use]
     pub fn space(&self, id: SpaceId) -> Option<&Space> {
@@ -222,8 +233,15 @@ fn gone() -> io::Error {
     io::Error::from_raw_os_error(libc::ESRCH)
 }
 
+/// Where a wait for one thread was interrupted: a first thread that another's exec has ended stops no
+/// more, and its end is told of by nobody.
+fn still_there(tid: Tid) -> io::Result<()> {
+    if procfs::is_exiting(tid) { Err(gone()) } else { Ok(()) }
+}
+
 /// Whether an error says that the thread or process is no more.
 #[must_use]
 pub fn is_gone(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ECHILD | libc::ENOENT))
+    error.kind() == io::ErrorKind::NotFound
+        || matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ECHILD))
 }

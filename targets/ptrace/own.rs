@@ -67,10 +67,43 @@ pub fn now_ns() -> u64 {
 static CAUGHT: AtomicI32 = AtomicI32::new(0);
 static CAUGHT_FROM_TERMINAL: AtomicU32 = AtomicU32::new(0);
 static TICKED: AtomicBool = AtomicBool::new(false);
+static REAPING: AtomicBool = AtomicBool::new(false);
+static REAPED: AtomicBool = AtomicBool::new(false);
+
+/// Takes the ends of threads and processes that have ended, in a signal handler.
+fn reap() {
+    let options = libc::__WALL | libc::WEXITED | libc::WNOHANG;
+    // SAFETY: it takes nothing and always has a result.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: the address of this thread's errno, valid as long as the thread is.
+    let had = unsafe { *errno };
+    loop {
+        let mut info = [0u64; 16];
+        // SAFETY: the kernel writes 128 bytes to `info`.
+        let result = unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr().cast(), options) };
+        // Nobody has signal 0.
+        if result != 0 || info[0] == 0 {
+            break;
+        }
+        REAPED.store(true, Ordering::Relaxed);
+    }
+    // SAFETY: as above.
+    unsafe { *errno = had };
+}
+
+/// Has ticks take the ends of threads that have ended, wherever they find us, or not any more: then
+/// whether there were any since.
+pub(super) fn reap_at_ticks(on: bool) -> bool {
+    REAPING.store(on, Ordering::Relaxed);
+    !on && REAPED.swap(false, Ordering::Relaxed)
+}
 
 extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     TICKED.store(true, Ordering::Relaxed);
     if signal == libc::SIGALRM {
+        if REAPING.load(Ordering::Relaxed) {
+            reap();
+        }
         return;
     }
     // SAFETY: SA_SIGINFO: the kernel passes a valid siginfo_t.

@@ -50,7 +50,10 @@ pub fn maps(pid: Pid) -> io::Result<Vec<Mapping>> {
 }
 
 /// A thread of the process that has its memory: the first one may have ended before the others.
-fn with_memory(pid: Pid) -> Tid {
+pub(super) fn with_memory(pid: Pid) -> Tid {
+    if fs::read_link(format!("/proc/{pid}/exe")).is_ok() {
+        return Tid(pid.0);
+    }
     let has = |tid: &Tid| fs::read(format!("/proc/{tid}/maps")).is_ok_and(|text| !text.is_empty());
     let tasks = tasks(pid).unwrap_or_default();
     tasks.into_iter().find(has).unwrap_or(Tid(pid.0))
@@ -148,6 +151,8 @@ pub struct TaskStatus {
     pub euid: u32,
     /// Signals pending for the thread and for the process.
     pub pending: u64,
+    /// Of these, the thread's own: what it has done itself is among them.
+    pub pending_alone: u64,
     /// SigBlk: bit 0 for signal 1.
     pub blocked: u64,
     /// SigIgn.
@@ -196,7 +201,11 @@ fn parse_status(text: &[u8]) -> TaskStatus {
                 let kib = value.split_whitespace().next();
                 status.peak_kib = kib.and_then(|v| v.parse().ok()).unwrap_or(0);
             }
-            b"SigPnd" | b"ShdPnd" => status.pending |= hex(),
+            b"SigPnd" => {
+                status.pending_alone = hex();
+                status.pending |= hex();
+            }
+            b"ShdPnd" => status.pending |= hex(),
             b"SigBlk" => status.blocked = hex(),
             b"SigIgn" => status.ignored = hex(),
             b"SigCgt" => status.caught = hex(),
@@ -319,9 +328,19 @@ pub fn cpu_and_policy(tid: Tid) -> Option<(usize, u32)> {
 #[must_use]
 pub fn is_exiting(tid: Tid) -> bool {
     const PF_EXITING: u32 = 4;
-    let text = fs::read_to_string(format!("/proc/{tid}/stat")).unwrap_or_default();
-    let flags = text.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(6));
-    flags.and_then(|flags| flags.parse().ok()).is_none_or(|flags: u32| flags & PF_EXITING != 0)
+    flags(tid).is_none_or(|flags| flags & PF_EXITING != 0)
+}
+
+/// Whether a thread is the kernel's own (PF_KTHREAD).
+#[must_use]
+pub fn is_of_kernel(tid: Tid) -> bool {
+    const PF_KTHREAD: u32 = 0x20_0000;
+    flags(tid).is_some_and(|flags| flags & PF_KTHREAD != 0)
+}
+
+fn flags(tid: Tid) -> Option<u32> {
+    let text = fs::read_to_string(format!("/proc/{tid}/stat")).ok()?;
+    text.rsplit_once(')')?.1.split_ascii_whitespace().nth(6)?.parse().ok()
 }
 
 #[cfg(test)]

@@ -85,11 +85,23 @@ impl Ptrace {
 
     /// Learns the program's action and puts our handler in its place, unless the program has a
     /// handler of its own.
-    pub(super) fn protect(&mut self, tid: Tid) -> Result<(), InjectError> {
+    ///
+    /// # Errors
+    /// See [`InjectError`].
+    pub fn protect(&mut self, tid: Tid) -> Result<(), InjectError> {
         let action = self.read_action(tid)?;
         let space = self.space_of(tid).ok_or_else(gone)?;
         let action = self.behind_leftover(space, action);
         self.set_program_action(tid, action)
+    }
+
+    /// Whether that is still to be done for the process of a thread, and can be.
+    #[must_use]
+    pub fn wants_protection(&self, tid: Tid) -> bool {
+        let process = self.threads.get(&tid).and_then(|t| self.processes.get(&t.pid));
+        process.is_some_and(|p| {
+            !p.known_action && self.spaces.get(&p.space).is_some_and(|s| s.head.is_some())
+        })
     }
 
     /// The program wants `action` (it may just have set it in the kernel): remembers it, and
@@ -101,7 +113,7 @@ impl Ptrace {
         let pid = self.known(tid)?.pid;
         let process = self.processes.get_mut(&pid).ok_or_else(gone)?;
         process.action = action;
-        process.protected = false;
+        (process.protected, process.known_action) = (false, true);
         let space = process.space;
         let Some(home) = self.spaces.get(&space).and_then(|s| s.head) else { return Ok(()) };
         if let Action::Handler(_) = action {

@@ -1,9 +1,9 @@
 //! An address space: its memory, and what xol mapped into it.
 
 use super::absent::{Slow, is_there};
-use super::own;
-use super::procfs::Mapping;
-use super::sys::Pid;
+use super::procfs::{self, Mapping};
+use super::sys::{Pid, Tid};
+use super::{gone, is_gone, own};
 use crate::native;
 use std::cell::{OnceCell, RefCell};
 use std::fs::{File, OpenOptions};
@@ -99,9 +99,15 @@ impl Space {
     /// Reads code or data, whatever its protection.
     ///
     /// # Errors
-    /// EIO where nothing is mapped; UnexpectedEof for a part of it.
+    /// EIO where nothing is mapped; ESRCH when the memory is no process's any more.
     pub fn read(&self, at: Addr, to: &mut [u8]) -> io::Result<()> {
-        self.mem.read_exact_at(to, at.0)
+        self.mem.read_exact_at(to, at.0).map_err(ended)
+    }
+
+    /// Whether the memory is no process's any more: the last has exited or has a new program.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        matches!(self.mem.read_at(&mut [0], 0), Ok(0))
     }
 
     /// Reads data that a probe shows, which may not be there: who delivers it may have stopped for us.
@@ -140,6 +146,7 @@ impl Space {
         let mut done = 0;
         while done < to.len() {
             match self.mem.read_at(&mut to[done..], at.0 + done as u64) {
+                Ok(0) if done == 0 => return Err(gone()),
                 Ok(0) => break,
                 Ok(n) => done += n,
                 Err(_) if done > 0 => break,
@@ -152,9 +159,9 @@ impl Space {
     /// Writes over any protection (FOLL_FORCE): text and our own areas.
     ///
     /// # Errors
-    /// EIO for shared or unmapped memory (RULES C2).
+    /// EIO for shared or unmapped memory (RULES C2); ESRCH when it is no process's any more.
     pub fn write(&self, at: Addr, from: &[u8]) -> io::Result<()> {
-        self.mem.write_all_at(from, at.0)
+        self.mem.write_all_at(from, at.0).map_err(ended)
     }
 
     /// Whether anything of ours is mapped.
@@ -259,7 +266,13 @@ const STUB_ROOM: usize = 64;
 pub const PAGE: u64 = 65536;
 
 fn open_mem(pid: Pid) -> io::Result<File> {
-    let opened = OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/mem"));
+    let open =
+        |tid: Tid| OpenOptions::new().read(true).write(true).open(format!("/proc/{tid}/mem"));
+    let opened = match open(Tid(pid.0)) {
+        // The first thread may have ended before the others.
+        Err(error) if is_gone(&error) => open(procfs::with_memory(pid)),
+        opened => opened,
+    };
     opened.map_err(|error| match error.kind() {
         io::ErrorKind::ReadOnlyFilesystem => io::Error::new(
             error.kind(),
@@ -267,4 +280,12 @@ fn open_mem(pid: Pid) -> io::Result<File> {
         ),
         _ => error,
     })
+}
+
+/// The kernel reads and writes nothing where the last process has exited or has a new program.
+fn ended(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::WriteZero => gone(),
+        _ => error,
+    }
 }

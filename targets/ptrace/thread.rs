@@ -147,6 +147,8 @@ pub struct Process {
     pub space: SpaceId,
     /// What the program itself wants done with SIGTRAP.
     pub action: Action,
+    /// Whether that was asked, or seen.
+    pub known_action: bool,
     /// Whether our handler stands in for it in the kernel.
     pub protected: bool,
     /// A vfork child or another that shares its creator's memory.
@@ -188,6 +190,12 @@ impl super::Ptrace {
         self.threads.get(&tid).is_some_and(Thread::is_stopped)
     }
 
+    /// Whether its first stop was seen.
+    #[must_use]
+    pub fn has_begun(&self, tid: Tid) -> bool {
+        self.threads.get(&tid).is_some_and(|t| t.state != State::Starting)
+    }
+
     /// Whether a thread that was interrupted has not stopped for that yet.
     #[must_use]
     pub fn is_asked(&self, tid: Tid) -> bool {
@@ -209,8 +217,7 @@ impl super::Ptrace {
         loop {
             if let Some(i) = self.started.iter().position(|&child| child == tid) {
                 self.started.swap_remove(i);
-                self.learn_mask(tid);
-                return Ok(Some(Event::Started(tid)));
+                return Ok(Some(self.begun(tid)));
             }
             match self.poll(tid) {
                 Ok(None) if begun.elapsed() > limit => return Ok(None),

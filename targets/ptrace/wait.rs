@@ -8,10 +8,9 @@ use super::signals::Action;
 use super::space::{Space, SpaceId};
 use super::sys::{self, EVENT_STOP, Pid, SYSCALL_STOP, Status, Tid, Whom};
 use super::thread::{Process, State, Thread};
-use super::{Ptrace, gone, is_gone};
+use super::{Ptrace, gone, is_gone, still_there};
 use crate::native;
 use std::io;
-use std::time::{Duration, Instant};
 use xol_arch::Memory as _;
 
 /// What happened. The thread named is stopped until [`Ptrace::go`], but for exits.
@@ -70,8 +69,7 @@ impl Ptrace {
     /// ECHILD when nothing is traced any more.
     pub fn wait(&mut self) -> io::Result<Event> {
         if let Some(child) = self.started.pop() {
-            self.learn_mask(child);
-            return Ok(Event::Started(child));
+            return Ok(self.begun(child));
         }
         loop {
             // Also where stops never pause: then no wait is interrupted. But where ticks never do,
@@ -99,6 +97,30 @@ impl Ptrace {
         }
     }
 
+    /// The next event, if there is one by now; never [`Event::Tick`].
+    ///
+    /// # Errors
+    /// ECHILD when nothing is traced any more.
+    pub fn next_event(&mut self) -> io::Result<Option<Event>> {
+        if let Some(child) = self.started.pop() {
+            return Ok(Some(self.begun(child)));
+        }
+        loop {
+            match self.next_status(false) {
+                Ok(Some((tid, status))) => match self.take(tid, status) {
+                    Ok(Some(event)) => return Ok(Some(event)),
+                    Ok(None) => {}
+                    // It died under our hands; its exit is reported next.
+                    Err(error) if is_gone(&error) => {}
+                    Err(error) => return Err(error),
+                },
+                Ok(None) => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Whether a thread is in the stop of a SIGTRAP.
     #[must_use]
     pub fn is_trapping(&self, tid: Tid) -> bool {
@@ -114,7 +136,16 @@ impl Ptrace {
     /// Whether a thread has not stopped for anything that waits to be taken.
     #[must_use]
     pub fn poll_is_quiet(&self, tid: Tid) -> bool {
-        matches!(sys::wait(Whom::One(tid), false, false), Ok(None))
+        !self.started.contains(&tid) && matches!(sys::wait(Whom::One(tid), false, false), Ok(None))
+    }
+
+    /// A new tracee that had stopped before its parent told of it is dealt with now.
+    pub(super) fn begun(&mut self, child: Tid) -> Event {
+        if let Some(thread) = self.threads.get_mut(&child) {
+            thread.state = State::Stopped;
+        }
+        self.learn_mask(child);
+        Event::Started(child)
     }
 
     /// The event that one thread has stopped for, if it has.
@@ -122,6 +153,10 @@ impl Ptrace {
     /// # Errors
     /// ECHILD when it is gone.
     pub fn poll(&mut self, tid: Tid) -> io::Result<Option<Event>> {
+        if let Some(i) = self.started.iter().position(|&child| child == tid) {
+            self.started.swap_remove(i);
+            return Ok(Some(self.begun(tid)));
+        }
         match sys::wait(Whom::One(tid), false, false)? {
             Some((tid, status)) => self.take(tid, status),
             None => Ok(None),
@@ -155,6 +190,11 @@ impl Ptrace {
             Status::Stopped { signal, event } => (signal, event),
             Status::Exited(_) | Status::Killed(_) => return self.exited(tid, status).map(Some),
         };
+        if event == libc::PTRACE_EVENT_EXEC && self.processes.contains_key(&Pid(tid.0)) {
+            // By a thread that had another number: the first one may have ended long ago.
+            let thread = || Thread::new(tid, Pid(tid.0), State::Running);
+            self.threads.entry(tid).or_insert_with(thread);
+        }
         let Some(thread) = self.threads.get_mut(&tid) else {
             // A new tracee whose parent has not told yet. Its stop holds no signal: consume it.
             sys::wait(Whom::One(tid), true, false)?;
@@ -268,8 +308,6 @@ impl Ptrace {
         let state = State::Starting;
         self.threads.insert(child, Thread::new(child, pid, state));
         if early.is_some() {
-            let thread = self.known(child)?;
-            thread.state = State::Stopped;
             self.started.push(child);
         }
         if pid == parent_pid {
@@ -320,7 +358,7 @@ impl Ptrace {
                 Ok(Some((_, Status::Stopped { .. }))) => sys::cont_to_syscall(tid, 0)?,
                 Ok(Some(_)) => return Err(gone()),
                 Ok(None) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => still_there(tid)?,
                 Err(error) => return Err(error),
             }
         }
@@ -424,67 +462,5 @@ impl Ptrace {
             self.announced(tid, instead);
         }
         Ok(())
-    }
-
-    /// Has a running thread stop soon: for many that are then stopped one by one
-    /// ([`Ptrace::stop`]), so that none waits for a CPU that another keeps.
-    ///
-    /// # Errors
-    /// ESRCH when it is gone.
-    pub fn ask(&mut self, tid: Tid) -> io::Result<()> {
-        if !matches!(self.known(tid)?.state, State::Running | State::Listening) {
-            return Ok(());
-        }
-        let entered = self.entered(tid);
-        sys::interrupt(tid)?;
-        let thread = self.known(tid)?;
-        (thread.asked, thread.entered) = (true, entered);
-        Ok(())
-    }
-
-    /// Stops a running thread without taking anything from it, within `limit`. `false` if what
-    /// it stopped for is an event of its own, which the next [`Ptrace::wait`] reports.
-    ///
-    /// # Errors
-    /// ESRCH when it is gone; TimedOut with a thread that does not answer: in D state, frozen, a
-    /// vfork parent (RULES A6).
-    pub fn stop(&mut self, tid: Tid, limit: Duration) -> io::Result<bool> {
-        self.ask(tid)?;
-        self.await_stop(tid, limit)
-    }
-
-    /// The same for a thread that was asked ([`Ptrace::ask`]).
-    ///
-    /// # Errors
-    /// As for [`Ptrace::stop`].
-    pub fn await_stop(&mut self, tid: Tid, limit: Duration) -> io::Result<bool> {
-        let thread = self.known(tid)?;
-        match thread.state {
-            State::Stopped => return Ok(true),
-            State::Delivering | State::Starting => return Ok(false),
-            State::Running | State::Listening => {}
-        }
-        let entered = thread.entered;
-        let start = Instant::now();
-        loop {
-            match sys::wait(Whom::One(tid), false, false) {
-                Ok(Some((_, Status::Stopped { signal, event: EVENT_STOP }))) => {
-                    sys::wait(Whom::One(tid), true, false)?;
-                    let thread = self.known(tid)?;
-                    thread.asked = false;
-                    thread.forget_regs();
-                    thread.rejoin = signal != libc::SIGTRAP;
-                    thread.state = State::Stopped;
-                    self.restart_if_interrupted(tid, entered)?;
-                    return Ok(true);
-                }
-                Ok(Some(_)) => return Ok(false),
-                Ok(None) if start.elapsed() > limit => return Err(io::ErrorKind::TimedOut.into()),
-                Ok(None) if start.elapsed() < Duration::from_millis(1) => std::thread::yield_now(),
-                Ok(None) => std::thread::sleep(Duration::from_micros(200)),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
     }
 }

@@ -1,0 +1,89 @@
+//! Stopping threads that run.
+
+use super::Ptrace;
+use super::procfs::{self, Whereabouts};
+use super::sys::{self, EVENT_STOP, Status, Tid, Whom};
+use super::thread::State;
+use std::io;
+use std::time::{Duration, Instant};
+
+impl Ptrace {
+    /// Has a running thread stop soon: for many that are then stopped one by one
+    /// ([`Ptrace::stop`]), so that none waits for a CPU that another keeps.
+    ///
+    /// # Errors
+    /// ESRCH when it is gone.
+    pub fn ask(&mut self, tid: Tid) -> io::Result<()> {
+        if !matches!(self.known(tid)?.state, State::Running | State::Listening) {
+            return Ok(());
+        }
+        let entered = self.entered(tid);
+        sys::interrupt(tid)?;
+        let thread = self.known(tid)?;
+        (thread.asked, thread.entered) = (true, entered);
+        Ok(())
+    }
+
+    /// Stops a running thread without taking anything from it, within `limit`. `false` if what
+    /// it stopped for is an event of its own, which the next [`Ptrace::wait`] reports.
+    ///
+    /// # Errors
+    /// ESRCH when it is gone; TimedOut with a thread that does not answer: in D state, frozen, a
+    /// vfork parent (RULES A6).
+    pub fn stop(&mut self, tid: Tid, limit: Duration) -> io::Result<bool> {
+        self.ask(tid)?;
+        self.await_stop(tid, limit)
+    }
+
+    /// The same for a thread that was asked ([`Ptrace::ask`]).
+    ///
+    /// # Errors
+    /// As for [`Ptrace::stop`].
+    pub fn await_stop(&mut self, tid: Tid, limit: Duration) -> io::Result<bool> {
+        self.await_stop_on(tid, Instant::now(), limit)
+    }
+
+    /// The same where that was waited for since `begun` already.
+    ///
+    /// # Errors
+    /// As for [`Ptrace::stop`].
+    pub fn await_stop_on(&mut self, tid: Tid, begun: Instant, limit: Duration) -> io::Result<bool> {
+        let thread = self.known(tid)?;
+        match thread.state {
+            State::Stopped => return Ok(true),
+            State::Delivering | State::Starting => return Ok(false),
+            State::Running | State::Listening => {}
+        }
+        let entered = thread.entered;
+        let start = Instant::now();
+        loop {
+            match sys::wait(Whom::One(tid), false, false) {
+                Ok(Some((_, Status::Stopped { signal, event: EVENT_STOP }))) => {
+                    sys::wait(Whom::One(tid), true, false)?;
+                    let thread = self.known(tid)?;
+                    thread.asked = false;
+                    thread.forget_regs();
+                    thread.rejoin = signal != libc::SIGTRAP;
+                    thread.state = State::Stopped;
+                    self.restart_if_interrupted(tid, entered)?;
+                    return Ok(true);
+                }
+                Ok(Some(_)) => return Ok(false),
+                Ok(None) if start.elapsed() > limit => return Err(io::ErrorKind::TimedOut.into()),
+                Ok(None) if begun.elapsed() < Duration::from_millis(1) => std::thread::yield_now(),
+                Ok(None) => std::thread::sleep(Duration::from_micros(200)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Whether a thread is blocked in a call that no interrupt ends (a vfork, a disk): it runs
+    /// nothing now, and comes out of the kernel where it went in. Should it have been asked to stop,
+    /// it does so before that, and nothing is undone if we end first.
+    #[must_use]
+    pub fn is_deaf(&self, tid: Tid) -> bool {
+        matches!(procfs::whereabouts(tid), Whereabouts::InCall { number: 0.., .. })
+            && procfs::status(tid).is_ok_and(|status| status.state == b'D')
+    }
+}

@@ -1,0 +1,118 @@
+//! Processes that run in one memory: vfork, posix_spawn, clone(CLONE_VM). Traps in it are met by all
+//! of them, so that all must be traced (RULES C1).
+//!
+//! Those made while their creator is traced are traced by themselves. Those that are older are looked
+//! for here.
+#![allow(unsafe_code)]
+
+use super::attach::{AttachError, is_ours};
+use super::space::Space;
+use super::sys::{Pid, Tid, check};
+use super::{Ptrace, SpaceId, own, procfs};
+use std::{fs, io};
+
+/// Of linux/kcmp.h.
+const KCMP_VM: libc::c_long = 1;
+
+impl Ptrace {
+    /// Attaches to every process that has the memory of `pid`, which is attached to.
+    ///
+    /// # Errors
+    /// [`AttachError::Shares`] for one that cannot be: nothing may be trapped in its memory.
+    pub(super) fn attach_sharers(&mut self, pid: Pid, space: SpaceId) -> Result<(), AttachError> {
+        // Until a look finds none that is new: one may be making another.
+        loop {
+            let sharers = self.sharers(pid, space);
+            if sharers.is_empty() {
+                return Ok(());
+            }
+            for sharer in sharers {
+                let shares = |why| AttachError::Shares(pid, sharer, Box::new(why));
+                let status = procfs::status(Tid(sharer.0)).unwrap_or_default();
+                if status.tracer != 0 {
+                    let by = procfs::status(Tid(status.tracer)).unwrap_or_default();
+                    return Err(shares(AttachError::Traced(sharer, by.tgid, by.name)));
+                }
+                match self.seize_all(sharer) {
+                    Ok(true) => {
+                        self.add_process(sharer, space, false);
+                        if let Some(process) = self.processes.get_mut(&sharer) {
+                            process.shares_memory = true;
+                        }
+                        self.look_at_masks(sharer);
+                    }
+                    Ok(false) | Err(AttachError::Gone(_) | AttachError::Zombie(_)) => {}
+                    Err(why) => return Err(shares(why)),
+                }
+            }
+        }
+    }
+
+    /// The processes that have the memory of `pid` and are not traced by us.
+    fn sharers(&self, pid: Pid, space: SpaceId) -> Vec<Pid> {
+        // What has no executable has no memory either, and the kernel would say that two such share it.
+        let exe = |tid: Tid| fs::read_link(format!("/proc/{tid}/exe")).ok();
+        let with_memory = procfs::with_memory(pid);
+        let Some(own) = exe(with_memory) else { return Vec::new() };
+        let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid));
+        pids.filter(|other| *other != pid && !self.processes.contains_key(other))
+            .filter(|&other| {
+                let same = same_memory(with_memory, Tid(other.0));
+                // Looked at last, because that takes longest.
+                let alike = || exe(Tid(other.0)).as_ref() == Some(&own);
+                match same {
+                    Ok(same) => same && alike(),
+                    Err(_) => alike() && self.is_seen_in(space, other),
+                }
+            })
+            // What a traced thread has just made is told of later.
+            .filter(|&other| {
+                let tracer = procfs::status(Tid(other.0)).map_or(0, |status| status.tracer);
+                !is_ours(tracer) && !procfs::is_exiting(Tid(other.0))
+            })
+            .collect()
+    }
+
+    /// Whether what is written to a space is seen in the memory of another process: where the kernel
+    /// has no kcmp(2), or does not let us have it. Written to padding where nothing executes.
+    fn is_seen_in(&self, space: SpaceId, other: Pid) -> bool {
+        let Some(space) = self.spaces.get(&space) else { return false };
+        let (Ok(maps), Ok(theirs)) = (procfs::maps(space.pid), Space::open(other)) else {
+            return false;
+        };
+        let Some(at) = space.bootstrap_stub(&maps) else { return false };
+        let mark = (own::now_ns() | 1).to_ne_bytes();
+        let mut seen = [0; 8];
+        let written = space.write(at, &mark).is_ok();
+        let read = theirs.read(at, &mut seen).is_ok();
+        written && space.write(at, &[0; 8]).is_ok() && read && seen == mark
+    }
+}
+
+/// Whether two threads have one memory.
+fn same_memory(one: Tid, other: Tid) -> io::Result<bool> {
+    let (one, other) = (libc::c_long::from(one.0), libc::c_long::from(other.0));
+    // SAFETY: five numbers.
+    let order = unsafe { libc::syscall(libc::SYS_kcmp, one, other, KCMP_VM, 0, 0) };
+    check(order).map(|order| order == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forked_child_has_a_memory_of_its_own() {
+        let own = Tid(std::process::id() as i32);
+        let mut child = std::process::Command::new("sleep").arg("20").spawn().expect("it starts");
+        let other = Tid(child.id() as i32);
+        let found = [own, other].map(|tid| same_memory(own, tid));
+        child.kill().expect("it runs");
+        child.wait().expect("it has ended");
+        // A container may forbid the call.
+        if let [Ok(own), Ok(other)] = found {
+            assert!(own && !other);
+        }
+    }
+}
