@@ -36,6 +36,8 @@ macro_rules! cases {
 
 cases! {
     attach_after_text_was_remapped "attach-after-text-was-remapped"
+    attach_to_a_program_that_execs "attach-to-a-program-that-execs"
+    attach_where_a_child_shares_memory "attach-where-a-child-shares-memory"
     clones_and_inlined "clones-and-inlined"
     cpp_names "cpp-names"
     debug_dir "debug-dir"
