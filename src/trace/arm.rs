@@ -1,7 +1,7 @@
 //! From places to armed sites: read, plan, slot, orphan, trap; in batches.
 
 use super::session::{PATIENCE, Session, Stage};
-use crate::engine::{NONE, SLOT_SIZE, Site, Wish, choose, write_slot};
+use crate::engine::{NONE, SLOT_SIZE, Site, choose, write_slot};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
@@ -111,14 +111,7 @@ impl Session<'_> {
                 sites.link(site, want.consumer);
             }
         }
-        match self.options.wish {
-            Wish::Only(Strategy::Jump) => self.jump(space, tid, wants, &fresh)?,
-            Wish::Auto => {
-                let fresh = self.known_hot(space, wants, fresh);
-                self.jump(space, tid, wants, &fresh)?;
-            }
-            Wish::Only(_) => {}
-        }
+        self.jump_at_once(space, tid, wants, fresh)?;
         Ok(results.into_iter().flatten().collect())
     }
 

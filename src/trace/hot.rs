@@ -82,13 +82,24 @@ impl Heat {
 }
 
 impl Session<'_> {
-    /// Returns those of the new sites of `wants` whose places were hot in a former process.
-    pub(super) fn known_hot(
-        &self,
+    /// Makes jumps of those new sites of `wants` that need not get hot first.
+    pub(super) fn jump_at_once(
+        &mut self,
         space: SpaceId,
+        tid: Option<Tid>,
         wants: &[Want],
-        mut fresh: Vec<usize>,
-    ) -> Vec<usize> {
+        fresh: Vec<usize>,
+    ) -> io::Result<()> {
+        let fresh = match self.options.wish {
+            Wish::Only(Strategy::Jump) => fresh,
+            Wish::Auto => self.known_hot(space, wants, fresh),
+            Wish::Only(_) => return Ok(()),
+        };
+        self.jump(space, tid, wants, &fresh)
+    }
+
+    /// Returns those of the new sites of `wants` whose places were hot in a former process.
+    fn known_hot(&self, space: SpaceId, wants: &[Want], mut fresh: Vec<usize>) -> Vec<usize> {
         let Some(sites) = self.spaces.get(&space).filter(|_| !self.heat.0.is_empty()) else {
             return Vec::new();
         };
