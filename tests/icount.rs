@@ -15,8 +15,7 @@ fn a_hit_costs_little_more_than_a_stop() {
     cpu.set(0).expect("CPU 0 exists");
     sched_setaffinity(Pid::from_raw(0), &cpu).expect("CPU 0 is ours");
     // An emulated machine that counts instructions counts the same each time.
-    let (rounds, hits) = as_often((5, 2000), (3, 700));
-    let costs = measure(rounds, hits);
+    let costs = measure(as_often(5, 3), 2000);
     print!("{costs}");
     if std::env::var_os("XOL_ICOUNT").is_none() {
         return;

@@ -20,5 +20,5 @@ fn both_toolchains_make_one() {
     a_board_runs_it(Guest::Arm64, Toolchain::Rustup, false, (1 << 20) + (3 << 17));
     a_board_runs_it(Guest::Arm64, Toolchain::Rustup, true, 3 << 19);
     a_board_runs_it(Guest::X86_64, Toolchain::Rustup, true, 2 << 20);
-    a_board_runs_it(Guest::X86_64, Toolchain::Debian, true, 3 << 20);
+    a_board_runs_it(Guest::X86_64, Toolchain::Debian, true, 7 << 19);
 }
