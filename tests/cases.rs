@@ -67,7 +67,6 @@ cases! {
     static_ifunc_counted "static-ifunc-counted"
     static_without_padding "static-without-padding"
     stripped_go "stripped-go"
-    text_copied_over_text "text-copied-over-text"
     text_moved_by_a_plain_call "text-moved-by-a-plain-call"
     text_moved_by_mremap "text-moved-by-mremap"
     values_are_told_apart "values-are-told-apart"
