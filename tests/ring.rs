@@ -148,8 +148,9 @@ fn a_slow_reader_is_waited_for() {
     let calls = as_often(60_000, 500);
     let slow = "import os, sys, time\nwhile b := os.read(0, 65536):\n  time.sleep(0.005)\n  \
                 sys.stdout.buffer.write(b)";
-    let shell = ["sh", "-c", "slow=$1; shift; \"$@\" | python3 -c \"$slow\"", "sh", slow];
-    let words = ["trace", "-f", "--format", "json", "-o", "-", TELL, "--"];
+    let shell =
+        ["sh", "-c", "slow=$1; shift; \"$@\" 3>&1 >/dev/null | python3 -c \"$slow\"", "sh", slow];
+    let words = ["trace", "-f", "--format", "json", "-o", "/dev/fd/3", TELL, "--"];
     let piped = command(words).args(stream("plain", 2, calls, 0).words().iter().cloned());
     let piped = piped.under(shell).limit(Duration::from_secs(120));
     let finished = piped.finish();
