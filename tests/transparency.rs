@@ -222,13 +222,10 @@ fn restartable_sequences() {
         let rejects = probed.rejects();
         assert_eq!(rejects["restartable-sequence"].len(), 4, "{}", probed.text);
         let armed: Vec<_> = probed.lines.iter().filter(|l| l.reason.is_none()).collect();
-        // Begun once more for each site that was in the way.
-        assert_eq!(
-            armed.iter().map(|l| l.hits).collect::<Vec<_>>(),
-            [1004, 1000],
-            "{}",
-            probed.text
-        );
+        // Begun once more for each site that was in the way, and whenever the thread loses its CPU there.
+        let hits: Vec<u64> = armed.iter().map(|l| l.hits).collect();
+        let [begun @ 1004..1100, 1000] = hits[..] else { panic!("{hits:?}: {}", probed.text) };
+        println!("{strategy}: begun {begun} times");
         let why = if strategy == "boost" { "not-asked-for" } else { "may-be-restartable" };
         for line in armed {
             assert_eq!(line.why_not_jump.as_deref(), Some(why), "{strategy}: {}", probed.text);
