@@ -1,5 +1,6 @@
 // Restartable sequences that no section of the file describes: each adds one to a counter, and is
-// begun again when the kernel has aborted it. A trap in one aborts it each time.
+// begun again when the kernel has aborted it. A trap in one aborts it each time, and so does the loss
+// of the CPU. The argument is a file that is told how many were aborted.
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +22,7 @@ __asm__(".data\n.balign 32\nits_range:\n"
 	"	.long 0x53053053\nsequence_aborts:\n	xor %eax, %eax\n	ret\n"
 	".size sequence, .-sequence\n");
 
-int main(void)
+int main(int argc, char **argv)
 {
 	struct rseq *area = (void *)((char *)__builtin_thread_pointer() + __rseq_offset);
 
@@ -34,6 +35,12 @@ int main(void)
 			printf("aborted for ever\n");
 			return 1;
 		}
+	}
+	if (argc > 1) {
+		FILE *file = fopen(argv[1], "w");
+
+		if (!file || fprintf(file, "%ld\n", aborts) < 0 || fclose(file))
+			return 2;
 	}
 	printf("counter %ld\n", counter);
 	return 0;
