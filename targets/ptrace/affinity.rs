@@ -68,9 +68,8 @@ impl Affinity {
         let mut one = true;
         for tid in self.seen.iter().flatten() {
             let Some((cpu, policy)) = procfs::cpu_and_policy(*tid) else { continue };
-            let real_time = matches!(policy as i32, libc::SCHED_FIFO | libc::SCHED_RR)
-                || policy as i32 == libc::SCHED_DEADLINE;
-            one &= !real_time && common.is_none_or(|c| c == cpu) && home.has(cpu);
+            one &=
+                !procfs::is_real_time(policy) && common.is_none_or(|c| c == cpu) && home.has(cpu);
             common = Some(cpu);
         }
         self.seen = [self.last, None, None, None];

@@ -1,9 +1,12 @@
 //! Stopping threads that run.
 
 use super::Ptrace;
+use super::own;
 use super::procfs::{self, Whereabouts};
+use super::restart::Entered;
 use super::sys::{self, EVENT_STOP, Status, Tid, Whom};
 use super::thread::State;
+use crate::native;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -17,11 +20,39 @@ impl Ptrace {
         if !matches!(self.known(tid)?.state, State::Running | State::Listening) {
             return Ok(());
         }
-        let entered = self.entered(tid);
-        sys::interrupt(tid)?;
+        let entered = match self.entered(tid) {
+            None if native::FORGETS_AN_ARGUMENT => self.interrupt_from_its_cpu(tid)?,
+            entered => {
+                sys::interrupt(tid)?;
+                entered
+            }
+        };
         let thread = self.known(tid)?;
         (thread.asked, thread.entered) = (true, entered);
         Ok(())
+    }
+
+    /// Interrupts a thread that runs, and says which call it is blocked in, should it be by then. It
+    /// must not enter a call between the look and the interrupt: where that ends the call with EINTR,
+    /// what the call was cannot be told any more. So both are done on the CPU that it runs on, where
+    /// it waits for us. (One that the kernel took the CPU from inside a call, before it was blocked
+    /// there, is not told from one that runs.)
+    fn interrupt_from_its_cpu(&self, tid: Tid) -> io::Result<Option<Entered>> {
+        let home = own::get_affinity().ok();
+        let cpu =
+            || procfs::cpu_and_policy(tid).filter(|&(_, policy)| !procfs::is_real_time(policy));
+        let moved = home.and_then(|home| {
+            let (at, _) = cpu().filter(|&(at, _)| home.has(at))?;
+            own::set_affinity(&own::CpuSet::only(at)).ok()?;
+            Some(home)
+        });
+        let entered = self.entered(tid);
+        let interrupted = sys::interrupt(tid);
+        if let Some(home) = moved {
+            // Failing to widen it again would only cost speed.
+            let _ = own::set_affinity(&home);
+        }
+        interrupted.map(|()| entered)
     }
 
     /// Stops a running thread without taking anything from it, within `limit`. `false` if what

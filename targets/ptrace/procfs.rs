@@ -323,6 +323,12 @@ pub fn cpu_and_policy(tid: Tid) -> Option<(usize, u32)> {
     Some((cpu, policy))
 }
 
+/// Whether a scheduling policy is one whose threads let others have their CPU only of themselves.
+#[must_use]
+pub fn is_real_time(policy: u32) -> bool {
+    matches!(policy as i32, libc::SCHED_FIFO | libc::SCHED_RR | libc::SCHED_DEADLINE)
+}
+
 /// Whether a thread is on its way out or gone: it runs nothing any more (PF_EXITING of
 /// linux/sched.h in field 9 of stat).
 #[must_use]

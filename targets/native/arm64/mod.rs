@@ -83,6 +83,9 @@ pub fn to_words(r: &Regs) -> [u64; REGSET_WORDS] {
     w
 }
 
+/// x0 has the result: the first argument of a call that has ended is gone from the registers.
+pub const FORGETS_AN_ARGUMENT: bool = true;
+
 /// Argument `n` of a system call.
 #[must_use]
 pub fn syscall_arg(r: &Regs, n: usize) -> u64 {

@@ -114,6 +114,9 @@ pub fn result(r: &Regs) -> i64 {
     r.rax as i64
 }
 
+/// RAX is not an argument: those of a call that has ended are in the registers.
+pub const FORGETS_AN_ARGUMENT: bool = false;
+
 /// Argument `n` of a system call.
 #[must_use]
 pub fn syscall_arg(r: &Regs, n: usize) -> u64 {
