@@ -9,6 +9,8 @@ pub mod engine;
 #[cfg(feature = "std")]
 pub mod landing;
 #[cfg(feature = "std")]
+pub mod record;
+#[cfg(feature = "std")]
 pub mod report;
 #[cfg(all(test, feature = "arm64"))]
 mod slot_tests;

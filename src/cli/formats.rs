@@ -77,6 +77,13 @@ TRACE, CHROME: an array of objects, which Perfetto (ui.perfetto.dev) and chrome:
   args         each argument by its name; -> what came back; -> errno; -> end, where it is not return.
                Of M, name: what the thread (name is thread_name) or process (process_name) is called
 
+TRACE, RECORD: what xol show tells as any of these formats, on any machine
+  Little-endian. 89 58 4f 4c 0d 0a 1a 0a, the version (4 bytes), its complement (4); then blocks:
+  length (4), kind (2), check of both (2), checksum (8), and so many bytes. Kinds: 1 the run (clocks,
+  PROBEs, machine), 2 rows (object, build-id, symbol, address, signature), 3 events (times, threads and
+  their names, values), 4 the end (what was missed). Each is written whole; what is behind the last
+  whole one is not told. Readers pass over other kinds.
+
 COUNT, TEXT
   HITS, MISSED (where there are any), STRATEGY (- is none yet) and PLACE of each place, most hits
   first; then how many were never hit, what was rejected and why, and why hits stop the program

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// How long a call may go on before it is shown, in ns.
-pub(super) const LONG: u64 = 100_000_000;
+pub(crate) const LONG: u64 = 100_000_000;
 
 pub(super) const UNFINISHED: &str = " <unfinished …>";
 
