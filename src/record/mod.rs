@@ -33,7 +33,7 @@ mod tests;
 pub use again::Again;
 pub use newest::Newest;
 #[cfg(feature = "show")]
-pub use player::{Ended, Player, RecordError, Told};
+pub use player::{Ended, Player, RecordError, Told, resealed};
 pub use recorder::Recorder;
 pub use tables::{Gaps, Probed, Recorded};
 

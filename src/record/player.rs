@@ -209,3 +209,21 @@ fn read_up_to(from: &mut impl Read, room: &mut [u8]) -> Result<usize, RecordErro
     }
     Ok(have)
 }
+
+/// The bytes of a recording, with the heads that blocks of these bytes would have: what is wrong in them
+/// is then found where they are read. For checks of that.
+#[must_use]
+pub fn resealed(bytes: &[u8]) -> Vec<u8> {
+    let mut sealed = block::file_head().to_vec();
+    let mut rest = bytes.get(HEAD..).unwrap_or_default();
+    let mut index = 0;
+    while let Some((head, behind)) = rest.split_first_chunk::<HEAD>() {
+        let len = usize::from(u16::from_le_bytes([head[0], head[1]])).min(behind.len());
+        let (block, next) = behind.split_at(len);
+        let kind = u16::from_le_bytes([head[4], head[5]]);
+        sealed.extend(block::head_of(kind, block, index));
+        sealed.extend(block);
+        (rest, index) = (next, index + 1);
+    }
+    sealed
+}
