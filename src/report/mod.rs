@@ -4,7 +4,7 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | `json` | objects, one a line |
+//! | `json`, `digits` | objects, one a line; numbers |
 //! | `value` | arguments and return values by their types |
 //! | `count` | `xol count`: hits for each place, and what became of the others |
 //! | `names` | names of numbers |
@@ -27,6 +27,7 @@ mod colours;
 mod column;
 mod count;
 mod csv;
+mod digits;
 mod event;
 pub mod json;
 mod keyed;
