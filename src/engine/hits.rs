@@ -133,6 +133,11 @@ pub trait StoppedThread<A: Arch>: Traps {
     /// Has the handler return to `pc`, the instruction at `site` or what is behind it.
     fn set_saved(&mut self, pc: Addr, site: Addr);
 
+    /// Has a signal that was kept come once more, before any that comes later.
+    ///
+    /// # Errors
+    /// The thread is gone.
+    fn requeue(&mut self, signal: Self::Signal) -> Result<(), Self::Error>;
     /// Lets the thread go on.
     ///
     /// # Errors
@@ -337,6 +342,11 @@ pub fn signal_in_slot<A: Arch, T: StoppedThread<A>>(
             }
             thread.go(if stepped { Resume::StepOn } else { Resume::On })
         }
+        Meets::WaitsStepping => {
+            thread.hold(signal);
+            thread.does(Doing::Copy { site: number, stepped: true });
+            thread.go(Resume::StepOn)
+        }
         Meets::Computed => {
             let computed = match site.plan.effect {
                 Some(effect) => thread.simulate(effect, site.addr)?.is_ok(),
@@ -386,6 +396,10 @@ fn deliver_before<A: Arch, T: StoppedThread<A>>(
     }
     thread.does(Doing::Own);
     thread.in_slot(None);
+    if let Some(held) = thread.take_held() {
+        // The copy does not run to its end, and the handler of its fault may never return to it.
+        thread.requeue(held)?;
+    }
     thread.go(Resume::Deliver(signal))
 }
 

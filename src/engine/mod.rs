@@ -14,7 +14,11 @@
 //! | `slot` | the code written for one displaced instruction |
 //! | `thread` | what a thread is in the middle of, and what is decided when it stops |
 
+#[cfg(test)]
+mod fake;
 mod hits;
+#[cfg(test)]
+mod orders_tests;
 mod ring;
 mod site;
 mod slot;

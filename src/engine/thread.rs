@@ -160,8 +160,9 @@ pub(super) fn stepped(doing: Doing, part: Option<Part>, gate: bool, restarts: bo
         (Doing::Call { site }, Some(Part::Inside | Part::Behind)) => Stepped::Finish { site },
         // A handler has returned, or the call is to be made again: in place.
         (Doing::Call { .. }, _) => Stepped::Out,
-        (Doing::Copy { stepped: true, .. }, Some(Part::Start)) => Stepped::On,
-        (Doing::Copy { stepped: true, .. }, Some(Part::Inside)) if gate => Stepped::On,
+        (Doing::Copy { stepped: true, .. }, Some(Part::Start | Part::Inside)) => Stepped::On,
+        // What leaves the slot by itself has not yet.
+        (Doing::Copy { stepped: true, .. }, Some(Part::Behind)) if !gate => Stepped::On,
         (Doing::Copy { stepped: true, site }, Some(_)) if restarts => Stepped::Interrupted { site },
         (Doing::Copy { stepped: true, site }, Some(_)) => Stepped::Finish { site },
         (Doing::Copy { stepped: true, .. }, None) => Stepped::Out,
@@ -196,6 +197,9 @@ pub(super) enum Meets {
     Waits,
     /// It is delivered behind the instruction.
     Behind,
+    /// It waits until the thread was stepped out of the slot: code that leaves the slot by itself, in
+    /// more than one instruction, has begun.
+    WaitsStepping,
     /// The thread is stepped to its handler, and the frame that the kernel has written is corrected:
     /// the call may block for ever, and only the kernel knows whether it is made again.
     InCall,
@@ -211,6 +215,7 @@ pub(super) fn meets(found: Found) -> Meets {
         // What leaves the slot by itself has no place for a trap behind it.
         Found { part: Part::Start, computable: true, .. } => Meets::Computed,
         Found { part: Part::Start, .. } => Meets::Before,
+        Found { part: Part::Behind, gate: false, fault: false, .. } => Meets::WaitsStepping,
         Found { part: Part::Behind, .. } => Meets::Behind,
         Found { part: Part::Inside, fault: true, .. } => Meets::Before,
         Found { part: Part::Inside, .. } => Meets::Waits,

@@ -199,6 +199,11 @@ impl StoppedThread<Native> for AtStop<'_, '_> {
         }
     }
 
+    fn requeue(&mut self, signal: SigInfo) -> io::Result<()> {
+        self.session.visits.entry(self.tid).or_default().later.add_first(signal, false);
+        self.session.send_later(self.tid)
+    }
+
     fn go(&mut self, how: Resume<SigInfo>) -> io::Result<()> {
         let go = match how {
             Resume::On => Go::On,

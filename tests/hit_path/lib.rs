@@ -247,6 +247,10 @@ impl<A: Arch> StoppedThread<A> for InHandler<'_, A> {
     fn set_saved(&mut self, pc: Addr, _: Addr) {
         self.thread.regs.set_pc(pc);
     }
+    fn requeue(&mut self, signal: Sent) -> Result<(), ()> {
+        self.held = Some(signal);
+        Ok(())
+    }
     fn go(&mut self, how: Resume<Sent>) -> Result<(), ()> {
         self.resumed = match how {
             Resume::Deliver(sent) | Resume::DeliverStep(sent) => sent.number as u64,
