@@ -152,6 +152,36 @@ fn few_slots(sites: &[u64], strategy: Strategy) {
     }
 }
 
+/// The call ends when a signal's handler has run, and not before.
+fn a_blocked_call(strategy: Strategy) {
+    let path = path();
+    for turn in 0..TURNS {
+        for leave in [turn / 2, turn, turn + 3, 2 * TURNS] {
+            let mut fake = Fake::new(1, &[SYSCALL], strategy, 1);
+            fake.threads[0].waits_for = 1;
+            fake.run(&[(turn, Planned::Signal(0)), (leave, Planned::Leave)], &|_| 0);
+            let what = format!("{strategy:?}, a signal at {turn}, left at {leave}");
+            assert_as_unprobed(&fake, &path, &what);
+            assert_counted(&fake, &path, 1, leave > TURNS, &what);
+        }
+    }
+}
+
+/// The call's push can only be made by the processor.
+fn a_growing_stack(sites: &[u64], strategy: Strategy) {
+    let path = path();
+    for turn in 0..TURNS {
+        for leave in [turn / 2, turn, turn + 3, 2 * TURNS] {
+            let mut fake = Fake::new(1, sites, strategy, sites.len());
+            fake.threads[0].grows = true;
+            fake.run(&[(turn, Planned::Signal(0)), (leave, Planned::Leave)], &|_| 0);
+            let what = format!("{strategy:?}, a signal at {turn}, left at {leave}");
+            assert_as_unprobed(&fake, &path, &what);
+            assert_counted(&fake, &path, 1, leave > TURNS, &what);
+        }
+    }
+}
+
 fn leaving_two_threads(sites: &[u64], strategy: Strategy) {
     let path = path();
     for turn in 0..TURNS {
@@ -224,6 +254,17 @@ macro_rules! orders {
             #[test]
             fn slots_that_are_stolen() {
                 few_slots(&INSTRUCTIONS, STRATEGY);
+            }
+
+            #[test]
+            fn a_call_that_waits_for_a_signal() {
+                a_blocked_call(STRATEGY);
+            }
+
+            #[test]
+            fn a_stack_that_only_the_processor_can_write() {
+                a_growing_stack(&INSTRUCTIONS, STRATEGY);
+                a_growing_stack(&[0x1006], STRATEGY);
             }
 
             #[test]

@@ -62,7 +62,7 @@ impl Fake {
         self.threads[n].path.push(seen);
         let pc = self.threads[n].regs.rip;
         match self.execute(n, pc) {
-            Ok(None) if self.threads[n].step => Some(Stop::Step),
+            Ok(None) if self.threads[n].step && self.threads[n].regs.rip != pc => Some(Stop::Step),
             Ok(stop) => stop,
             Err(fault) => {
                 self.threads[n].regs.rip = pc;
@@ -110,6 +110,12 @@ impl Fake {
                 thread.write(Addr(thread.regs.rbx), &more.to_le_bytes())?;
             }
             [0x0f, 0x05, ..] => {
+                let handled = thread.seen.iter().filter(|(sent, _)| !sent.is_a_fault()).count();
+                if !signals && handled < thread.waits_for {
+                    // It is blocked.
+                    thread.path.pop();
+                    return Ok(None);
+                }
                 next(2);
                 thread.regs.orig_rax = thread.regs.rax;
                 thread.regs.rcx = thread.regs.rip;

@@ -89,6 +89,10 @@ pub(in super::super) struct Thread {
     pub(super) word: u64,
     pub(super) mapped: bool,
     pub(super) calls: u64,
+    /// How many signals its system call waits for.
+    pub(in super::super) waits_for: usize,
+    /// Whether only the processor can write to its stack, because the kernel lets the stack grow then.
+    pub(in super::super) grows: bool,
     /// Whether it is at the end of a system call that a signal has ended early.
     pub(super) in_call: bool,
     pub(super) pending: VecDeque<Sent>,
@@ -127,6 +131,8 @@ impl Thread {
             word: 0,
             mapped: false,
             calls: 0,
+            waits_for: 0,
+            grows: false,
             in_call: false,
             pending: VecDeque::new(),
             sent: 0,
@@ -346,7 +352,13 @@ impl StoppedThread<X86_64> for AtFake<'_> {
     ) -> Result<Result<(), Fault>, Self::Error> {
         let before = self.thread().regs;
         self.thread().regs.set_pc(at);
-        let done = X86_64::simulate(effect, at, self.thread());
+        let grows = self.thread().grows;
+        let done = match X86_64::simulate(effect, at, self.thread()) {
+            Ok(()) if grows && self.thread().regs.rsp < before.rsp => {
+                Err(Fault { at: self.thread().regs.sp(), write: true })
+            }
+            done => done,
+        };
         if done.is_err() {
             self.thread().regs = before;
         }
