@@ -156,7 +156,7 @@ fn few_slots(sites: &[u64], strategy: Strategy) {
 fn a_blocked_call(strategy: Strategy) {
     let path = path();
     for turn in 0..TURNS {
-        for leave in [turn / 2, turn, turn + 3, 2 * TURNS] {
+        for leave in [turn / 2, turn, turn + 3, usize::MAX] {
             let mut fake = Fake::new(1, &[SYSCALL], strategy, 1);
             fake.threads[0].waits_for = 1;
             fake.run(&[(turn, Planned::Signal(0)), (leave, Planned::Leave)], &|_| 0);
@@ -171,7 +171,7 @@ fn a_blocked_call(strategy: Strategy) {
 fn a_growing_stack(sites: &[u64], strategy: Strategy) {
     let path = path();
     for turn in 0..TURNS {
-        for leave in [turn / 2, turn, turn + 3, 2 * TURNS] {
+        for leave in [turn / 2, turn, turn + 3, usize::MAX] {
             let mut fake = Fake::new(1, sites, strategy, sites.len());
             fake.threads[0].grows = true;
             fake.run(&[(turn, Planned::Signal(0)), (leave, Planned::Leave)], &|_| 0);
