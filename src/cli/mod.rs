@@ -21,12 +21,14 @@
 //! | `asked` | the options of the commands that aggregate |
 //! | `answers` | what makes sums of hits: rows by values |
 //! | `latency`, `values`, `top` | `latency` and `count --summary`; `count --by`; `top` |
+//! | `compare` | `compare`, and what the child does that it measures |
 //! | `callers` | the names of return addresses |
 
 mod answers;
 mod args;
 mod asked;
 mod callers;
+mod compare;
 mod doctor;
 mod failure;
 mod filters;
@@ -69,5 +71,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::List(list) => list::run(&list).map(done),
         Command::Plan(plan) => plan::run(&plan).map(done),
         Command::Doctor(doctor) => doctor::run(&doctor).map(done),
+        Command::Compare(compare) => compare::run(&compare).map(done),
+        Command::Loops(work, to) => compare::run_child(work, to).map(done),
     }
 }

@@ -18,6 +18,7 @@
 //! | `latency` | `xol latency`: calls and their times; `xol count --summary` |
 //! | `by` | `xol count --by` and `--hist` |
 //! | `rates` | `xol top`: hits a second |
+//! | `compare` | `xol compare`: strategies side by side |
 //! | `column` | what rows are sorted by |
 
 mod by;
@@ -25,6 +26,7 @@ mod chrome;
 mod clock;
 mod colours;
 mod column;
+pub mod compare;
 mod count;
 mod csv;
 mod event;
