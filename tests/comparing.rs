@@ -1,6 +1,7 @@
 //! `xol compare`: what it counts is right, and what it writes can be read. No time is asserted.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -13,6 +14,13 @@ use xol_tests::xol::{command, scratch, xol};
 const OBJECT: &str = "/usr/bin/true";
 /// Strategies that this project has.
 const OURS: [&str; 5] = ["jump", "boost", "simulate", "xol", "step"];
+
+/// One at a time: the kernel's uprobes are in every process that runs the file.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// One round of few hits, with `more` options.
 fn compare(more: &[&str]) -> Run {
@@ -34,6 +42,7 @@ fn sentence(finished: &Finished) -> String {
 
 #[test]
 fn every_site_is_hit_as_often_as_the_program_has_come_to_it() {
+    let _alone = alone();
     let rows = lines(&compare(&["--format", "json"]).finish().ok().out());
     let costs: Vec<&Value> = rows.iter().filter(|row| row["row"] == "cost").collect();
     let mut kinds: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -75,6 +84,7 @@ fn every_site_is_hit_as_often_as_the_program_has_come_to_it() {
 
 #[test]
 fn shares_are_what_plan_says() {
+    let _alone = alone();
     let rows = lines(&compare(&["--format", "json"]).finish().ok().out());
     let mut shares = BTreeMap::new();
     let mut all = 0;
@@ -96,6 +106,7 @@ fn shares_are_what_plan_says() {
 
 #[test]
 fn a_picture_is_xml_with_all_that_is_in_the_table() {
+    let _alone = alone();
     let svg = scratch("compare.svg");
     let path = svg.to_str().unwrap();
     if !run(xol()).arg("--version").finish().ok().out().contains("picture") {
@@ -126,6 +137,7 @@ for t in m.parse(sys.argv[1]).getElementsByTagName('text'): print(t.firstChild.d
 
 #[test]
 fn a_narrow_terminal_gets_a_list() {
+    let _alone = alone();
     let script = "import fcntl, os, pty, struct, sys, termios
 pid, terminal = pty.fork()
 if pid == 0:
@@ -144,6 +156,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))";
 
 #[test]
 fn without_tracefs_there_is_a_sentence() {
+    let _alone = alone();
     let script = "umount -l /sys/kernel/tracing /sys/kernel/debug 2>/dev/null; exec \"$@\"";
     let without = ["unshare", "--mount", "sh", "-c", script, "sh"];
     let finished = compare(&["--format", "json"]).under(without).finish().ok();
@@ -153,6 +166,7 @@ fn without_tracefs_there_is_a_sentence() {
 
 #[test]
 fn an_interrupt_leaves_what_there_is() {
+    let _alone = alone();
     let words = ["compare", "--rounds", "100000", "--hits", "20", "--object", OBJECT];
     let started = command(words).args(["--format", "json"]).limit(Duration::from_secs(300)).start();
     std::thread::sleep(Duration::from_secs(4) * slowness());

@@ -198,7 +198,7 @@ DOCTOR, JSON: an object for each check
 #[cfg(test)]
 mod tests {
     use super::OUTPUT;
-    use xol::report::compare::{Arming, Comparison, Cost, Share, Spread};
+    use xol::compare::{Arming, Comparison, Cost, Share, Spread};
     use xol::report::{
         Became, ByRow, Chrome, CountRow, End, Event, Field, LatencyRow, Powers, Read, Shown, Times,
         by_json, count_csv, count_json, count_openmetrics, event_json, latency_json, rates_json,

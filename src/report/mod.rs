@@ -4,7 +4,6 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | `json` | objects, one a line |
 //! | `value` | arguments and return values by their types |
 //! | `count` | `xol count`: hits for each place, and what became of the others |
 //! | `names` | names of numbers |
@@ -18,7 +17,6 @@
 //! | `latency` | `xol latency`: calls and their times; `xol count --summary` |
 //! | `by` | `xol count --by` and `--hist` |
 //! | `rates` | `xol top`: hits a second |
-//! | `compare` | `xol compare`: strategies side by side |
 //! | `column` | what rows are sorted by |
 
 mod by;
@@ -26,11 +24,9 @@ mod chrome;
 mod clock;
 mod colours;
 mod column;
-pub mod compare;
 mod count;
 mod csv;
 mod event;
-pub mod json;
 mod keyed;
 mod latency;
 mod lines;
@@ -43,6 +39,7 @@ mod times;
 mod tree;
 mod value;
 
+pub use crate::json;
 pub use by::{ByRow, by_json, by_text};
 pub use chrome::Chrome;
 pub use clock::Stamp;

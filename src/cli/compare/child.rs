@@ -6,8 +6,8 @@ use std::fs;
 use xol_targets::loops::{self, KINDS};
 use xol_targets::ptrace::own;
 
-/// Turns in which a site and its twin alternate.
-const TURNS: u64 = 4;
+/// Turns in which a site and its twin alternate, at most.
+const TURNS: u64 = 16;
 
 /// What a child is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +48,8 @@ impl Work {
     /// How often each site is come to.
     pub(super) fn calls(self) -> u64 {
         match self {
-            Work::Kinds { times, warm } => times / TURNS * TURNS + warm,
-            Work::Trap { times } => times,
+            Work::Kinds { times, warm } => times / turns(times) * turns(times) + warm,
+            Work::Trap { times } => times / turns(times) * turns(times),
             Work::Idle => 0,
         }
     }
@@ -58,7 +58,7 @@ impl Work {
 /// What a child has seen.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
-    /// For each kind: nanoseconds of the twin's calls, those of the site's, and stops meanwhile.
+    /// For each kind: nanoseconds of one call of the twin, of one of the site, and stops in it.
     pub(super) kinds: Vec<[f64; 3]>,
     /// Nanoseconds of one trap.
     pub(super) trap: f64,
@@ -76,10 +76,10 @@ impl Seen {
             let mut number = || Some(numbers.next()?.ok()? as f64);
             match name {
                 "kind" => {
-                    let times = number()?.max(1.0);
-                    seen.kinds.push([number()? / times, number()? / times, number()? / times]);
+                    let mut part = || Some(number()? / 1000.0);
+                    seen.kinds.push([part()?, part()?, part()?]);
                 }
-                "trap" => seen.trap = number()? / number()?.max(1.0),
+                "trap" => seen.trap = number()? / 1000.0,
                 "memory" => seen.memory = Some(number()?),
                 "end" => return Some(seen),
                 _ => return None,
@@ -95,13 +95,13 @@ pub(in crate::cli) fn run(work: Work, to: i32) -> Result<(), Failure> {
     match work {
         Work::Kinds { times, warm } => {
             for kind in 0..KINDS.len() {
-                kinds(&mut out, kind, times / TURNS, warm);
+                kinds(&mut out, kind, times, warm);
             }
         }
         Work::Trap { times } => {
-            let begun = own::now_ns();
-            loops::trap(times);
-            let _ = writeln!(out, "trap {} {times}", own::now_ns() - begun);
+            let turns = turns(times);
+            let each = (0..turns).map(|_| timed(|| loops::trap(times / turns))).collect();
+            let _ = writeln!(out, "trap {}", middle(each, times / turns));
         }
         Work::Idle => {}
     }
@@ -116,19 +116,34 @@ pub(in crate::cli) fn run(work: Work, to: i32) -> Result<(), Failure> {
 fn kinds(out: &mut String, kind: usize, times: u64, warm: u64) {
     loops::run(kind, false, warm);
     loops::run(kind, true, warm);
-    let (mut twin, mut site) = (0, 0);
+    let (mut twins, mut sites) = (Vec::new(), Vec::new());
     let before = switches();
-    for _ in 0..TURNS {
-        let begun = own::now_ns();
-        loops::run(kind, false, times);
-        let between = own::now_ns();
-        loops::run(kind, true, times);
-        let ended = own::now_ns();
-        twin += between - begun;
-        site += ended - between;
+    let turns = turns(times);
+    for _ in 0..turns {
+        twins.push(timed(|| loops::run(kind, false, times / turns)));
+        sites.push(timed(|| loops::run(kind, true, times / turns)));
     }
     let stops = switches() - before;
-    let _ = writeln!(out, "kind {} {twin} {site} {stops}", times * TURNS);
+    let (twin, site) = (middle(twins, times / turns), middle(sites, times / turns));
+    let _ = writeln!(out, "kind {twin} {site} {}", stops * 1000 / (times / turns * turns));
+}
+
+/// As many turns as there is something for.
+fn turns(times: u64) -> u64 {
+    times.clamp(1, TURNS)
+}
+
+fn timed(run: impl FnOnce()) -> u64 {
+    let begun = own::now_ns();
+    run();
+    own::now_ns() - begun
+}
+
+/// Picoseconds of one of so many calls, in the turn in the middle: what else runs on the machine takes
+/// a few turns long, and not the others.
+fn middle(mut turns: Vec<u64>, calls: u64) -> u64 {
+    turns.sort_unstable();
+    turns[turns.len() / 2].saturating_mul(1000) / calls.max(1)
 }
 
 /// How often this process has given its processor away: at every stop.
@@ -162,19 +177,18 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_cut_is_none() {
-        let whole = "kind 10 100 900 10\nkind 10 20 30 0\nmemory 4096\nend 0\n";
+        let whole = "kind 10500 90000 1000\nkind 2000 3000 0\nmemory 4096\nend 0\n";
         let seen = Seen::read(whole).unwrap();
-        assert_eq!(seen.kinds, [[10.0, 90.0, 1.0], [2.0, 3.0, 0.0]]);
+        assert_eq!(seen.kinds, [[10.5, 90.0, 1.0], [2.0, 3.0, 0.0]]);
         assert_eq!(seen.memory, Some(4096.0));
-        assert!(Seen::read("kind 10 100 900 10\nkind 10").is_none());
-        assert!(Seen::read("kind 10 100 900 10\n").is_none() && Seen::read("").is_none());
+        assert!(Seen::read("kind 10500 90000 1000\nkind 10").is_none());
+        assert!(Seen::read("kind 10500 90000 1000\n").is_none() && Seen::read("").is_none());
     }
 
     #[test]
-    fn every_kind_is_come_to_as_often_as_was_asked() {
-        let mut out = String::new();
-        kinds(&mut out, 0, 10, 3);
-        assert!(out.starts_with("kind 40 "), "{out}");
-        assert_eq!(Work::Kinds { times: 43, warm: 3 }.calls(), 43);
+    fn a_turn_that_was_interrupted_does_not_count() {
+        assert_eq!(middle(vec![300, 100_000, 310, 290, 305], 100), 3050);
+        assert_eq!(Work::Kinds { times: 43, warm: 3 }.calls(), 35);
+        assert_eq!((Work::Kinds { times: 1, warm: 0 }.calls(), turns(0)), (1, 1));
     }
 }

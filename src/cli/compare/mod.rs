@@ -28,7 +28,7 @@ use super::plan;
 use rounds::{Missing, Rounds, Series};
 use std::io::{self, Write};
 use std::path::Path;
-use xol::report::compare::{
+use xol::compare::{
     Arming, Comparison, Cost, STOP, Share, Spread, UNPROBED, UPROBE, listed, table,
 };
 use xol_arch::{Arch, Rules};
@@ -247,7 +247,7 @@ fn picture_file(_: &Path) -> Result<(std::fs::File, String), Failure> {
 
 #[cfg(feature = "picture")]
 fn draw(mut file: std::fs::File, shown: &str, comparison: &Comparison) -> Result<(), Failure> {
-    let text = xol::report::compare::picture(std::slice::from_ref(comparison));
+    let text = xol::compare::picture(std::slice::from_ref(comparison));
     file.write_all(text.as_bytes()).map_err(|e| Failure::writing(shown, &e))
 }
 

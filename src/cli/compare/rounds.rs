@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use xol::WhyNotJump;
+use xol::compare::Spread;
 use xol::engine::Wish;
-use xol::report::compare::Spread;
 use xol::spec::Spec;
 use xol::symbols::Object;
 use xol::trace::{
@@ -176,8 +176,8 @@ impl Rounds {
         // What is cut is none.
         let _ = answer.read_to_string(&mut text);
         let seen = Seen::read(&text).ok_or_else(|| ended(&Some(ran.1), "a bare stop"))?;
-        if ran.0 != self.hits {
-            return Err(failed(format!("{} stops for {} traps", ran.0, self.hits)));
+        if ran.0 != work.calls() {
+            return Err(failed(format!("{} stops for {} traps", ran.0, work.calls())));
         }
         Ok(seen.trap)
     }

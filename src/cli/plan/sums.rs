@@ -4,8 +4,8 @@
 use super::line::{Insn, Verdict};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use xol::compare::Share;
 use xol::engine::{Wish, choose};
-use xol::report::compare::Share;
 use xol::report::json::Object;
 use xol_arch::{Reason, Strategy};
 

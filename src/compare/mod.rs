@@ -15,7 +15,7 @@ mod table;
 pub use picture::picture;
 pub use table::{listed, table};
 
-use super::json::Object;
+use crate::json::Object;
 
 /// What is compared, in the order of columns: an unprobed call, the strategies from the cheapest on,
 /// and the kernel's uprobes.
@@ -228,7 +228,7 @@ pub(super) mod tests {
     use super::*;
 
     /// Two kinds, two ways, one of which cannot be at one of them.
-    pub(in crate::report) fn made(arch: &str, unit: &str) -> Comparison {
+    pub(in crate::compare) fn made(arch: &str, unit: &str) -> Comparison {
         let cost = |kind: &str, strategy: &str, of: Option<[f64; 3]>| Cost {
             kind: kind.into(),
             insn: format!("{kind} <a&b>"),
