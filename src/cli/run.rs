@@ -13,7 +13,6 @@ use super::top::Top;
 use super::values::Values;
 use super::whom;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -22,7 +21,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use xol::engine::Wish;
 use xol::report::{
-    Became, CountRow, Event, Read, count_csv, count_json, count_openmetrics, count_text,
+    Became, CountRow, Event, Read, count_csv, count_json, count_openmetrics, count_text, no_jumps,
 };
 use xol::trace::{
     self, HitEvent, Moment, Options, Outcome, RowState, Sink, Stage, TraceError, Value,
@@ -133,7 +132,7 @@ pub(super) fn run(run: Run) -> Result<ExitCode, Failure> {
     {
         reporter.counts(&outcome.report);
     } else if options.wish == Wish::Only(Strategy::Jump)
-        && let Some(why) = no_jumps(&outcome.report)
+        && let Some(why) = no_jumps(outcome.report.rows.iter().filter_map(|row| row.why_not_jump))
     {
         say(&why);
     }
@@ -249,16 +248,6 @@ fn ended(outcome: &Outcome) -> Result<ExitCode, Failure> {
         return Err(Failure::new("no probe was ever armed"));
     }
     Ok(ExitCode::from(status))
-}
-
-/// Why places have no jump where jumps were asked for.
-fn no_jumps(report: &trace::Report) -> Option<String> {
-    let mut stops: BTreeMap<&str, usize> = BTreeMap::new();
-    for why in report.rows.iter().filter_map(|row| row.why_not_jump) {
-        *stops.entry(why.id()).or_default() += 1;
-    }
-    let parts: Vec<String> = stops.iter().map(|(why, n)| format!("{n} {why}")).collect();
-    (!parts.is_empty()).then(|| format!("no jump at: {}", parts.join(", ")))
 }
 
 fn say(text: &str) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use xol_arch::{Addr, Arch};
 use xol_targets::Native;
 use xol_targets::ptrace::procfs::{Whereabouts, whereabouts};
-use xol_targets::ptrace::{Pid, SpaceId, Tid, is_gone};
+use xol_targets::ptrace::{Pid, SpaceId, Tid, is_gone, own};
 
 /// How far leaving has come.
 #[derive(Debug, Default)]
@@ -136,10 +136,14 @@ impl Session<'_> {
     /// Tries to see a thread outside of our code.
     fn see_out(&mut self, tid: Tid, begun: Instant) -> io::Result<()> {
         for _ in 0..LOOKS {
-            let Some(space) = self.target.space_of(tid) else { return Ok(()) };
             if self.is_out(tid) {
                 return Ok(());
             }
+            let Some(space) = self.target.space_of(tid) else {
+                // Its process ended while it was attached to, or could not be: nothing is in there.
+                self.leaving.out.insert(tid);
+                return Ok(());
+            };
             if self.comes_out(space, tid, begun)? {
                 self.leaving.out.insert(tid);
                 return Ok(());
@@ -164,14 +168,13 @@ impl Session<'_> {
     /// Whether a thread is out of our code, or is now. `false`: it stopped for something else
     /// first, or has a copy to run.
     fn comes_out(&mut self, space: SpaceId, tid: Tid, begun: Instant) -> io::Result<bool> {
-        let steps = self.visits.get(&tid).is_some_and(|visit| visit.jumping);
+        let steps = self.doing(tid).is_trampoline();
         match outside::next(self.look_at(tid, space), self.target.is_asked(tid), steps) {
             Next::Out => {
                 self.send_rest(tid)?;
                 return Ok(true);
             }
             Next::Wait => {
-                std::thread::yield_now();
                 if self.target.poll_is_quiet(tid) {
                     std::thread::sleep(Duration::from_micros(50));
                 }
@@ -190,7 +193,7 @@ impl Session<'_> {
                 let out = out && !self.has_undelivered(tid)?;
                 self.give_back(tid)?;
                 if !out {
-                    std::thread::yield_now();
+                    own::step_aside();
                 }
                 Ok(out)
             }

@@ -208,7 +208,7 @@ impl Session<'_> {
             first = Some((space, pointer));
             let begun = Instant::now();
             while rings.is_blocked(space, pointer) && begun.elapsed() < WAIT {
-                std::thread::yield_now();
+                own::wait_a_moment(begun);
                 count += rings.read();
             }
         }

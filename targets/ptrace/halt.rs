@@ -101,7 +101,7 @@ impl Ptrace {
                 }
                 Ok(Some(_)) => return Ok(false),
                 Ok(None) if start.elapsed() > limit => return Err(io::ErrorKind::TimedOut.into()),
-                Ok(None) if begun.elapsed() < Duration::from_millis(1) => std::thread::yield_now(),
+                Ok(None) if begun.elapsed() < Duration::from_millis(1) => own::wait_a_moment(start),
                 Ok(None) => std::thread::sleep(Duration::from_micros(200)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),

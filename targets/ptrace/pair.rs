@@ -7,7 +7,7 @@
 //! other: when the one in front dies, the kernel tells the tracer (PR_SET_PDEATHSIG), which leaves as
 //! at Ctrl-C; when the tracer dies, its end of the socket between them closes before its threads are
 //! let go (do_exit() of the kernel closes files first), and the one in front puts the text back
-//! ([`super::keeper`]).
+//! (`keeper`).
 //!
 //! # Safety
 //! As in `sys`: every `unsafe` block is one libc call whose pointers point to storage visible in the

@@ -235,7 +235,9 @@ impl Ptrace {
         (thread.state, thread.entered) = (State::Delivering, None);
         thread.by_trap = signal == libc::SIGTRAP;
         // Any signal: with a fast timer, what a stop costs is what decides whether the thread gets on.
-        self.affinity.trapped(tid);
+        if !self.leaving {
+            self.affinity.trapped(tid);
+        }
         if signal == libc::SIGTRAP {
             if native::is_trap(info.code()) {
                 return Ok(Event::Trap(tid));
