@@ -137,6 +137,7 @@ impl Book {
     }
 
     /// The same of an event of a recording.
+    #[cfg(feature = "show")]
     pub(super) fn again(&mut self, record: &Record<'_>, row: &Probed) -> Result<(), Failure> {
         if let Some(newest) = &mut self.newest {
             newest.event(record, || row.clone());
