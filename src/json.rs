@@ -20,8 +20,10 @@ impl<'a> Object<'a> {
         if !std::mem::take(&mut self.first) {
             self.out.push(',');
         }
-        string(self.out, key);
-        self.out.push(':');
+        // Those of the program, and the names of arguments, are words.
+        self.out.push('"');
+        self.out.push_str(key);
+        self.out.push_str("\":");
     }
 
     /// A number.

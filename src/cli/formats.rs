@@ -32,7 +32,9 @@ TRACE, TEXT
     f(n: 1) {
       g(n: 2) -> 3  1.2 us
     } f -> 4  9.0 us
-  -ff: FILE.PID for each process, in this format and all others.
+  -ff: FILE.PID for each process, in this format and all others but record.
+  --last N: the newest N hits and ends of calls, told at the end or at SIGUSR1, in any format; a call
+  whose beginning is forgotten has one line.
   On a terminal, failures and calls that do not return are red, unless NO_COLOR is set.
   Values: NULL; 0x10 (unreadable) is the address of a string that cannot be read; ? could not be read;
   \"abc\"… is cut at 256 bytes; \\x1b and \\xff are a control character and what is not UTF-8.

@@ -16,23 +16,19 @@
 //! | `newest` | the newest events, in memory |
 //! | `again` | a filter for what is told again |
 
-#[cfg(feature = "show")]
 mod again;
 mod block;
 mod newest;
 mod numbers;
 mod pack;
-#[cfg(feature = "show")]
 mod player;
 mod recorder;
 mod tables;
-#[cfg(all(test, feature = "show"))]
+#[cfg(test)]
 mod tests;
 
-#[cfg(feature = "show")]
 pub use again::Again;
 pub use newest::Newest;
-#[cfg(feature = "show")]
 pub use player::{Ended, Player, RecordError, Told, resealed};
 pub use recorder::Recorder;
 pub use tables::{Gaps, Probed, Recorded};

@@ -130,6 +130,9 @@ impl Probed {
             };
             let args = (0..eyes.number()?).map(|_| {
                 let name = eyes.utf8()?.to_owned();
+                if !name.chars().all(|c| c.is_alphanumeric() || c == '_') {
+                    return Err(Wrong);
+                }
                 let ty = Type::from_name(eyes.utf8()?).ok_or(Wrong)?;
                 Ok(Arg { name, ty })
             });

@@ -383,3 +383,65 @@ fn a_filter_is_applied_again() {
     assert!(long.iter().any(|kept| matches!(kept.moment, Moment::Ends(_, End::Unfinished))));
     assert!(!long.iter().any(|k| matches!(k.moment, Moment::Ends(_, End::Unfinished)) && k.missed));
 }
+
+#[test]
+fn the_format_is_what_it_was() {
+    // Written by whatever machine: what version 1 is.
+    let mut kept = events(1).remove(0);
+    kept.moment = Moment::Hit;
+    kept.args = vec![Value::Bits(0x1234), Value::Text(b"ab".to_vec(), false)];
+    let bytes = recorded(&[kept], true);
+    assert_eq!(bytes, WRITTEN);
+}
+
+/// A disk with so much room.
+struct Disk(Vec<u8>, usize);
+
+impl std::io::Write for Disk {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let room = self.1 - self.0.len();
+        if room == 0 {
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        let taken = &bytes[..bytes.len().min(room)];
+        self.0.extend(taken);
+        Ok(taken.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_full_disk_has_what_it_had_room_for() {
+    let events = events(5000);
+    for room in [300, 70_000, 70_017, 100_000] {
+        let mut disk = Disk(Vec::new(), room);
+        let mut recorder = Recorder::new(&mut disk, &run()).unwrap();
+        let full = events
+            .iter()
+            .find_map(|kept| recorder.event(&kept.record(), || probed(kept.row)).err())
+            .or_else(|| recorder.flush().err());
+        assert!(
+            full.is_some_and(|error| error.kind() == std::io::ErrorKind::StorageFull),
+            "{room}"
+        );
+        drop(recorder);
+        assert_eq!(disk.0.len(), room);
+        let (told, end) = played(&disk.0);
+        assert_eq!(end.unwrap(), Some(Ended::Cut));
+        assert_eq!(told, events[..told.len()]);
+        assert!(told.is_empty() == (room < 70_000), "{room}");
+    }
+}
+
+const WRITTEN: &[u8] =
+    b"\x89XOL\x0d\x0a\x1a\x0a\x01\x00\x00\x00\xfe\xff\xff\xff-\x00\x00\x00\x01\x004\x8f\
+    \x9b\x00QK\xe5bG\xc0\x011\x05arm64\xfe\x00\x00\x00\x00\x00\x00\x04\x03\x02\x11f(n: i\
+    32, s: str)\x08return:f@\x00\x00\x00\x02\x00\xb7.\x03\xd4\x96\xa9\xcd\x83}\x89\x01\
+    \x07\x01\x09/lib/1.so\x14\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\
+    \x02\x02\x02\x02\x02\x02\x02f1\x05_Z1fv\x00\xf9\x01\x10\x03i64\x02\x01n\x03i32\x01s\
+    \x03str\x1e\x00\x00\x00\x03\x00\x95R\x17\xfd\x9frJ#W\xadD\x00\x07\x07\x00\xfe\x00\
+    \x00\x00\x00\x00\x00\x08\x01\xfd  \x00\x00\xfe\xff\x02\x00\xf94\x12\x01\x02ab\x12\
+    \x00\x00\x00\x04\x00X\xc9y{\x5c8\xf05s\xa0\x03\x02\x02\x06libc:f\x01\x06libc:g";

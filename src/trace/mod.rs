@@ -80,7 +80,6 @@ mod whole;
 mod windows;
 
 pub use arguments::Value;
-#[cfg(feature = "show")]
 pub(crate) use conditions::{lasted, passes_at_end, seen};
 pub use consumer::{Row, RowState};
 pub use events::{HitEvent, Moment};
