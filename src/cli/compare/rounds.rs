@@ -7,7 +7,6 @@ use std::ffi::CString;
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 use xol::WhyNotJump;
 use xol::compare::Spread;
@@ -15,7 +14,7 @@ use xol::engine::Wish;
 use xol::spec::Spec;
 use xol::symbols::Object;
 use xol::trace::{
-    self, Counted, HitEvent, Options, Report, RowState, Sink, Stage, Subject, WhenFull,
+    self, Counted, HitEvent, Options, Report, RowState, Sink, Stage, Subject, TraceError, WhenFull,
 };
 use xol_arch::{Rules, Strategy};
 use xol_targets::loops::{self, KINDS, NOPS};
@@ -167,17 +166,9 @@ impl Rounds {
     /// A stop, and nothing done at it.
     fn bare(&mut self) -> Result<f64, Missing> {
         let work = Work::Trap { times: self.hits };
-        let (mut answer, pipe, launch) = launch(work)?;
-        let begun = launch.begin().map_err(|e| failed(format!("{e:?}")))?;
-        drop(pipe);
-        let ran = run_bare(begun)
-            .map_err(|error| failed(trace::TraceError::Launch(error).to_string()))?;
-        let mut text = String::new();
-        // What is cut is none.
-        let _ = answer.read_to_string(&mut text);
-        let seen = Seen::read(&text).ok_or_else(|| ended(&Some(ran.1), "a bare stop"))?;
-        if ran.0 != work.calls() {
-            return Err(failed(format!("{} stops for {} traps", ran.0, work.calls())));
+        let (seen, traps) = bare(work, "a bare stop")?;
+        if traps != work.calls() {
+            return Err(failed(format!("{traps} stops for {} traps", work.calls())));
         }
         Ok(seen.trap)
     }
@@ -324,33 +315,31 @@ fn launch(work: Work) -> Result<(io::PipeReader, io::PipeWriter, Launch), Missin
     let broken = |error: io::Error| failed(format!("no pipe: {error}"));
     let (answer, pipe) = io::pipe().map_err(broken)?;
     own::pass_on(pipe.as_raw_fd()).map_err(broken)?;
-    let words = words(work, pipe.as_raw_fd());
-    let args = words.iter().filter_map(|word| CString::new(word.as_str()).ok()).collect();
+    let (work, fd) = (work.word(), pipe.as_raw_fd().to_string());
+    let words = ["xol", "compare", "--loops", work.as_str(), "--answer", fd.as_str()];
+    let args = words.into_iter().filter_map(|word| CString::new(word).ok()).collect();
     let program = CString::new(ME).map_err(|_| failed(ME))?;
     Ok((answer, pipe, Launch { program, args }))
 }
 
-fn words(work: Work, to: i32) -> [String; 6] {
-    let word = str::to_owned;
-    ["xol", "compare", "--loops"]
-        .map(word)
-        .into_iter()
-        .chain([work.word(), word("--answer"), to.to_string()])
-        .collect::<Vec<_>>()
-        .try_into()
-        .unwrap_or_default()
+/// A child that nobody probes, or the kernel does. It is traced all the same, which costs nothing where
+/// nothing stops it.
+fn plain(work: Work) -> Result<Seen, Missing> {
+    bare(work, "a call").map(|(seen, _)| seen)
 }
 
-/// A child that nobody probes, or the kernel does.
-fn plain(work: Work) -> Result<Seen, Missing> {
-    let mut command = Command::new(ME);
-    command.args(&words(work, 1)[1..]).stdin(Stdio::null()).stderr(Stdio::inherit());
-    let output = command.output().map_err(|error| failed(format!("cannot start {ME}: {error}")))?;
-    let seen = Seen::read(&String::from_utf8_lossy(&output.stdout));
-    use std::os::unix::process::ExitStatusExt;
-    let status = output.status;
-    let how = status.code().map(Status::Exited).or_else(|| status.signal().map(Status::Killed));
-    seen.ok_or_else(|| ended(&how, "a call"))
+/// A child at whose stops nothing is done; with it, how many there were.
+fn bare(work: Work, what: &str) -> Result<(Seen, u64), Missing> {
+    let wrong = |error| failed(TraceError::Launch(error).to_string());
+    let (mut answer, pipe, launch) = launch(work)?;
+    let begun = launch.begin().map_err(wrong)?;
+    drop(pipe);
+    let (traps, status) = run_bare(begun).map_err(wrong)?;
+    let mut text = String::new();
+    // What is cut is none.
+    let _ = answer.read_to_string(&mut text);
+    let seen = Seen::read(&text).ok_or_else(|| ended(&Some(status), what))?;
+    Ok((seen, traps))
 }
 
 /// A child that we probe.
