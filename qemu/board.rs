@@ -40,10 +40,30 @@ pub struct Binary {
     pub triple: String,
 }
 
+/// What a board's `xol` can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parts {
+    /// Every hit stops the program; the file has a tenth less.
+    WithoutJumps,
+    /// All that a board needs.
+    Usual,
+    /// The same, and `xol compare`.
+    Measuring,
+}
+
+impl Parts {
+    fn features(self) -> &'static str {
+        match self {
+            Parts::WithoutJumps => "cli",
+            Parts::Usual => "cli,jump",
+            Parts::Measuring => "cli,jump,measure",
+        }
+    }
+}
+
 /// Builds `xol` for a board of `guest`'s kind. Without a wish, rustup's musl is used where it can
-/// be had and Debian's toolchain elsewhere. Without `jumps` every hit stops the program, and the
-/// file has a tenth less.
-pub fn build(guest: Guest, wish: Option<Toolchain>, jumps: bool) -> Result<Binary, Error> {
+/// be had and Debian's toolchain elsewhere.
+pub fn build(guest: Guest, wish: Option<Toolchain>, parts: Parts) -> Result<Binary, Error> {
     let workspace = workspace()
         .ok_or_else(|| Error::other("cannot find xol's workspace; run this inside it"))?;
     let target =
@@ -63,7 +83,7 @@ pub fn build(guest: Guest, wish: Option<Toolchain>, jumps: bool) -> Result<Binar
         .args([
             "--no-default-features",
             "--features",
-            &format!("cli,{}{guest}", if jumps { "jump," } else { "" }),
+            &format!("{},{guest}", parts.features()),
             "--target",
             &kit.triple,
         ])

@@ -15,8 +15,6 @@ pub mod json;
 #[cfg(feature = "std")]
 pub mod landing;
 #[cfg(feature = "std")]
-// What only reading needs is in the files of what both need.
-#[cfg_attr(not(feature = "show"), allow(dead_code))]
 pub mod record;
 #[cfg(feature = "std")]
 pub mod report;

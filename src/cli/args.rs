@@ -2,6 +2,7 @@
 //! up or started here.
 
 use super::asked::{self, Asked};
+#[cfg(feature = "measure")]
 use super::compare::{self, Compare};
 use super::failure::Failure;
 use super::filters;
@@ -35,8 +36,10 @@ pub(crate) enum Command {
     /// `show`.
     #[cfg(feature = "show")]
     Show(ArgMatches),
+    #[cfg(feature = "measure")]
     Compare(Compare),
     /// What a child of `compare` does, and where it says what it has seen.
+    #[cfg(feature = "measure")]
     Loops(compare::Work, i32),
 }
 
@@ -168,6 +171,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command
             report,
         }),
         "plan" => Command::Plan(plan(args, report)?),
+        #[cfg(feature = "measure")]
         "compare" => compare::read(args, report),
         "doctor" => Command::Doctor(Doctor { whom: whom(args), report }),
         #[cfg(feature = "show")]
@@ -342,6 +346,7 @@ fn table() -> clap::Command {
                     exclusive_head(),
                 ])
                 .args(report_options("")),
+            #[cfg(feature = "measure")]
             clap::Command::new("compare")
                 .about("Every strategy side by side on this machine")
                 .after_help(help::COMPARE)

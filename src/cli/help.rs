@@ -29,6 +29,7 @@ pub(super) fn version() -> &'static str {
         ("manual", cfg!(feature = "manual")),
         ("show", cfg!(feature = "show")),
         ("picture", cfg!(feature = "picture")),
+        ("measure", cfg!(feature = "measure")),
         ("arm64", cfg!(feature = "arm64")),
         ("x86_64", cfg!(feature = "x86_64")),
     ];
@@ -241,6 +242,7 @@ EXAMPLES:
   xol doctor
   xol doctor -p 1234";
 
+#[cfg(feature = "measure")]
 pub(super) const COMPARE: &str = "\
 Probes copies of xol itself, whose loops come to a site of each kind, by each strategy. Needs nothing
 else; as root and where tracefs is, the kernel's uprobes stand beside them. What a hit adds is the

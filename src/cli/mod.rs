@@ -31,6 +31,7 @@ mod args;
 mod asked;
 mod book;
 mod callers;
+#[cfg(feature = "measure")]
 mod compare;
 mod doctor;
 mod failure;
@@ -78,7 +79,9 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Doctor(doctor) => doctor::run(&doctor).map(done),
         #[cfg(feature = "show")]
         Command::Show(args) => show::run(&args).map(done),
+        #[cfg(feature = "measure")]
         Command::Compare(compare) => compare::run(&compare).map(done),
+        #[cfg(feature = "measure")]
         Command::Loops(work, to) => compare::run_child(work, to).map(done),
     }
 }
