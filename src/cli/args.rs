@@ -2,6 +2,7 @@
 //! up or started here.
 
 use super::asked::{self, Asked};
+use super::compare::{self, Compare};
 use super::failure::Failure;
 use super::filters;
 use super::help;
@@ -34,6 +35,9 @@ pub(crate) enum Command {
     /// `show`.
     #[cfg(feature = "show")]
     Show(ArgMatches),
+    Compare(Compare),
+    /// What a child of `compare` does, and where it says what it has seen.
+    Loops(compare::Work, i32),
 }
 
 /// `count`, `trace`, `latency` and `top`.
@@ -164,6 +168,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command
             report,
         }),
         "plan" => Command::Plan(plan(args, report)?),
+        "compare" => compare::read(args, report),
         "doctor" => Command::Doctor(Doctor { whom: whom(args), report }),
         #[cfg(feature = "show")]
         "show" => Command::Show(args.clone()),
@@ -338,8 +343,10 @@ fn table() -> clap::Command {
                 ])
                 .args(report_options("")),
             clap::Command::new("compare")
-                .about("Every strategy side by side on this machine (not built yet)")
-                .arg(option("svg", "FILE", "Draw it")),
+                .about("Every strategy side by side on this machine")
+                .after_help(help::COMPARE)
+                .args(compare::options())
+                .args(report_options("")),
             clap::Command::new("help")
                 .about("Help on a command, on PROBE, or on output: every field of every report")
                 .arg(Arg::new("topic").value_name("TOPIC").help("output, PROBE, or a command")),

@@ -28,6 +28,7 @@ pub(super) fn version() -> &'static str {
         ("debugdata", cfg!(feature = "debugdata")),
         ("manual", cfg!(feature = "manual")),
         ("show", cfg!(feature = "show")),
+        ("picture", cfg!(feature = "picture")),
         ("arm64", cfg!(feature = "arm64")),
         ("x86_64", cfg!(feature = "x86_64")),
     ];
@@ -239,6 +240,19 @@ pub(super) const DOCTOR: &str = "\
 EXAMPLES:
   xol doctor
   xol doctor -p 1234";
+
+pub(super) const COMPARE: &str = "\
+Probes copies of xol itself, whose loops come to a site of each kind, by each strategy. Needs nothing
+else; as root and where tracefs is, the kernel's uprobes stand beside them. What a hit adds is the
+difference between calls of a probed function and of its twin, on one CPU.
+
+EXAMPLES:
+  xol compare
+  xol compare --rounds 3 --object /bin/busybox
+  xol compare --svg compare.svg --format json -o compare.json
+
+Ctrl-C ends it after the round before. In guests, where instructions are counted and not time, and for
+both architectures in one table: cargo vm compare --both.";
 
 #[cfg(feature = "manual")]
 pub(super) const COMPLETIONS: &str = "\

@@ -23,6 +23,7 @@
 //! | `asked` | the options of the commands that aggregate |
 //! | `answers` | what makes sums of hits: rows by values |
 //! | `latency`, `values`, `top` | `latency` and `count --summary`; `count --by`; `top` |
+//! | `compare` | `compare`, and what the child does that it measures |
 //! | `callers` | the names of return addresses |
 
 mod answers;
@@ -30,6 +31,7 @@ mod args;
 mod asked;
 mod book;
 mod callers;
+mod compare;
 mod doctor;
 mod failure;
 mod filters;
@@ -76,5 +78,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Doctor(doctor) => doctor::run(&doctor).map(done),
         #[cfg(feature = "show")]
         Command::Show(args) => show::run(&args).map(done),
+        Command::Compare(compare) => compare::run(&compare).map(done),
+        Command::Loops(work, to) => compare::run_child(work, to).map(done),
     }
 }

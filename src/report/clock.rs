@@ -1,6 +1,6 @@
 //! What TIME is in a line.
 
-use super::digits;
+use crate::digits;
 use std::fmt::Write;
 
 /// What TIME counts from.

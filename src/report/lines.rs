@@ -4,7 +4,8 @@ use super::clock::Stamp;
 use super::event::{End, Event};
 use super::tree::Tree;
 use super::value::{untyped_text, value_text};
-use super::{Colours, digits, errno_name};
+use super::{Colours, errno_name};
+use crate::digits;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 

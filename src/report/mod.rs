@@ -4,7 +4,6 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | `json`, `digits` | objects, one a line; numbers |
 //! | `value` | arguments and return values by their types |
 //! | `count` | `xol count`: hits for each place, and what became of the others |
 //! | `names` | names of numbers |
@@ -27,9 +26,7 @@ mod colours;
 mod column;
 mod count;
 mod csv;
-mod digits;
 mod event;
-pub mod json;
 mod keyed;
 mod latency;
 mod lines;
@@ -42,6 +39,7 @@ mod times;
 mod tree;
 mod value;
 
+pub use crate::json;
 pub use by::{ByRow, by_json, by_text};
 pub use chrome::Chrome;
 pub use clock::Stamp;

@@ -1,6 +1,7 @@
 //! Arguments and return values, written as their types say.
 
-use super::{digits, json};
+use super::json;
+use crate::digits;
 use crate::spec::Type;
 use std::fmt::Write;
 

@@ -304,6 +304,15 @@ pub fn keep(fd: i32) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets what we start have a descriptor.
+///
+/// # Errors
+/// EBADF where it is not open.
+pub fn pass_on(fd: i32) -> io::Result<()> {
+    // SAFETY: numbers only.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }.into()).map(drop)
+}
+
 /// Writes a line to a descriptor, and closes it but for the standard ones.
 ///
 /// # Errors

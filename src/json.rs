@@ -1,6 +1,6 @@
 //! JSON, one object a line: written, never read, so that a few lines do.
 
-use super::digits;
+use crate::digits;
 use std::fmt::{Display, Write};
 
 /// An object being appended to a text.

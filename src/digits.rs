@@ -16,13 +16,13 @@ const MOST: usize = 20;
 
 /// Appends a number.
 #[inline]
-pub(super) fn unsigned(out: &mut String, number: u64) {
+pub(crate) fn unsigned(out: &mut String, number: u64) {
     padded(out, number, 1, b'0');
 }
 
 /// Appends a number with its sign.
 #[inline]
-pub(super) fn signed(out: &mut String, number: i64) {
+pub(crate) fn signed(out: &mut String, number: i64) {
     if number < 0 {
         out.push('-');
     }
@@ -30,7 +30,7 @@ pub(super) fn signed(out: &mut String, number: i64) {
 }
 
 /// Appends a number with so many characters at least, at most twenty: `with` in front of the digits.
-pub(super) fn padded(out: &mut String, mut number: u64, width: usize, with: u8) {
+pub(crate) fn padded(out: &mut String, mut number: u64, width: usize, with: u8) {
     let mut digits = [with; MOST];
     let mut at = MOST;
     while number >= 10 {
