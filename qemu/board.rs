@@ -44,6 +44,16 @@ pub struct Binary {
 /// be had and Debian's toolchain elsewhere. Without `jumps` every hit stops the program, and the
 /// file has a tenth less.
 pub fn build(guest: Guest, wish: Option<Toolchain>, jumps: bool) -> Result<Binary, Error> {
+    make(guest, wish, jumps, false)
+}
+
+/// Builds the same with its symbols: where functions are known to begin and end, there can be jumps
+/// in `xol` itself, which `xol compare` probes.
+pub fn build_named(guest: Guest) -> Result<Binary, Error> {
+    make(guest, None, true, true)
+}
+
+fn make(guest: Guest, wish: Option<Toolchain>, jumps: bool, named: bool) -> Result<Binary, Error> {
     let workspace = workspace()
         .ok_or_else(|| Error::other("cannot find xol's workspace; run this inside it"))?;
     let target =
@@ -70,6 +80,9 @@ pub fn build(guest: Guest, wish: Option<Toolchain>, jumps: bool) -> Result<Binar
         .arg("--target-dir")
         .arg(target.join(kit.name))
         .envs(kit.environment);
+    if named {
+        cargo.env("CARGO_PROFILE_BOARD_STRIP", "none");
+    }
     let status = cargo.status().map_err(|e| Error::other(format!("cannot start cargo: {e}")))?;
     if !status.success() {
         return Err(Error::other(format!(
@@ -78,7 +91,7 @@ pub fn build(guest: Guest, wish: Option<Toolchain>, jumps: bool) -> Result<Binar
         )));
     }
     let from = target.join(kit.name).join(&kit.triple).join("board/xol");
-    let to = place(&target, guest);
+    let to = place(&target, guest).with_file_name(if named { "xol-named" } else { "xol" });
     to.parent().map_or(Ok(()), host::make)?;
     let bytes = fs::read(&from).map_err(|e| Error::io("read", &from, &e))?;
     if !elf::is_static(&bytes) {

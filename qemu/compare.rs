@@ -48,10 +48,10 @@ impl Compare {
 }
 
 /// What `xol compare --format json` says in a guest.
-fn measured(guest: Guest, vm: Vm, rounds: u64, hits: u64) -> Result<String, Error> {
-    if vm.xol.is_none() && board::built(guest).is_none() {
+fn measured(guest: Guest, mut vm: Vm, rounds: u64, hits: u64) -> Result<String, Error> {
+    if vm.xol.is_none() {
         eprintln!("cargo vm: building xol for {guest}");
-        board::build(guest, None, true)?;
+        vm = vm.xol(board::build_named(guest)?.path);
     }
     eprintln!("cargo vm: measuring in a guest of {guest}");
     let mut session = vm.icount().boot()?;
