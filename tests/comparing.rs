@@ -77,7 +77,7 @@ fn every_site_is_hit_as_often_as_the_program_has_come_to_it() {
         assert!(others.iter().all(|way| ways.contains(way)), "{kind}: {ways:?}");
     }
     let jumps = kinds.values().filter(|ways| ways.contains(&"jump")).count();
-    let arming = rows.iter().filter(|row| row["row"] == "arming" && row["sites"] == 512).count();
+    let arming = rows.iter().filter(|row| row["row"] == "arming" && row["sites"] == 256).count();
     // In a board's binary it is not known where functions begin.
     let stripped = costs
         .iter()
