@@ -40,20 +40,31 @@ pub struct Binary {
     pub triple: String,
 }
 
+/// What a board's `xol` can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parts {
+    /// Every hit stops the program; the file has a tenth less.
+    WithoutJumps,
+    /// All that a board needs.
+    Usual,
+    /// The same, and `xol compare`; with symbols, because there are jumps only where it is known where
+    /// functions begin.
+    Measuring,
+}
+
+impl Parts {
+    fn features(self) -> &'static str {
+        match self {
+            Parts::WithoutJumps => "cli",
+            Parts::Usual => "cli,jump",
+            Parts::Measuring => "cli,jump,measure",
+        }
+    }
+}
+
 /// Builds `xol` for a board of `guest`'s kind. Without a wish, rustup's musl is used where it can
-/// be had and Debian's toolchain elsewhere. Without `jumps` every hit stops the program, and the
-/// file has a tenth less.
-pub fn build(guest: Guest, wish: Option<Toolchain>, jumps: bool) -> Result<Binary, Error> {
-    make(guest, wish, jumps, false)
-}
-
-/// Builds the same with its symbols: where functions are known to begin and end, there can be jumps
-/// in `xol` itself, which `xol compare` probes.
-pub fn build_named(guest: Guest) -> Result<Binary, Error> {
-    make(guest, None, true, true)
-}
-
-fn make(guest: Guest, wish: Option<Toolchain>, jumps: bool, named: bool) -> Result<Binary, Error> {
+/// be had and Debian's toolchain elsewhere.
+pub fn build(guest: Guest, wish: Option<Toolchain>, parts: Parts) -> Result<Binary, Error> {
     let workspace = workspace()
         .ok_or_else(|| Error::other("cannot find xol's workspace; run this inside it"))?;
     let target =
@@ -73,14 +84,14 @@ fn make(guest: Guest, wish: Option<Toolchain>, jumps: bool, named: bool) -> Resu
         .args([
             "--no-default-features",
             "--features",
-            &format!("cli,{}{guest}", if jumps { "jump," } else { "" }),
+            &format!("{},{guest}", parts.features()),
             "--target",
             &kit.triple,
         ])
         .arg("--target-dir")
         .arg(target.join(kit.name))
         .envs(kit.environment);
-    if named {
+    if parts == Parts::Measuring {
         cargo.env("CARGO_PROFILE_BOARD_STRIP", "none");
     }
     let status = cargo.status().map_err(|e| Error::other(format!("cannot start cargo: {e}")))?;
@@ -91,7 +102,9 @@ fn make(guest: Guest, wish: Option<Toolchain>, jumps: bool, named: bool) -> Resu
         )));
     }
     let from = target.join(kit.name).join(&kit.triple).join("board/xol");
-    let to = place(&target, guest).with_file_name(if named { "xol-named" } else { "xol" });
+    // What boards get stays where it is looked for.
+    let to = place(&target, guest);
+    let to = if parts == Parts::Measuring { to.with_file_name("xol-measuring") } else { to };
     to.parent().map_or(Ok(()), host::make)?;
     let bytes = fs::read(&from).map_err(|e| Error::io("read", &from, &e))?;
     if !elf::is_static(&bytes) {

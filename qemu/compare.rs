@@ -48,11 +48,15 @@ impl Compare {
 }
 
 /// What `xol compare --format json` says in a guest.
-fn measured(guest: Guest, mut vm: Vm, rounds: u64, hits: u64) -> Result<String, Error> {
-    if vm.xol.is_none() {
-        eprintln!("cargo vm: building xol for {guest}");
-        vm = vm.xol(board::build_named(guest)?.path);
-    }
+fn measured(guest: Guest, vm: Vm, rounds: u64, hits: u64) -> Result<String, Error> {
+    let vm = match vm.xol {
+        Some(_) => vm,
+        None => {
+            eprintln!("cargo vm: building xol for {guest}");
+            let xol = board::build(guest, None, board::Parts::Measuring)?;
+            vm.xol(xol.path)
+        }
+    };
     eprintln!("cargo vm: measuring in a guest of {guest}");
     let mut session = vm.icount().boot()?;
     // The kernel's uprobes, where it has them.

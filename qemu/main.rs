@@ -226,7 +226,11 @@ fn act(what: What) -> Result<u8, Error> {
             User { guest, suite, packages: package }.run(&command)
         }
         What::Build { guest, toolchain, without_jumps, output } => {
-            let binary = board::build(guest, toolchain, !without_jumps)?;
+            let parts = match without_jumps {
+                true => board::Parts::WithoutJumps,
+                false => board::Parts::Usual,
+            };
+            let binary = board::build(guest, toolchain, parts)?;
             let path = output.as_ref().unwrap_or(&binary.path);
             if let Some(to) = &output {
                 std::fs::copy(&binary.path, to)

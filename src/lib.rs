@@ -7,11 +7,15 @@
 
 #[cfg(feature = "compare")]
 pub mod compare;
+#[cfg(feature = "compare")]
+mod digits;
 pub mod engine;
 #[cfg(feature = "compare")]
 pub mod json;
 #[cfg(feature = "std")]
 pub mod landing;
+#[cfg(feature = "std")]
+pub mod record;
 #[cfg(feature = "std")]
 pub mod report;
 #[cfg(all(test, feature = "arm64"))]

@@ -53,7 +53,7 @@ fn column(target: &str) -> Vec<(&'static str, Vec<OsString>)> {
 fn passes(target: &str, guest: Guest, vm: impl FnOnce(Vm) -> Vm) {
     let tests = column(target);
     assert!(!tests.is_empty(), "{target} has nothing to run");
-    let xol = board::build(guest, Some(Toolchain::Rustup), true).unwrap();
+    let xol = board::build(guest, Some(Toolchain::Rustup), board::Parts::Measuring).unwrap();
     let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/programs");
     let plain = Vm::new(guest).xol(xol.path).timeout(Duration::from_secs(1800)).icount();
     let plain = PACKAGES.iter().fold(plain, |vm, &package| vm.package(package));

@@ -2,14 +2,16 @@
 //! up or started here.
 
 use super::asked::{self, Asked};
+#[cfg(feature = "measure")]
 use super::compare::{self, Compare};
 use super::failure::Failure;
 use super::filters;
 use super::help;
 use super::look::{self, Look};
 use super::manual;
-use super::output::{Format, Report};
+use super::output::Report;
 use super::ready::{self, Ready};
+use super::show;
 use super::whom::{self, Whom};
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches};
@@ -31,8 +33,13 @@ pub(crate) enum Command {
     List(List),
     Plan(Plan),
     Doctor(Doctor),
+    /// `show`.
+    #[cfg(feature = "show")]
+    Show(ArgMatches),
+    #[cfg(feature = "measure")]
     Compare(Compare),
     /// What a child of `compare` does, and where it says what it has seen.
+    #[cfg(feature = "measure")]
     Loops(compare::Work, i32),
 }
 
@@ -154,7 +161,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command
     if let Some(text) = manual::run(name, args, table) {
         return Err(Outcome::Help(text?));
     }
-    let report = report(args)?;
+    let report = Report::new(args, one(args, "output"));
     Ok(match name {
         "count" | "trace" | "latency" | "top" => Command::Run(Box::new(run(name, args, report)?)),
         "list" => Command::List(List {
@@ -164,8 +171,11 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command
             report,
         }),
         "plan" => Command::Plan(plan(args, report)?),
+        #[cfg(feature = "measure")]
         "compare" => compare::read(args, report),
         "doctor" => Command::Doctor(Doctor { whom: whom(args), report }),
+        #[cfg(feature = "show")]
+        "show" => Command::Show(args.clone()),
         other => return Err(Failure::not_built_yet(other).into()),
     })
 }
@@ -203,14 +213,6 @@ pub(super) fn flag(args: &ArgMatches, name: &str) -> bool {
 
 fn whom(args: &ArgMatches) -> Vec<Whom> {
     many::<Vec<Whom>>(args, "pid").concat()
-}
-
-fn report(args: &ArgMatches) -> Result<Report, Failure> {
-    let format = match one::<String>(args, "format").as_deref() {
-        Some("json") => Format::Json,
-        _ => Format::Text,
-    };
-    Ok(Report { to: one(args, "output"), format })
 }
 
 fn run(command: &str, args: &ArgMatches, report: Report) -> Result<Run, Failure> {
@@ -305,7 +307,9 @@ fn table() -> clap::Command {
         .arg_required_else_help(false)
         .disable_help_subcommand(true)
         .subcommands([
-            probing("trace", "A line for each hit", help::TRACE).args(look::options()),
+            probing("trace", "A line for each hit", help::TRACE)
+                .args(look::options())
+                .args(look::trace_options()),
             probing("count", "Hits for each probe, at the end", &help::count())
                 .args(asked::count_options()),
             probing("latency", "Entry-to-return times: percentiles and histograms", help::LATENCY)
@@ -342,6 +346,7 @@ fn table() -> clap::Command {
                     exclusive_head(),
                 ])
                 .args(report_options("")),
+            #[cfg(feature = "measure")]
             clap::Command::new("compare")
                 .about("Every strategy side by side on this machine")
                 .after_help(help::COMPARE)
@@ -356,6 +361,7 @@ fn table() -> clap::Command {
                 .arg(pid())
                 .args(report_options("")),
         ])
+        .subcommands(show::commands())
         .subcommands(manual::commands())
 }
 
@@ -398,7 +404,10 @@ fn exclusive_head() -> Arg {
 fn report_options(command: &str) -> [Arg; 2] {
     let (to, formats, names): (_, &[&str], _) = match command {
         "" => ("stdout", &["text", "json"], "text, json"),
-        "trace" => ("stderr", &["text", "json", "chrome", "csv"], "text, json, chrome, csv"),
+        "trace" => {
+            let names = "text, json, chrome, csv, record";
+            ("stderr", &["text", "json", "chrome", "csv", "record"], names)
+        }
         "count" => {
             ("stderr", &["text", "json", "csv", "openmetrics"], "text, json, csv, openmetrics")
         }

@@ -32,7 +32,9 @@ TRACE, TEXT
     f(n: 1) {
       g(n: 2) -> 3  1.2 us
     } f -> 4  9.0 us
-  -ff: FILE.PID for each process, in this format and all others.
+  -ff: FILE.PID for each process, in this format and all others but record.
+  --last N: the newest N hits and ends of calls, told at the end or at SIGUSR1, in any format; a call
+  whose beginning is forgotten has one line.
   On a terminal, failures and calls that do not return are red, unless NO_COLOR is set.
   Values: NULL; 0x10 (unreadable) is the address of a string that cannot be read; ? could not be read;
   \"abc\"… is cut at 256 bytes; \\x1b and \\xff are a control character and what is not UTF-8.
@@ -76,6 +78,13 @@ TRACE, CHROME: an array of objects, which Perfetto (ui.perfetto.dev) and chrome:
   pid, tid     the process and the thread
   args         each argument by its name; -> what came back; -> errno; -> end, where it is not return.
                Of M, name: what the thread (name is thread_name) or process (process_name) is called
+
+TRACE, RECORD: what xol show tells as any of these formats, on any machine
+  Little-endian. 89 58 4f 4c 0d 0a 1a 0a, the version (4 bytes), its complement (4); then blocks:
+  length (4), kind (2), check of both (2), checksum (8), and so many bytes. Kinds: 1 the run (clocks,
+  PROBEs, machine), 2 rows (object, build-id, symbol, address, signature), 3 events (times, threads and
+  their names, values), 4 the end (what was missed). Each is written whole; what is behind the last
+  whole one is not told. Readers pass over other kinds.
 
 COUNT, TEXT
   HITS, MISSED (where there are any), STRATEGY (- is none yet) and PLACE of each place, most hits

@@ -50,6 +50,7 @@ pub use csv::{Field, count_csv, event_csv, fields_csv};
 pub use event::{End, Event, event_json};
 pub use keyed::{Keyed, Shown};
 pub use latency::{LatencyRow, latency_json, latency_text, summary_json, summary_text};
+pub(crate) use lines::LONG;
 pub use lines::{Column, Lines, Look};
 pub use names::errno_name;
 pub use nested::Nested;

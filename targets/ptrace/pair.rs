@@ -209,7 +209,7 @@ extern "C" fn wake(_: i32) {}
 fn forward_signals(tracer: i32) -> io::Result<()> {
     TRACER.store(tracer, Ordering::Relaxed);
     let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = forward;
-    for signal in own::ENDING {
+    for signal in own::ENDING.into_iter().chain([own::ASKING]) {
         own::handle(signal, handler as usize, libc::SA_SIGINFO | libc::SA_RESTART)?;
     }
     let handler: extern "C" fn(i32) = wake;

@@ -23,6 +23,7 @@ use line::Insn;
 use std::fs::File;
 use std::io::Read;
 use sums::Sums;
+#[cfg(feature = "measure")]
 use xol::compare::Share;
 use xol::for_machine;
 use xol::spec::{self, Candidate, Location, ObjectName, Place, Spec};
@@ -74,6 +75,7 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
 }
 
 /// How many instructions an object has, and how many of them each strategy can take.
+#[cfg(feature = "measure")]
 pub(super) fn shares(plan: &Plan) -> Result<Vec<Share>, Failure> {
     let (path, object) = objects::open(&plan.object, &plan.debug_folders)?;
     let out = Output::stdout(&plan.report)?;

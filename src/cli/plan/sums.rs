@@ -4,6 +4,7 @@
 use super::line::{Insn, Verdict};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+#[cfg(feature = "measure")]
 use xol::compare::Share;
 use xol::engine::{Wish, choose};
 use xol::report::json::Object;
@@ -76,6 +77,7 @@ impl Sums {
     }
 
     /// How many instructions each strategy can take, of this object.
+    #[cfg(feature = "measure")]
     pub(super) fn shares(&self, object: &str) -> Vec<Share> {
         let share = |(strategy, possible): (&Strategy, &u64)| Share {
             strategy: strategy.name().to_owned(),
