@@ -47,7 +47,8 @@ pub enum Parts {
     WithoutJumps,
     /// All that a board needs.
     Usual,
-    /// The same, and `xol compare`.
+    /// The same, and `xol compare`; with symbols, because there are jumps only where it is known where
+    /// functions begin.
     Measuring,
 }
 
@@ -90,6 +91,9 @@ pub fn build(guest: Guest, wish: Option<Toolchain>, parts: Parts) -> Result<Bina
         .arg("--target-dir")
         .arg(target.join(kit.name))
         .envs(kit.environment);
+    if parts == Parts::Measuring {
+        cargo.env("CARGO_PROFILE_BOARD_STRIP", "none");
+    }
     let status = cargo.status().map_err(|e| Error::other(format!("cannot start cargo: {e}")))?;
     if !status.success() {
         return Err(Error::other(format!(
@@ -98,7 +102,9 @@ pub fn build(guest: Guest, wish: Option<Toolchain>, parts: Parts) -> Result<Bina
         )));
     }
     let from = target.join(kit.name).join(&kit.triple).join("board/xol");
+    // What boards get stays where it is looked for.
     let to = place(&target, guest);
+    let to = if parts == Parts::Measuring { to.with_file_name("xol-measuring") } else { to };
     to.parent().map_or(Ok(()), host::make)?;
     let bytes = fs::read(&from).map_err(|e| Error::io("read", &from, &e))?;
     if !elf::is_static(&bytes) {

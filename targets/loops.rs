@@ -30,7 +30,7 @@ pub const KINDS: [&str; SITES.len()] = [
 ];
 
 /// How many places [`nop`] gives.
-pub const NOPS: usize = 512;
+pub const NOPS: usize = 256;
 
 /// From one function to the next.
 const STEP: u64 = 64;

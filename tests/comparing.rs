@@ -68,18 +68,22 @@ fn every_site_is_hit_as_often_as_the_program_has_come_to_it() {
     }
     assert_eq!(kinds.len(), 13, "{kinds:?}");
     for (kind, ways) in &kinds {
-        // Calls and branches only simulate, besides jumps; what is no jump may be none on purpose.
+        // Calls and branches are only simulated, besides jumps; so is, on arm64, what reads the PC.
         let others: &[&str] = match *kind {
-            "call" | "call-register" | "jump" | "branch" => &["simulate"],
-            "ret" => &["simulate"],
+            "call" | "call-register" | "jump" | "branch" | "ret" => &["simulate"],
+            "pc-load" | "pc-address" if cfg!(target_arch = "aarch64") => &["simulate"],
             _ => &["boost", "xol", "step"],
         };
         assert!(others.iter().all(|way| ways.contains(way)), "{kind}: {ways:?}");
     }
     let jumps = kinds.values().filter(|ways| ways.contains(&"jump")).count();
-    assert!(jumps >= 11, "{kinds:?}");
-    let arming = rows.iter().filter(|row| row["row"] == "arming" && row["sites"] == 512);
-    assert_eq!(arming.count(), 4);
+    let arming = rows.iter().filter(|row| row["row"] == "arming" && row["sites"] == 256).count();
+    // In a board's binary it is not known where functions begin.
+    let stripped = costs
+        .iter()
+        .any(|cost| cost["why"].as_str().is_some_and(|why| why.contains("the function around it")));
+    let least = if stripped { (0, 3) } else { (11, 4) };
+    assert!((jumps, arming) >= least && (jumps == 0) == stripped, "{kinds:?} {arming}");
 }
 
 #[test]

@@ -246,7 +246,8 @@ EXAMPLES:
 pub(super) const COMPARE: &str = "\
 Probes copies of xol itself, whose loops come to a site of each kind, by each strategy. Needs nothing
 else; as root and where tracefs is, the kernel's uprobes stand beside them. What a hit adds is the
-difference between calls of a probed function and of its twin, on one CPU.
+difference between calls of a probed function and of its twin, on one CPU. A stripped xol has no jumps
+to compare: where its functions begin is not known.
 
 EXAMPLES:
   xol compare

@@ -14,7 +14,7 @@ impl Scale {
     pub(super) fn of(middle: f64, unit: &str) -> Scale {
         let steps: [(f64, &str); 3] = match unit {
             "ns" => [(1.0, "ns"), (1e3, "µs"), (1e6, "ms")],
-            _ => [(1.0, "instructions"), (1e3, "1000 instr."), (1e6, "10⁶ instr.")],
+            _ => [(1.0, "instructions"), (1e3, "k instr."), (1e6, "M instr.")],
         };
         let fits = |(by, _): &&(f64, &str)| middle / by < 2000.0;
         let fits = if unit == "ns" {
@@ -75,7 +75,7 @@ mod tests {
             (3500.0, "ns", "µs"),
             (2.0e7, "ns", "ms"),
             (7.0, "instructions", "instructions"),
-            (17_208.0, "instructions", "1000 instr."),
+            (17_208.0, "instructions", "k instr."),
         ] {
             assert_eq!(Scale::of(middle, unit).unit, scale);
         }

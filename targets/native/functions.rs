@@ -17,7 +17,7 @@ macro_rules! functions {
             )*
             functions!(@one "xol_returns", "", "ret", ""),
             functions!(@one "xol_trap", "", $trap, "ret"),
-            functions!(@one "xol_nops", ".rept 512", $nop, ".endr\nret"),
+            functions!(@one "xol_nops", ".rept 256", $nop, ".endr\nret"),
             ".balign 8",
             "xol_word: .quad 1",
             ".popsection",
