@@ -6,7 +6,7 @@ pub mod head;
 mod ticks;
 
 use super::HandlerEntry;
-pub use calls::{called, caller, return_slot, returned, returning};
+pub use calls::{called, caller, next_call, return_slot, returned, returning};
 pub use ticks::{HAS_ATOMICS, STEADY, TICKS, thread_pointer, ticks};
 
 use crate::ptrace::{Stopped, Tid, sys};
