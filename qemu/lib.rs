@@ -7,6 +7,7 @@
 pub mod apt;
 pub mod board;
 pub mod cargo_test;
+pub mod compare;
 pub mod cpio;
 pub mod host;
 pub mod packages;

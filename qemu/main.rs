@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use xol_qemu::apt::{Apt, DEFAULT_SUITE};
 use xol_qemu::board::Toolchain;
 use xol_qemu::cargo_test::{self, CargoTest};
+use xol_qemu::compare::Compare;
 use xol_qemu::user::User;
 use xol_qemu::{Error, Guest, Stream, Vm, board, shell};
 
@@ -103,6 +104,32 @@ enum What {
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// What each strategy costs in a guest, in the guest's instructions
+    Compare {
+        /// arm64 or x86_64
+        #[arg(required_unless_present = "both")]
+        guest: Option<Guest>,
+        /// Both architectures, in one table
+        #[arg(long, conflicts_with = "guest")]
+        both: bool,
+        /// How often everything is measured
+        #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+        rounds: u64,
+        /// Hits of one measurement
+        #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
+        hits: u64,
+        /// text or json
+        #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
+        format: String,
+        /// Draw it
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
+        #[command(flatten)]
+        machine: Machine,
+        /// End a guest when it takes longer than this many seconds
+        #[arg(long, value_name = "SECS", default_value_t = 1800, value_parser = clap::value_parser!(u64).range(1..))]
+        timeout: u64,
+    },
     /// Fetch the package lists anew
     Update {
         /// arm64 or x86_64
@@ -113,7 +140,7 @@ enum What {
     },
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 struct Machine {
     /// A file to be found in the guest's /tmp
     #[arg(long, value_name = "FILE")]
@@ -208,8 +235,24 @@ fn act(what: What) -> Result<u8, Error> {
             println!("{}: {} bytes, static, {}", path.display(), binary.size, binary.triple);
             Ok(0)
         }
+        What::Compare { guest, both: _, rounds, hits, format, svg, machine, timeout } => {
+            let guests = guest.map_or(vec![Guest::Arm64, Guest::X86_64], |guest| vec![guest]);
+            let limit = Duration::from_secs(timeout);
+            let vm = |guest| (guest, with_libc(machine.clone()).vm(guest).timeout(limit));
+            let vms = guests.into_iter().map(vm).collect();
+            let text = Compare { vms, rounds, hits, json: format == "json", svg }.run()?;
+            // A reader that has gone away is no error of ours.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            Ok(0)
+        }
         What::Update { guest, suite } => Apt::new(guest, &suite)?.update().map(|()| 0),
     }
+}
+
+/// With the object whose instructions are counted.
+fn with_libc(mut machine: Machine) -> Machine {
+    machine.package.push("libc6".to_owned());
+    machine
 }
 
 fn run(guest: Guest, machine: Machine, timeout: u64, command: &[OsString]) -> Result<u8, Error> {

@@ -2,12 +2,22 @@
 //!
 //! This crate is the engine and the command. The engine alone (`--no-default-features`) is
 //! `no_std` and neither allocates nor panics on the path of a hit.
-#![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(not(feature = "compare"), no_std)]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "compare")]
+pub mod compare;
+#[cfg(feature = "compare")]
+mod digits;
 pub mod engine;
+#[cfg(feature = "compare")]
+pub mod json;
 #[cfg(feature = "std")]
 pub mod landing;
+#[cfg(feature = "std")]
+// What only reading needs is in the files of what both need.
+#[cfg_attr(not(feature = "show"), allow(dead_code))]
+pub mod record;
 #[cfg(feature = "std")]
 pub mod report;
 #[cfg(all(test, feature = "arm64"))]

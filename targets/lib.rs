@@ -4,6 +4,8 @@
 //! probe. All `unsafe`, all system calls and all `cfg(target_arch)` of xol are in this crate.
 
 #[cfg(target_os = "linux")]
+pub mod loops;
+#[cfg(target_os = "linux")]
 pub mod native;
 pub mod ptrace;
 pub mod shared;

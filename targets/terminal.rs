@@ -49,14 +49,7 @@ impl Terminal {
     /// Columns and lines now, if the terminal says.
     #[must_use]
     pub fn size(&self) -> Option<(usize, usize)> {
-        let mut size = MaybeUninit::<libc::winsize>::zeroed();
-        // SAFETY: the kernel writes one winsize.
-        if unsafe { libc::ioctl(self.file.as_raw_fd(), libc::TIOCGWINSZ, size.as_mut_ptr()) } != 0 {
-            return None;
-        }
-        // SAFETY: all zero is a winsize, and so is what the kernel has written.
-        let size = unsafe { size.assume_init() };
-        (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col.into(), size.ws_row.into()))
+        size(&self.file)
     }
 }
 
@@ -64,6 +57,19 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         let _ = set(&self.file, &self.before);
     }
+}
+
+/// Columns and lines of what may be a terminal.
+pub fn size(terminal: impl AsFd) -> Option<(usize, usize)> {
+    let mut size = MaybeUninit::<libc::winsize>::zeroed();
+    let fd = terminal.as_fd().as_raw_fd();
+    // SAFETY: the kernel writes one winsize.
+    if unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, size.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    // SAFETY: all zero is a winsize, and so is what the kernel has written.
+    let size = unsafe { size.assume_init() };
+    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col.into(), size.ws_row.into()))
 }
 
 fn set(file: &File, state: &libc::termios) -> io::Result<()> {

@@ -97,6 +97,18 @@ pub fn dies(words: &[String], death: Death, victim: Victim) -> End {
     }
 }
 
+/// What a thread that does not end is doing.
+fn state(pid: Pid) -> String {
+    let file = |name: &str| {
+        std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default().trim().to_owned()
+    };
+    let status = file("status");
+    let lines = ["Name", "State", "SigQ", "SigPnd", "ShdPnd", "SigBlk", "SigCgt", "Threads"];
+    let told = status.lines().filter(|line| lines.iter().any(|name| line.starts_with(name)));
+    let told: Vec<&str> = told.collect();
+    format!("{pid} {}\n  syscall {}\n  wchan {}\n", told.join(", "), file("syscall"), file("wchan"))
+}
+
 fn is_alive(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
@@ -137,8 +149,12 @@ fn counted(words: &[String], last: Option<(u64, Victim)>) -> (End, u64) {
         let (tid, signal) = match waitpid(None, Some(flags)) {
             Ok(WaitStatus::StillAlive) => {
                 if begun.elapsed() > LIMIT * slowness() {
+                    let states: Vec<String> = left.iter().map(|&pid| state(pid)).collect();
                     left.iter().for_each(|&pid| _ = kill(pid, Signal::SIGKILL));
-                    panic!("xol {words:?} still runs after {LIMIT:?} and {calls} calls");
+                    panic!(
+                        "xol {words:?} still runs after {LIMIT:?} and {calls} calls:\n{}",
+                        states.concat()
+                    );
                 }
                 std::thread::sleep(Duration::from_micros(20));
                 continue;

@@ -145,8 +145,9 @@ fn no_layer_reaches_up() {
     assert_eq!(arch, [""; 0]);
     let targets = offenders(|path| !path.starts_with("targets/"), |code| code.contains("xol::"));
     assert_eq!(targets, [""; 0]);
+    // The fake target's processor is an x86-64, whatever the host is.
     let engine = offenders(
-        |path| !path.starts_with("src/engine/"),
+        |path| !path.starts_with("src/engine/") || path.starts_with("src/engine/fake/"),
         |code| {
             ["xol_targets", "arm64", "x86_64", "ptrace", "symbols", "spec", "cli"]
                 .iter()

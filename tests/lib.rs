@@ -8,7 +8,7 @@
 //! - [`xol`]: the command under test.
 //! - [`commands`]: those of every system that are probed.
 //! - [`programs`]: the small programs that are probed, built by the compiler at hand.
-//! - [`bench`]: what measurements share.
+//! - [`mod@bench`]: what measurements share.
 //! - [`cost`]: what a hit costs.
 //! - [`compare`]: xol and the kernel, site by site.
 //! - [`elf`]: an object's functions and instruction boundaries, as binutils sees them.

@@ -211,7 +211,7 @@ pub enum Recorder {
         values: Values,
         /// Whether the time is in the record. TSC or CNTVCT may be forbidden to a program.
         time: bool,
-        /// Whether a thread that finds no room traps, at [`Recorded::full`]: its tracer makes room
+        /// Whether a thread that finds no room traps, at [`Recorded::full`](super::Recorded::full): its tracer makes room
         /// and has it begin again. What goes on behind the trap counts the record as missed.
         wait: bool,
     },

@@ -1,9 +1,9 @@
 //! Commands that answer with sums: what they share.
 
 use super::asked::By;
+use super::book::read;
 use super::callers::Callers;
 use super::output::Format;
-use super::run::read;
 use rustc_hash::FxHashMap;
 use std::path::PathBuf;
 use xol::report::{CountRow, Read, Shown, json, untyped_text, value_json, value_text};

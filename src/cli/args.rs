@@ -2,13 +2,15 @@
 //! up or started here.
 
 use super::asked::{self, Asked};
+use super::compare::{self, Compare};
 use super::failure::Failure;
 use super::filters;
 use super::help;
 use super::look::{self, Look};
 use super::manual;
-use super::output::{Format, Report};
+use super::output::Report;
 use super::ready::{self, Ready};
+use super::show;
 use super::whom::{self, Whom};
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches};
@@ -30,6 +32,12 @@ pub(crate) enum Command {
     List(List),
     Plan(Plan),
     Doctor(Doctor),
+    /// `show`.
+    #[cfg(feature = "show")]
+    Show(ArgMatches),
+    Compare(Compare),
+    /// What a child of `compare` does, and where it says what it has seen.
+    Loops(compare::Work, i32),
 }
 
 /// `count`, `trace`, `latency` and `top`.
@@ -150,7 +158,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command
     if let Some(text) = manual::run(name, args, table) {
         return Err(Outcome::Help(text?));
     }
-    let report = report(args)?;
+    let report = Report::new(args, one(args, "output"));
     Ok(match name {
         "count" | "trace" | "latency" | "top" => Command::Run(Box::new(run(name, args, report)?)),
         "list" => Command::List(List {
@@ -160,7 +168,10 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command
             report,
         }),
         "plan" => Command::Plan(plan(args, report)?),
+        "compare" => compare::read(args, report),
         "doctor" => Command::Doctor(Doctor { whom: whom(args), report }),
+        #[cfg(feature = "show")]
+        "show" => Command::Show(args.clone()),
         other => return Err(Failure::not_built_yet(other).into()),
     })
 }
@@ -198,14 +209,6 @@ pub(super) fn flag(args: &ArgMatches, name: &str) -> bool {
 
 fn whom(args: &ArgMatches) -> Vec<Whom> {
     many::<Vec<Whom>>(args, "pid").concat()
-}
-
-fn report(args: &ArgMatches) -> Result<Report, Failure> {
-    let format = match one::<String>(args, "format").as_deref() {
-        Some("json") => Format::Json,
-        _ => Format::Text,
-    };
-    Ok(Report { to: one(args, "output"), format })
 }
 
 fn run(command: &str, args: &ArgMatches, report: Report) -> Result<Run, Failure> {
@@ -300,7 +303,9 @@ fn table() -> clap::Command {
         .arg_required_else_help(false)
         .disable_help_subcommand(true)
         .subcommands([
-            probing("trace", "A line for each hit", help::TRACE).args(look::options()),
+            probing("trace", "A line for each hit", help::TRACE)
+                .args(look::options())
+                .args(look::trace_options()),
             probing("count", "Hits for each probe, at the end", &help::count())
                 .args(asked::count_options()),
             probing("latency", "Entry-to-return times: percentiles and histograms", help::LATENCY)
@@ -338,8 +343,10 @@ fn table() -> clap::Command {
                 ])
                 .args(report_options("")),
             clap::Command::new("compare")
-                .about("Every strategy side by side on this machine (not built yet)")
-                .arg(option("svg", "FILE", "Draw it")),
+                .about("Every strategy side by side on this machine")
+                .after_help(help::COMPARE)
+                .args(compare::options())
+                .args(report_options("")),
             clap::Command::new("help")
                 .about("Help on a command, on PROBE, or on output: every field of every report")
                 .arg(Arg::new("topic").value_name("TOPIC").help("output, PROBE, or a command")),
@@ -349,6 +356,7 @@ fn table() -> clap::Command {
                 .arg(pid())
                 .args(report_options("")),
         ])
+        .subcommands(show::commands())
         .subcommands(manual::commands())
 }
 
@@ -391,7 +399,10 @@ fn exclusive_head() -> Arg {
 fn report_options(command: &str) -> [Arg; 2] {
     let (to, formats, names): (_, &[&str], _) = match command {
         "" => ("stdout", &["text", "json"], "text, json"),
-        "trace" => ("stderr", &["text", "json", "chrome", "csv"], "text, json, chrome, csv"),
+        "trace" => {
+            let names = "text, json, chrome, csv, record";
+            ("stderr", &["text", "json", "chrome", "csv", "record"], names)
+        }
         "count" => {
             ("stderr", &["text", "json", "csv", "openmetrics"], "text, json, csv, openmetrics")
         }
@@ -456,7 +467,7 @@ fn run_options() -> Vec<Arg> {
     ]
 }
 
-fn positive(text: &str) -> Result<u64, String> {
+pub(super) fn positive(text: &str) -> Result<u64, String> {
     text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "a number from 1 on is needed".to_owned())
 }
 

@@ -1,7 +1,7 @@
 //! `xol help output`: every field of every report.
 
 pub(super) const OUTPUT: &str = "\
-Reports of trace, count and latency go to stderr, those of list, plan, doctor and top -p to stdout;
+Reports of trace, count and latency go to stderr, those of list, plan, compare, doctor and top -p to stdout;
 -o says otherwise.
 --format json is one object a line. Numbers are decimal and up to 64 bits wide.
 
@@ -32,7 +32,9 @@ TRACE, TEXT
     f(n: 1) {
       g(n: 2) -> 3  1.2 us
     } f -> 4  9.0 us
-  -ff: FILE.PID for each process, in this format and all others.
+  -ff: FILE.PID for each process, in this format and all others but record.
+  --last N: the newest N hits and ends of calls, told at the end or at SIGUSR1, in any format; a call
+  whose beginning is forgotten has one line.
   On a terminal, failures and calls that do not return are red, unless NO_COLOR is set.
   Values: NULL; 0x10 (unreadable) is the address of a string that cannot be read; ? could not be read;
   \"abc\"… is cut at 256 bytes; \\x1b and \\xff are a control character and what is not UTF-8.
@@ -76,6 +78,13 @@ TRACE, CHROME: an array of objects, which Perfetto (ui.perfetto.dev) and chrome:
   pid, tid     the process and the thread
   args         each argument by its name; -> what came back; -> errno; -> end, where it is not return.
                Of M, name: what the thread (name is thread_name) or process (process_name) is called
+
+TRACE, RECORD: what xol show tells as any of these formats, on any machine
+  Little-endian. 89 58 4f 4c 0d 0a 1a 0a, the version (4 bytes), its complement (4); then blocks:
+  length (4), kind (2), check of both (2), checksum (8), and so many bytes. Kinds: 1 the run (clocks,
+  PROBEs, machine), 2 rows (object, build-id, symbol, address, signature), 3 events (times, threads and
+  their names, values), 4 the end (what was missed). Each is written whole; what is behind the last
+  whole one is not told. Readers pass over other kinds.
 
 COUNT, TEXT
   HITS, MISSED (where there are any), STRATEGY (- is none yet) and PLACE of each place, most hits
@@ -164,6 +173,29 @@ PLAN --summary, JSON: one object
   functions, functions_planned, functions_jump, functions_no_jump
                                    the same of first instructions of functions
 
+COMPARE, TEXT: a row for each kind of site, a column for each way; then a row for each strategy
+  unprobed     a call of the function whose instruction the others probe
+  uprobe       the kernel's probe, through tracefs, where xol may
+  bare stops   what a hit costs, in ptrace stops at which nothing is done: median over the kinds, range
+  can take     part of an object's instructions (--object)
+  arms         from the start of a program until so many of its sites are probed
+  KiB more     memory that the program has then and has not when it runs alone
+COMPARE, JSON: an object for each kind of site and way; of share and arming for each strategy
+  row          cost, share or arming
+  arch, machine, strategy          strategy is also unprobed, uprobe, or stop: a bare ptrace stop
+  rounds       how often it was measured
+  unit         ns; instructions where a guest's clock counts those
+  kind, insn   the kind of site, and the instruction
+  cost, low, high                  what a hit adds to a call, or the unprobed call, the stop, the arming:
+                                   median, lowest, highest; null where the strategy cannot be there
+  ratio, ratio_low, ratio_high     the same over the bare stop of the same round
+  stops        how often a hit stops the program
+  calls, hits  how often the program came to the site, and how often it was counted, in all rounds
+  why          why there is no cost, or null
+  object, instructions, possible   of share: how many instructions, and how many the strategy can take
+  sites        of arming: how many
+  memory, memory_low, memory_high  of arming: bytes more in the program, or null
+
 DOCTOR, TEXT: ok, note or no; the check; what was found; what to try
 DOCTOR, JSON: an object for each check
   check        what was looked at
@@ -175,6 +207,7 @@ DOCTOR, JSON: an object for each check
 #[cfg(test)]
 mod tests {
     use super::OUTPUT;
+    use xol::compare::{Arming, Comparison, Cost, Share, Spread};
     use xol::report::{
         Became, ByRow, Chrome, CountRow, End, Event, Field, LatencyRow, Powers, Read, Shown, Times,
         by_json, count_csv, count_json, count_openmetrics, event_json, latency_json, rates_json,
@@ -201,6 +234,19 @@ mod tests {
         }
     }
 
+    fn compared() -> Comparison {
+        let (strategy, spread) = ("boost".to_owned(), Spread { mid: 2.0, low: 1.0, high: 3.0 });
+        let share =
+            Share { strategy: strategy.clone(), object: "/a".into(), instructions: 2, possible: 1 };
+        let arming = Arming { strategy, sites: 1, cost: spread, memory: None };
+        Comparison {
+            costs: vec![Cost::default()],
+            shares: vec![share],
+            arming: vec![arming],
+            ..Comparison::default()
+        }
+    }
+
     #[test]
     fn every_field_is_documented() {
         let event = Event {
@@ -223,6 +269,9 @@ mod tests {
         let mut out = String::new();
         event_json(&mut out, &event);
         documented("TRACE, JSON", &out);
+        out.clear();
+        compared().json(&mut out);
+        out.lines().for_each(|line| documented("COMPARE, JSON", line));
         for end in [End::Return, End::Unwound, End::Exit, End::Exec, End::Unfinished] {
             assert!(OUTPUT.contains(end.name()), "{end:?}");
         }

@@ -27,6 +27,8 @@ pub(super) fn version() -> &'static str {
         ("demangle", cfg!(feature = "demangle")),
         ("debugdata", cfg!(feature = "debugdata")),
         ("manual", cfg!(feature = "manual")),
+        ("show", cfg!(feature = "show")),
+        ("picture", cfg!(feature = "picture")),
         ("arm64", cfg!(feature = "arm64")),
         ("x86_64", cfg!(feature = "x86_64")),
     ];
@@ -162,11 +164,20 @@ EXAMPLES:
   xol trace 'open(path: str, flags: hex)' --where 'flags & 0x40 && path ~ \"/tmp/*\"' -- make
   xol trace return:libc:openat --failed -- ls /nowhere
   xol trace 'read(fd: i32) -> i64' --where 'ret == 0 || duration > 10ms' -p 1234
+  xol trace 'libc:*' -o run.xol --format record -- ./app        told later: xol show run.xol
+  xol trace 'libc:*' --last 1000 -o crash.txt -- ./app          what came before the crash
 
 SPEED:
   Places that are hit often become jumps, as for xol count, where arguments and return value are
   integers: a hit then costs some 20 ns. A thread that is faster than its events are told waits, so
   that no event is missed; with --when-full drop it goes on, and what is missed is counted.
+
+RECORDINGS (--format record) and FLIGHT RECORDERS (--last N):
+  A recording has events as they are, and costs less than lines; xol show tells it, on any machine.
+  With --last nothing is told before the end: of the run (Ctrl-C, --duration), or of the program,
+  SIGKILL included. Then the newest N hits and ends of calls are, in any format. SIGUSR1 to xol tells
+  them at once, and the run goes on with none. A call whose beginning is too old has one line, at its
+  end. What is older gives way: threads do not wait for lines to be written.
 
 FILTERS (--where):
   Names of the signature, or of the built-in one of a function of libc's own; and of every hit: pid,
@@ -181,6 +192,24 @@ FILTERS (--where):
   of functions of libc what says so there.
 
 FORMATS: xol help output says what each part of a line, and each field of --format json, is.";
+
+#[cfg(feature = "show")]
+pub(super) const SHOW: &str = "\
+EXAMPLES:
+  xol trace 'libc:*' -o run.xol --format record -- ./app
+  xol show run.xol
+  xol show run.xol --format json -o run.json
+  xol show run.xol --where 'duration > 10ms' --columns time,call,duration
+  xol show run.xol --last 100 --time wall
+  xol show run.xol --failed --format record -o failed.xol
+  ssh board xol trace malloc -p 1 -o - --format record | xol show -
+
+FILE may be of another machine, arm64 or x86-64. What is told is what trace would have told: with
+returns where the PROBEs asked for them, and with the arguments that were known. Where xol was killed
+while it recorded, or the disk was full, all is told up to the last block that is whole; a block that
+is damaged ends it with a sentence, and status 125.
+--where and --failed let fewer calls through than were recorded: see xol help trace for filters.
+--last N tells only the newest N hits and ends of calls.";
 
 pub(super) const LIST: &str = "\
 OBJECT is a file, or the name of a library or program: libc, ls. Of a stripped one, names are in its
@@ -211,6 +240,19 @@ pub(super) const DOCTOR: &str = "\
 EXAMPLES:
   xol doctor
   xol doctor -p 1234";
+
+pub(super) const COMPARE: &str = "\
+Probes copies of xol itself, whose loops come to a site of each kind, by each strategy. Needs nothing
+else; as root and where tracefs is, the kernel's uprobes stand beside them. What a hit adds is the
+difference between calls of a probed function and of its twin, on one CPU.
+
+EXAMPLES:
+  xol compare
+  xol compare --rounds 3 --object /bin/busybox
+  xol compare --svg compare.svg --format json -o compare.json
+
+Ctrl-C ends it after the round before. In guests, where instructions are counted and not time, and for
+both architectures in one table: cargo vm compare --both.";
 
 #[cfg(feature = "manual")]
 pub(super) const COMPLETIONS: &str = "\

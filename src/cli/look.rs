@@ -1,10 +1,12 @@
 //! How events and counts are to be written: `--format`, `--time`, `--columns`, `--tree`, `-ff`.
 
+use super::args::{one, option, positive};
 use super::failure::Failure;
 use super::output::Report;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches};
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 use xol::report::{self, Colours, Column, Field, Stamp};
 use xol::spec::{Spec, Where};
@@ -18,15 +20,17 @@ pub(crate) enum Form {
     Csv,
     Chrome,
     OpenMetrics,
+    Record,
 }
 
 impl Form {
-    const ALL: [(&str, Form); 5] = [
+    const ALL: [(&str, Form); 6] = [
         ("text", Form::Text),
         ("json", Form::Json),
         ("csv", Form::Csv),
         ("chrome", Form::Chrome),
         ("openmetrics", Form::OpenMetrics),
+        ("record", Form::Record),
     ];
 }
 
@@ -48,29 +52,48 @@ pub(crate) struct Look {
     pub(crate) tree: bool,
     /// Whether each process has a file.
     pub(crate) each: bool,
+    /// `--last`: only the newest, and only at the end.
+    pub(crate) last: Option<u64>,
+    /// For tests: a recording of the same run.
+    pub(crate) too: Option<PathBuf>,
+}
+
+/// When a run began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    /// In ns of CLOCK_MONOTONIC.
+    pub(crate) start_ns: u64,
+    /// The ns from the beginning of 1970 to that of CLOCK_MONOTONIC.
+    pub(crate) wall_ns: u64,
+}
+
+impl Clock {
+    /// A run that begins now.
+    pub(crate) fn now() -> Clock {
+        let (start_ns, wall) = (own::now_ns(), SystemTime::now().duration_since(UNIX_EPOCH));
+        let wall = u64::try_from(wall.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX);
+        Clock { start_ns, wall_ns: wall.saturating_sub(start_ns) }
+    }
 }
 
 impl Look {
     /// Whether the names of threads are told.
     pub(crate) fn has_comm(&self) -> bool {
         match self.form {
+            _ if self.too.is_some() => true,
             Form::Text => self.columns.contains(&Column::Comm),
             Form::Csv => self.fields.iter().any(|field| field.name() == "comm"),
-            Form::Json | Form::Chrome => true,
+            Form::Json | Form::Chrome | Form::Record => true,
             Form::OpenMetrics => false,
         }
     }
 
     /// The same for the lines of one file.
-    pub(crate) fn lines(&self, start_ns: u64, report: &Report) -> report::Look {
+    pub(crate) fn lines(&self, clock: Clock, report: &Report) -> report::Look {
         let stamp = match self.time {
-            Time::Relative => Stamp::Since(start_ns),
+            Time::Relative => Stamp::Since(clock.start_ns),
             Time::Delta => Stamp::Delta(None),
-            Time::Wall => {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-                Stamp::Wall(now.saturating_sub(own::now_ns()))
-            }
+            Time::Wall => Stamp::Wall(clock.wall_ns),
         };
         report::Look {
             stamp,
@@ -91,8 +114,8 @@ fn coloured(report: &Report) -> bool {
     terminal && set("NO_COLOR").is_empty() && set("TERM") != "dumb"
 }
 
-/// The options of `trace` alone.
-pub(crate) fn options() -> [Arg; 3] {
+/// The options of those that tell events: `trace` and `show`.
+pub(crate) fn options() -> [Arg; 4] {
     [
         Arg::new("time")
             .long("time")
@@ -105,7 +128,19 @@ pub(crate) fn options() -> [Arg; 3] {
             .value_name("NAME,…")
             .help("The parts of a line, or of CSV: see xol help output"),
         Arg::new("tree").long("tree").action(ArgAction::SetTrue).help("Indent nested calls"),
+        Arg::new("last")
+            .long("last")
+            .value_name("N")
+            .value_parser(positive)
+            .help("Only the newest N, told at the end: a flight recorder"),
     ]
+}
+
+/// The options of `trace` alone.
+pub(crate) fn trace_options() -> [Arg; 1] {
+    [option("record-too", "FILE", "For tests: a recording of the same run")
+        .value_parser(clap::value_parser!(PathBuf))
+        .hide(true)]
 }
 
 /// What the command line says of it.
@@ -166,7 +201,18 @@ pub(crate) fn look(
             "-ff writes a file for each process: give their name with -o FILE",
         ));
     }
-    Ok(Look { form, time, columns, fields, tree, each })
+    if form == Form::Record {
+        if each {
+            return Err(Failure::usage(
+                "-ff: a recording has all processes; xol show -ff writes a file for each",
+            ));
+        }
+        if report.to.is_none() {
+            return Err(Failure::usage("a recording is no text: give its file with -o FILE"));
+        }
+    }
+    let (last, too) = (one(args, "last"), one(args, "record-too"));
+    Ok(Look { form, time, columns, fields, tree, each, last, too })
 }
 
 /// Names with commas in between.

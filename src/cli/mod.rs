@@ -13,6 +13,8 @@
 //! | `output` | where reports go, and what a closed pipe means |
 //! | `manual` | man pages and completions |
 //! | `look`, `pages` | how events are to be written, and into which files |
+//! | `book` | where events go: lines, recordings, the newest of them |
+//! | `show` | a recording told |
 //! | `objects` | finding the OBJECT a user names |
 //! | `whom` | processes as users name them |
 //! | `ready` | telling a script that the probes are in |
@@ -21,12 +23,15 @@
 //! | `asked` | the options of the commands that aggregate |
 //! | `answers` | what makes sums of hits: rows by values |
 //! | `latency`, `values`, `top` | `latency` and `count --summary`; `count --by`; `top` |
+//! | `compare` | `compare`, and what the child does that it measures |
 //! | `callers` | the names of return addresses |
 
 mod answers;
 mod args;
 mod asked;
+mod book;
 mod callers;
+mod compare;
 mod doctor;
 mod failure;
 mod filters;
@@ -43,6 +48,8 @@ mod pages;
 mod plan;
 mod ready;
 mod run;
+#[cfg_attr(not(feature = "show"), path = "no_show.rs")]
+mod show;
 #[cfg(test)]
 mod tests;
 mod top;
@@ -69,5 +76,9 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::List(list) => list::run(&list).map(done),
         Command::Plan(plan) => plan::run(&plan).map(done),
         Command::Doctor(doctor) => doctor::run(&doctor).map(done),
+        #[cfg(feature = "show")]
+        Command::Show(args) => show::run(&args).map(done),
+        Command::Compare(compare) => compare::run(&compare).map(done),
+        Command::Loops(work, to) => compare::run_child(work, to).map(done),
     }
 }

@@ -23,6 +23,17 @@ pub(crate) struct Report {
     pub(crate) format: Format,
 }
 
+impl Report {
+    /// What `--format` says, to where `to` says.
+    pub(crate) fn new(args: &clap::ArgMatches, to: Option<PathBuf>) -> Report {
+        let format = match super::args::one::<String>(args, "format").as_deref() {
+            Some("json") => Format::Json,
+            _ => Format::Text,
+        };
+        Report { to, format }
+    }
+}
+
 /// A report being written.
 pub(crate) struct Output {
     writer: BufWriter<Box<dyn Write>>,

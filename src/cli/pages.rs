@@ -1,19 +1,18 @@
 //! Where events are written: one report, or one for each process.
 
 use super::failure::Failure;
-use super::look::{Form, Look};
+use super::look::{Clock, Form, Look};
 use super::output::{Output, Report};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use xol::report::{Chrome, Event, Lines, event_csv, event_json, fields_csv};
 use xol::trace::Moment;
-use xol_targets::ptrace::own;
 
 /// Reports of events.
 pub(super) struct Pages {
     look: Look,
     report: Report,
-    start_ns: u64,
+    clock: Clock,
     /// The report; without one, each process has its own.
     one: Option<Page>,
     each: BTreeMap<i32, Page>,
@@ -21,13 +20,17 @@ pub(super) struct Pages {
 
 impl Pages {
     /// Opens the report, of events or of counts.
-    pub(super) fn new(look: Look, report: Report, events: bool) -> Result<Pages, Failure> {
+    pub(super) fn new(
+        look: Look,
+        report: Report,
+        events: bool,
+        clock: Clock,
+    ) -> Result<Pages, Failure> {
         // Counts are written as a text.
         let form = if events { look.form } else { Form::Text };
         let look = Look { form, each: look.each && events, ..look };
-        let start_ns = own::now_ns();
-        let one = if look.each { None } else { Some(Page::new(&look, &report, start_ns, None)?) };
-        Ok(Pages { look, report, start_ns, one, each: BTreeMap::new() })
+        let one = if look.each { None } else { Some(Page::new(&look, &report, clock, None)?) };
+        Ok(Pages { look, report, clock, one, each: BTreeMap::new() })
     }
 
     /// Writes an event.
@@ -42,7 +45,7 @@ impl Pages {
                 let mut path = self.report.to.clone().unwrap_or_default().into_os_string();
                 path.push(format!(".{}", event.pid));
                 let path = Some(PathBuf::from(path));
-                room.insert(Page::new(&self.look, &self.report, self.start_ns, path)?)
+                room.insert(Page::new(&self.look, &self.report, self.clock, path)?)
             }
         };
         page.event(moment, event, fields)
@@ -56,10 +59,9 @@ impl Pages {
         }
     }
 
-    /// Shows the calls that go on for long.
-    pub(super) fn tick(&mut self) -> Result<(), Failure> {
-        let now = own::now_ns();
-        self.all().try_for_each(|page| page.tick(now))
+    /// Shows the calls that go on for long at `now_ns`.
+    pub(super) fn tick(&mut self, now_ns: u64) -> Result<(), Failure> {
+        self.all().try_for_each(|page| page.tick(now_ns))
     }
 
     /// Writes what is buffered.
@@ -97,7 +99,7 @@ impl Page {
     fn new(
         look: &Look,
         report: &Report,
-        start_ns: u64,
+        clock: Clock,
         path: Option<PathBuf>,
     ) -> Result<Page, Failure> {
         let ending = if look.form == Form::Chrome { Chrome::END } else { "" };
@@ -108,8 +110,8 @@ impl Page {
         };
         let mut text = String::new();
         let writer = match look.form {
-            Form::Text | Form::OpenMetrics => {
-                Writer::Lines(Lines::new(look.lines(start_ns, report)))
+            Form::Text | Form::OpenMetrics | Form::Record => {
+                Writer::Lines(Lines::new(look.lines(clock, report)))
             }
             Form::Json => Writer::Json,
             Form::Csv => {

@@ -3,17 +3,16 @@
 use super::answers::Answer;
 use super::args::{Run, Subject};
 use super::asked::{Asked, By, What};
+use super::book::Book;
 use super::failure::Failure;
 use super::latency::Latency;
-use super::look::Form;
+use super::look::{Clock, Form};
 use super::output::{Format, Progress, Report, replace};
-use super::pages::Pages;
 use super::ready::Ready;
 use super::top::Top;
 use super::values::Values;
 use super::whom;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -21,12 +20,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use xol::engine::Wish;
+use xol::record::{Gaps, Record, Recorded};
 use xol::report::{
-    Became, CountRow, Event, Read, count_csv, count_json, count_openmetrics, count_text,
+    Became, CountRow, count_csv, count_json, count_openmetrics, count_text, no_jumps,
 };
-use xol::trace::{
-    self, HitEvent, Moment, Options, Outcome, RowState, Sink, Stage, TraceError, Value,
-};
+use xol::trace::{self, HitEvent, Moment, Options, Outcome, RowState, Sink, Stage, TraceError};
 use xol_arch::Strategy;
 use xol_targets::Native;
 use xol_targets::ptrace::pair::{self, End, Front, Side};
@@ -57,7 +55,16 @@ pub(super) fn run(run: Run) -> Result<ExitCode, Failure> {
     let form = run.look.form;
     let comm = asked.by == Some(By::Comm) || run.look.has_comm() && asked.tells_lines();
     let to = report.to.clone().filter(|_| replaced.is_none());
-    let pages = Pages::new(run.look, Report { to, ..report.clone() }, events)?;
+    let probes: Vec<String> = run.probes.iter().map(|p| p.text.clone()).collect();
+    let clock = Clock::now();
+    let recorded = Recorded {
+        xol: env!("CARGO_PKG_VERSION").to_owned(),
+        machine: <Native as xol_arch::Arch>::NAME.to_owned(),
+        start_ns: clock.start_ns,
+        wall_ns: clock.wall_ns,
+        probes: probes.clone(),
+    };
+    let book = Book::new(run.look, Report { to, ..report.clone() }, events, recorded)?;
     let name = match &run.subject {
         Subject::Launch(command) => command[0].to_string_lossy().into_owned(),
         Subject::Attach(_) => String::new(),
@@ -105,9 +112,8 @@ pub(super) fn run(run: Run) -> Result<ExitCode, Failure> {
         events,
         comm: events && comm,
     };
-    let probes: Vec<String> = options.probes.iter().map(|p| p.text.clone()).collect();
     let mut reporter = Reporter {
-        pages: Some(pages),
+        book: Some(book),
         form,
         replaced,
         probes: &probes,
@@ -122,23 +128,32 @@ pub(super) fn run(run: Run) -> Result<ExitCode, Failure> {
     drop(reporter.progress.take());
     let outcome = match outcome {
         Ok(outcome) => outcome,
-        Err(TraceError::Launch(LaunchError::Exec(error))) => {
-            return Err(not_started(&name, &error));
+        Err(error) => {
+            // What is kept to be told at the end is told before that is.
+            let _ = reporter.finish(&Gaps::default());
+            return Err(match error {
+                TraceError::Launch(LaunchError::Exec(error)) => not_started(&name, &error),
+                TraceError::NotBuiltYet(what) => Failure::not_built_yet(what),
+                error => Failure::new(error.to_string()),
+            });
         }
-        Err(TraceError::NotBuiltYet(what)) => return Err(Failure::not_built_yet(what)),
-        Err(error) => return Err(Failure::new(error.to_string())),
     };
     if !reporter.events
         || !outcome.report.rows.iter().any(|r| matches!(r.row.state, RowState::Armed(_)))
     {
         reporter.counts(&outcome.report);
     } else if options.wish == Wish::Only(Strategy::Jump)
-        && let Some(why) = no_jumps(&outcome.report)
+        && let Some(why) = no_jumps(outcome.report.rows.iter().filter_map(|row| row.why_not_jump))
     {
         say(&why);
     }
-    reporter.finish()?;
-    ended(&outcome)
+    let missed = outcome.report.rows.iter().filter(|row| row.missed > 0);
+    let gaps = Gaps {
+        unread: outcome.report.unread,
+        rows: missed.map(|counted| (counted.missed, counted.row.to_string())).collect(),
+    };
+    reporter.finish(&gaps)?;
+    ended(&outcome, &gaps)
 }
 
 /// What makes sums of the hits, where that is not the engine.
@@ -219,19 +234,11 @@ fn not_started(name: &str, error: &io::Error) -> Failure {
 }
 
 /// The status xol ends with.
-fn ended(outcome: &Outcome) -> Result<ExitCode, Failure> {
+fn ended(outcome: &Outcome, gaps: &Gaps) -> Result<ExitCode, Failure> {
     for sentence in outcome.report.absent.iter().chain(&outcome.report.hints) {
         say(sentence);
     }
-    if outcome.report.unread > 0 {
-        say(&format!(
-            "{} hits were missed: they came faster than they could be read",
-            outcome.report.unread
-        ));
-        for counted in outcome.report.rows.iter().filter(|row| row.missed > 0) {
-            say(&format!("  {} of {}", counted.missed, counted.row));
-        }
-    }
+    say_missed(gaps);
     if let Some(pid) = outcome.running {
         say(&format!("detached; process {pid} goes on"));
     }
@@ -251,24 +258,24 @@ fn ended(outcome: &Outcome) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(status))
 }
 
-/// Why places have no jump where jumps were asked for.
-fn no_jumps(report: &trace::Report) -> Option<String> {
-    let mut stops: BTreeMap<&str, usize> = BTreeMap::new();
-    for why in report.rows.iter().filter_map(|row| row.why_not_jump) {
-        *stops.entry(why.id()).or_default() += 1;
+/// Says how much was missed.
+pub(super) fn say_missed(gaps: &Gaps) {
+    if gaps.unread > 0 {
+        say(&format!("{} hits were missed: they came faster than they could be read", gaps.unread));
+        for (missed, row) in &gaps.rows {
+            say(&format!("  {missed} of {row}"));
+        }
     }
-    let parts: Vec<String> = stops.iter().map(|(why, n)| format!("{n} {why}")).collect();
-    (!parts.is_empty()).then(|| format!("no jump at: {}", parts.join(", ")))
 }
 
-fn say(text: &str) {
+pub(super) fn say(text: &str) {
     // Not eprintln!, which panics when stderr is closed.
     let _ = io::Write::write_all(&mut io::stderr(), format!("xol: {text}\n").as_bytes());
 }
 
 /// Writes what a run tells.
 struct Reporter<'a> {
-    pages: Option<Pages>,
+    book: Option<Book>,
     form: Form,
     /// The file that is replaced whenever counts are told.
     replaced: Option<PathBuf>,
@@ -315,7 +322,7 @@ impl Reporter<'_> {
             (None, Form::Json) => rows.iter().for_each(|row| count_json(line, row)),
             (None, Form::Csv) if !self.events => count_csv(line, &rows),
             (None, Form::OpenMetrics) => count_openmetrics(line, &rows),
-            (None, Form::Text | Form::Csv | Form::Chrome) => count_text(line, &rows),
+            (None, Form::Text | Form::Csv | Form::Chrome | Form::Record) => count_text(line, &rows),
         }
         if self.form == Form::Text || self.events && self.form != Form::Json {
             if let Some(why) = &report.no_slots {
@@ -328,7 +335,7 @@ impl Reporter<'_> {
                 ));
             }
         }
-        if self.events && matches!(self.form, Form::Csv | Form::Chrome) {
+        if self.events && matches!(self.form, Form::Csv | Form::Chrome | Form::Record) {
             // These are no events.
             line.lines().for_each(say);
             return;
@@ -336,25 +343,25 @@ impl Reporter<'_> {
         let text = std::mem::take(&mut self.line);
         match self.replaced.clone() {
             Some(path) => self.write(|_| replace(&path, &text)),
-            None => self.write(|pages| pages.text(&text)),
+            None => self.write(|book| book.text(&text)),
         }
         self.line = text;
     }
 
     /// Does what writes, unless that has failed before.
-    fn write(&mut self, write: impl FnOnce(&mut Pages) -> Result<(), Failure>) {
+    fn write(&mut self, write: impl FnOnce(&mut Book) -> Result<(), Failure>) {
         if self.failed.is_none()
-            && let Some(pages) = &mut self.pages
+            && let Some(book) = &mut self.book
         {
-            self.failed = write(pages).err();
+            self.failed = write(book).err();
         }
     }
 
-    fn finish(&mut self) -> Result<(), Failure> {
+    fn finish(&mut self, gaps: &Gaps) -> Result<(), Failure> {
         if let Some(failure) = self.failed.take() {
             return Err(failure);
         }
-        self.pages.take().map_or(Ok(()), Pages::finish)
+        self.book.take().map_or(Ok(()), |book| book.finish(gaps))
     }
 }
 
@@ -363,52 +370,34 @@ impl Sink for Reporter<'_> {
         if self.answer.as_mut().is_some_and(|answer| !answer.hit(event)) {
             return;
         }
-        let known = event.signature.filter(|signature| !signature.open);
-        let args = known.map(|signature| {
-            let named = signature.args.iter().zip(event.args);
-            named.map(|(arg, value)| (arg.name.as_str(), arg.ty, read(value))).collect::<Vec<_>>()
-        });
-        let ty = event.signature.and_then(|signature| signature.ret);
-        let (moment, end) = match event.moment {
-            Moment::Ends(_, end) => (event.moment, Some(end)),
-            moment => (moment, None),
-        };
-        let probes = self.probes;
-        let event = Event {
-            ts_ns: event.ts_ns,
-            pid: event.pid.0,
-            tid: event.tid.0,
-            comm: event.comm,
-            probe: probes.get(event.row.probe).map_or("", |p| p),
-            object: &event.row.object,
-            symbol: &event.row.symbol,
-            offset: event.row.offset,
-            vaddr: event.row.addr,
-            addr: event.addr.0,
-            args: args.as_deref(),
-            end,
-            ret: event.ret.as_ref().map(|value| (ty, read(value))),
-            errno: event.errno,
-            duration_ns: event.duration_ns,
-        };
-        if let (Moment::Ends(call, _), Some(_)) = (moment, &self.answer) {
+        let record = Record::from(event);
+        if let (Moment::Ends(call, _), Some(_)) = (record.moment, &self.answer) {
             // Of a call that is told alone nothing was shown before.
-            self.write(|pages| pages.event(Moment::Begins(call), &event));
+            let began = Record { moment: Moment::Begins(call), ..record };
+            self.write(|book| book.event(&began, event.row));
         }
-        self.write(|pages| pages.event(moment, &event));
+        self.write(|book| book.event(&record, event.row));
     }
 
     fn interval(&mut self, report: &trace::Report) {
         if self.events {
             // Lines are shown at least that often.
-            self.write(Pages::flush);
+            self.write(Book::flush);
         } else if self.answer.as_mut().is_none_or(|answer| answer.is_due()) {
             self.counts(report);
         }
     }
 
+    fn asked(&mut self, report: &trace::Report) {
+        if self.events {
+            self.write(Book::asked);
+        } else {
+            self.counts(report);
+        }
+    }
+
     fn tick(&mut self) {
-        self.write(Pages::tick);
+        self.write(Book::tick);
     }
 
     fn note(&mut self, text: &str) {
@@ -446,15 +435,5 @@ impl Sink for Reporter<'_> {
 
     fn failed(&self) -> bool {
         self.failed.is_some() || self.answer.as_ref().is_some_and(|answer| answer.is_over())
-    }
-}
-
-/// A value as reports take it.
-pub(super) fn read(value: &Value) -> Read<'_> {
-    match value {
-        Value::Bits(bits) => Read::Bits(*bits),
-        Value::Text(text, more) => Read::Text(text, *more),
-        Value::Bad(at) => Read::Bad(*at),
-        Value::Unknown(at) => Read::Unknown(*at),
     }
 }

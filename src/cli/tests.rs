@@ -76,7 +76,10 @@ fn a_wrong_command_line_is_status_2_and_says_what_is_wrong() {
         ("xol count malloc --where size+1 -- ls", "&& or || is missing"),
         ("xol count malloc --where size= -- ls", "equal is written =="),
         ("xol count malloc --format chrome -- ls", "possible values: text, json, csv, openmetrics"),
-        ("xol trace malloc --format openmetrics -- ls", "possible values: text, json, chrome, csv"),
+        (
+            "xol trace malloc --format openmetrics -- ls",
+            "possible values: text, json, chrome, csv, record",
+        ),
         ("xol list libc --format csv", "possible values: text, json"),
         ("xol trace malloc --columns when -- ls", "there is no 'when'; there are time, thread,"),
         (
@@ -86,6 +89,13 @@ fn a_wrong_command_line_is_status_2_and_says_what_is_wrong() {
         ("xol trace malloc --time wall --format csv -- ls", "--time is for --format text"),
         ("xol trace malloc --tree -- ls", "write return:f"),
         ("xol trace return:malloc --tree --where ret -- ls", "when it ends"),
+        ("xol trace malloc --format record -- ls", "give its file with -o FILE"),
+        ("xol trace malloc --format record -ff -o a -- ls", "xol show -ff"),
+        ("xol trace malloc --format record --tree -o a -- ls", "--tree is for --format text"),
+        ("xol trace malloc --last 0 -- ls", "a number from 1 on"),
+        ("xol count malloc --format record -- ls", "possible values: text, json, csv"),
+        ("xol show", "required arguments were not provided"),
+        ("xol show a --format openmetrics", "possible values: text, json, chrome, csv, record"),
         ("xol trace malloc -ff -- ls", "-o FILE"),
         ("xol trace malloc -ff -o - -- ls", "-o FILE"),
         ("xol trace malloc --failed -- ls", "'--failed' is known at a return"),
@@ -113,7 +123,8 @@ fn a_wrong_command_line_is_status_2_and_says_what_is_wrong() {
         ("xol count malloc --hist size --summary -- ls", "cannot be used with"),
         ("xol top malloc --by size -- ls", "unexpected argument '--by'"),
         ("xol stacks malloc -p 1", "stacks: not built yet"),
-        ("xol compare --svg x", "compare: not built yet"),
+        ("xol compare --rounds 0", "a number from 1 on"),
+        ("xol compare --loops kinds", "two numbers are needed"),
         ("xol plan --raw x", "--raw needs --arch"),
         ("xol plan --raw --arch arm64 x main", "--raw takes no LOCATION"),
         ("xol plan --raw --arch mips x", "possible values: arm64, x86_64"),
@@ -146,7 +157,7 @@ fn help_names_every_command_and_gives_examples() {
     };
     let all = help("xol --help");
     let commands =
-        ["trace", "count", "latency", "top", "stacks", "list", "plan", "compare", "doctor"];
+        ["trace", "count", "latency", "top", "stacks", "show", "list", "plan", "compare", "doctor"];
     for command in commands {
         assert!(all.contains(&format!("\n  {command} ")), "{command}: {all}");
         let one = help(&format!("xol {command} --help"));

@@ -129,8 +129,8 @@ fn leaving_with_a_signal(sites: &[u64], strategy: Strategy) {
 
 fn two_threads(sites: &[u64], strategy: Strategy) {
     let path = path();
-    for pattern in 0..1u32 << 12 {
-        let order = |turn: usize| (pattern >> (turn % 12)) as usize & 1;
+    for pattern in 0..1u32 << 10 {
+        let order = |turn: usize| (pattern >> (turn % 10)) as usize & 1;
         let planned = [(pattern as usize % 40, Planned::Signal(0))];
         let fake = run(sites, strategy, sites.len(), 2, &planned, &order);
         let what = format!("{strategy:?}, two threads by {pattern:#b}");
@@ -141,8 +141,8 @@ fn two_threads(sites: &[u64], strategy: Strategy) {
 
 fn few_slots(sites: &[u64], strategy: Strategy) {
     let path = path();
-    for pattern in 0..1u32 << 12 {
-        let order = |turn: usize| (pattern >> (turn % 12)) as usize & 1;
+    for pattern in 0..1u32 << 10 {
+        let order = |turn: usize| (pattern >> (turn % 10)) as usize & 1;
         let planned = [(pattern as usize % 40, Planned::Signal(1))];
         let fake = run(sites, strategy, 2, 2, &planned, &order);
         let what = format!("{strategy:?}, two slots for all, by {pattern:#b}");

@@ -81,22 +81,12 @@ pub fn by_json(out: &mut String, row: &ByRow<'_>) {
 mod tests {
     use super::*;
     use crate::report::Became;
+    use crate::report::count::hit_row;
     use xol_arch::Strategy;
 
     fn row(hits: u64) -> CountRow<'static> {
-        CountRow {
-            probe: "malloc",
-            object: "/lib/libc.so.6",
-            symbol: "malloc",
-            mangled: None,
-            offset: 0,
-            addr: 0x1000,
-            is_return: false,
-            hits,
-            missed: 0,
-            became: Became::Armed(Strategy::Boost),
-            why_not_jump: None,
-        }
+        let became = Became::Armed(Strategy::Boost);
+        CountRow { probe: "malloc", why_not_jump: None, ..hit_row("malloc", hits, became) }
     }
 
     #[test]

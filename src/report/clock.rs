@@ -1,5 +1,6 @@
 //! What TIME is in a line.
 
+use crate::digits;
 use std::fmt::Write;
 
 /// What TIME counts from.
@@ -21,14 +22,14 @@ impl Stamp {
         match self {
             Stamp::Since(start) => {
                 let (secs, micros) = micros(ts_ns.saturating_sub(*start));
-                let _ = write!(out, "{secs:>5}.{micros:06}");
+                seconds(out, secs, micros);
             }
             Stamp::Delta(before) => {
                 // A line that is shown late is about an earlier moment than the one before.
                 let since = ts_ns.saturating_sub(before.unwrap_or(ts_ns));
                 *before = Some(before.map_or(ts_ns, |before| before.max(ts_ns)));
                 let (secs, micros) = micros(since);
-                let _ = write!(out, "{secs:>5}.{micros:06}");
+                seconds(out, secs, micros);
             }
             Stamp::Wall(offset) => {
                 let (secs, micros) = micros(ts_ns.saturating_add(*offset));
@@ -42,6 +43,12 @@ impl Stamp {
             }
         }
     }
+}
+
+fn seconds(out: &mut String, secs: u64, micros: u64) {
+    digits::padded(out, secs, 5, b' ');
+    out.push('.');
+    digits::padded(out, micros, 6, b'0');
 }
 
 /// Year, month and day that are so many days after the first of January 1970.

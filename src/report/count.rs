@@ -120,16 +120,21 @@ pub(super) fn rest(out: &mut String, rows: &[CountRow<'_>]) {
     if rows.len() > LISTED {
         sums(out, rows);
     }
+    if let Some(why) = no_jumps(rows.iter().filter_map(|row| row.why_not_jump)) {
+        let _ = writeln!(out, "{why}");
+    }
+}
+
+/// Says at how many places hits stop the program, by reason; nothing where another strategy was asked
+/// for.
+#[must_use]
+pub fn no_jumps(reasons: impl Iterator<Item = WhyNotJump>) -> Option<String> {
     let mut stops: BTreeMap<&str, usize> = BTreeMap::new();
-    for why in rows.iter().filter_map(|row| row.why_not_jump) {
+    for why in reasons.filter(|&why| why != WhyNotJump::NotAskedFor) {
         *stops.entry(why.id()).or_default() += 1;
     }
-    // Whoever chose another strategy knows.
-    stops.remove(WhyNotJump::NotAskedFor.id());
-    if !stops.is_empty() {
-        let parts: Vec<String> = stops.iter().map(|(why, n)| format!("{n} {why}")).collect();
-        let _ = writeln!(out, "no jump at: {}", parts.join(", "));
-    }
+    let parts: Vec<String> = stops.iter().map(|(why, n)| format!("{n} {why}")).collect();
+    (!parts.is_empty()).then(|| format!("no jump at: {}", parts.join(", ")))
 }
 
 /// The objects and places that several functions are shown as.
@@ -184,12 +189,7 @@ pub(super) fn counted_json(
     more: impl FnOnce(&mut Object<'_>),
 ) {
     let mut object = Object::new(out);
-    object.text("probe", row.probe);
-    object.text("object", row.object);
-    object.text_or_null("symbol", Some(row.symbol).filter(|s| !s.is_empty()));
-    if let Some(mangled) = row.mangled {
-        object.text("mangled", mangled);
-    }
+    name_json(&mut object, row);
     object.number("offset", row.offset);
     object.number("addr", row.addr);
     object.flag("return", row.is_return);
@@ -203,6 +203,16 @@ pub(super) fn counted_json(
     out.push('\n');
 }
 
+/// What the place of a row is called.
+pub(super) fn name_json(object: &mut Object<'_>, row: &CountRow<'_>) {
+    object.text("probe", row.probe);
+    object.text("object", row.object);
+    object.text_or_null("symbol", Some(row.symbol).filter(|s| !s.is_empty()));
+    if let Some(mangled) = row.mangled {
+        object.text("mangled", mangled);
+    }
+}
+
 /// Why a place was rejected, where it was.
 pub(super) fn reject_json(object: &mut Object<'_>, row: &CountRow<'_>) {
     if let Became::Rejected(reject) = row.became {
@@ -211,25 +221,28 @@ pub(super) fn reject_json(object: &mut Object<'_>, row: &CountRow<'_>) {
     }
 }
 
+/// A place of libc's that has been hit so often, for tests.
+#[cfg(test)]
+pub(super) fn hit_row<'a>(symbol: &'a str, hits: u64, became: Became) -> CountRow<'a> {
+    CountRow {
+        probe: "libc:mem*",
+        object: "/lib/libc.so.6",
+        symbol,
+        mangled: None,
+        offset: 0,
+        addr: 0x1000,
+        is_return: false,
+        hits,
+        missed: 0,
+        became,
+        why_not_jump: matches!(became, Became::Armed(_)).then_some(WhyNotJump::FewHits),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::hit_row as row;
     use super::*;
-
-    fn row<'a>(symbol: &'a str, hits: u64, became: Became) -> CountRow<'a> {
-        CountRow {
-            probe: "libc:mem*",
-            object: "/lib/libc.so.6",
-            symbol,
-            mangled: None,
-            offset: 0,
-            addr: 0x1000,
-            is_return: false,
-            hits,
-            missed: 0,
-            became,
-            why_not_jump: matches!(became, Became::Armed(_)).then_some(WhyNotJump::FewHits),
-        }
-    }
 
     #[test]
     fn what_was_hit_comes_first() {

@@ -2,7 +2,7 @@
 //! `xol count --summary`.
 
 use super::column::{Order, SortColumn};
-use super::count::{CountRow, LISTED, reject_json, rest};
+use super::count::{CountRow, LISTED, name_json, reject_json, rest};
 use super::json::Object;
 use super::keyed::Shown;
 use super::lines::duration;
@@ -180,12 +180,7 @@ pub(super) fn histogram(out: &mut String, name: &str, bars: &[(String, String, u
 pub fn latency_json(out: &mut String, row: &LatencyRow<'_>) {
     let (at, times) = (&row.at, row.times);
     let mut object = Object::new(out);
-    object.text("probe", at.probe);
-    object.text("object", at.object);
-    object.text_or_null("symbol", Some(at.symbol).filter(|s| !s.is_empty()));
-    if let Some(mangled) = at.mangled {
-        object.text("mangled", mangled);
-    }
+    name_json(&mut object, at);
     object.number("addr", at.addr);
     if let Some((_, value)) = row.by {
         object.nested("by", |out| out.push_str(value.json));

@@ -5,11 +5,12 @@ use super::event::{End, Event};
 use super::tree::Tree;
 use super::value::{untyped_text, value_text};
 use super::{Colours, errno_name};
+use crate::digits;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// How long a call may go on before it is shown, in ns.
-pub(super) const LONG: u64 = 100_000_000;
+pub(crate) const LONG: u64 = 100_000_000;
 
 pub(super) const UNFINISHED: &str = " <unfinished …>";
 
@@ -87,7 +88,10 @@ impl Event<'_> {
     pub(super) fn place(&self, out: &mut String) {
         let _ = match (self.symbol, self.offset) {
             ("", _) => write!(out, "{:#x}", self.vaddr),
-            (symbol, 0) => write!(out, "{symbol}"),
+            (symbol, 0) => {
+                out.push_str(symbol);
+                Ok(())
+            }
             (symbol, offset) => write!(out, "{symbol}+{offset:#x}"),
         };
     }
@@ -101,7 +105,9 @@ impl Event<'_> {
             Some(args) => {
                 out.push('(');
                 for (i, (name, ty, value)) in args.iter().enumerate() {
-                    let _ = write!(out, "{}{name}: ", if i == 0 { "" } else { ", " });
+                    out.push_str(if i == 0 { "" } else { ", " });
+                    out.push_str(name);
+                    out.push_str(": ");
                     value_text(out, *ty, *value);
                 }
                 out.push(')');
@@ -247,17 +253,14 @@ fn line_of(look: &mut Look, out: &mut String, event: &Event<'_>, part: Part, dep
                 colours.dim(out, |out| look.stamp.write(out, event.ts_ns));
             }
             Column::Thread => {
-                let _ = write!(out, "{:>7}", event.pid);
+                number(out, event.pid);
                 if event.tid != event.pid {
-                    let _ = write!(out, "/{}", event.tid);
+                    out.push('/');
+                    digits::signed(out, event.tid.into());
                 }
             }
-            Column::Pid => {
-                let _ = write!(out, "{:>7}", event.pid);
-            }
-            Column::Tid => {
-                let _ = write!(out, "{:>7}", event.tid);
-            }
+            Column::Pid => number(out, event.pid),
+            Column::Tid => number(out, event.tid),
             Column::Comm => {
                 let _ = write!(out, "{:<15}", printable(event.comm.unwrap_or("?")));
             }
@@ -294,6 +297,11 @@ fn line_of(look: &mut Look, out: &mut String, event: &Event<'_>, part: Part, dep
             Column::Ret | Column::Duration => {}
         }
     }
+}
+
+/// The number of a process or thread.
+fn number(out: &mut String, id: i32) {
+    digits::padded(out, u64::try_from(id).unwrap_or(0), 7, b' ');
 }
 
 /// A name that a program may have chosen, as one that a terminal may get.

@@ -4,7 +4,6 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | `json` | objects, one a line |
 //! | `value` | arguments and return values by their types |
 //! | `count` | `xol count`: hits for each place, and what became of the others |
 //! | `names` | names of numbers |
@@ -28,7 +27,6 @@ mod column;
 mod count;
 mod csv;
 mod event;
-pub mod json;
 mod keyed;
 mod latency;
 mod lines;
@@ -41,16 +39,18 @@ mod times;
 mod tree;
 mod value;
 
+pub use crate::json;
 pub use by::{ByRow, by_json, by_text};
 pub use chrome::Chrome;
 pub use clock::Stamp;
 pub use colours::Colours;
 pub use column::{Order, SortColumn};
-pub use count::{Became, CountRow, count_json, count_text};
+pub use count::{Became, CountRow, count_json, count_text, no_jumps};
 pub use csv::{Field, count_csv, event_csv, fields_csv};
 pub use event::{End, Event, event_json};
 pub use keyed::{Keyed, Shown};
 pub use latency::{LatencyRow, latency_json, latency_text, summary_json, summary_text};
+pub(crate) use lines::LONG;
 pub use lines::{Column, Lines, Look};
 pub use names::errno_name;
 pub use nested::Nested;

@@ -60,22 +60,17 @@ fn labels(row: &CountRow<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::count::hit_row;
     use xol_arch::{Reason, Strategy};
 
     #[test]
     fn counts_are_metrics() {
+        let jump = Became::Armed(Strategy::Jump);
         let row = CountRow {
             probe: "a\"b\\c\nd",
-            object: "/lib/libc.so.6",
-            symbol: "malloc",
-            mangled: None,
-            offset: 0,
-            addr: 0x1000,
-            is_return: false,
-            hits: 5,
             missed: 1,
-            became: Became::Armed(Strategy::Jump),
             why_not_jump: None,
+            ..hit_row("malloc", 5, jump)
         };
         let rejected =
             CountRow { became: Became::Rejected(Reason::Privileged.into()), addr: 8, ..row };

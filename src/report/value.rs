@@ -1,6 +1,7 @@
 //! Arguments and return values, written as their types say.
 
 use super::json;
+use crate::digits;
 use crate::spec::Type;
 use std::fmt::Write;
 
@@ -30,8 +31,14 @@ pub fn value_text(out: &mut String, ty: Type, value: Read<'_>) {
     };
     let _ = match ty {
         Type::Void => write!(out, "void"),
-        Type::I8 | Type::I16 | Type::I32 | Type::I64 => write!(out, "{}", signed(ty, bits)),
-        Type::U8 | Type::U16 | Type::U32 | Type::U64 => write!(out, "{}", unsigned(ty, bits)),
+        Type::I8 | Type::I16 | Type::I32 | Type::I64 => {
+            digits::signed(out, signed(ty, bits));
+            Ok(())
+        }
+        Type::U8 | Type::U16 | Type::U32 | Type::U64 => {
+            digits::unsigned(out, unsigned(ty, bits));
+            Ok(())
+        }
         Type::Ptr | Type::Str if bits == 0 => write!(out, "NULL"),
         Type::Hex | Type::Ptr | Type::Str => write!(out, "{bits:#x}"),
         Type::Bool => write!(out, "{}", bits as u8 != 0),
@@ -86,9 +93,18 @@ pub fn value_json(out: &mut String, ty: Type, value: Read<'_>) {
         Ok(())
     };
     let _ = match ty {
-        Type::I8 | Type::I16 | Type::I32 | Type::I64 => write!(out, "{}", signed(ty, bits)),
-        Type::U8 | Type::U16 | Type::U32 | Type::U64 => write!(out, "{}", unsigned(ty, bits)),
-        Type::Hex | Type::Ptr => write!(out, "{bits}"),
+        Type::I8 | Type::I16 | Type::I32 | Type::I64 => {
+            digits::signed(out, signed(ty, bits));
+            Ok(())
+        }
+        Type::U8 | Type::U16 | Type::U32 | Type::U64 => {
+            digits::unsigned(out, unsigned(ty, bits));
+            Ok(())
+        }
+        Type::Hex | Type::Ptr => {
+            digits::unsigned(out, bits);
+            Ok(())
+        }
         Type::Str | Type::Void => write!(out, "null"),
         Type::Bool => write!(out, "{}", bits as u8 != 0),
         Type::Char => {

@@ -2,7 +2,7 @@
 //!
 //! A PROBE reads like the declaration it stands for: `libc:open(path: str, flags: hex) -> i32`.
 //! [`Spec::parse`] does no work beyond reading it; [`Spec::may_match`] says which objects it can
-//! be about; [`resolve`] finds its places in one of them.
+//! be about; [`resolve()`] finds its places in one of them.
 //!
 //! | room | holds |
 //! |---|---|

@@ -12,7 +12,8 @@ pub struct BuildId {
 }
 
 impl BuildId {
-    fn new(bytes: &[u8]) -> Option<BuildId> {
+    /// Of its bytes.
+    pub(crate) fn new(bytes: &[u8]) -> Option<BuildId> {
         let mut id = BuildId { bytes: [0; 32], len: u8::try_from(bytes.len()).ok()? };
         id.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
         Some(id)

@@ -35,8 +35,12 @@ impl Clock {
     /// The time of a tick that is not younger than the last moment; older than the first, it is
     /// reckoned back.
     pub(super) fn ns(&self, ticks: u64) -> u64 {
-        let at = self.moments.partition_point(|&(t, _)| t < ticks);
         let last = self.moments.len().saturating_sub(1);
+        // Most are as young as that.
+        let at = match last.checked_sub(1).and_then(|before| self.moments.get(before)) {
+            Some(&(t, _)) if t < ticks => last,
+            _ => self.moments.partition_point(|&(t, _)| t < ticks),
+        };
         let to = at.clamp(1.min(last), last);
         let (Some(&a), Some(&b)) = (self.moments.get(to.saturating_sub(1)), self.moments.get(to))
         else {
@@ -45,6 +49,12 @@ impl Clock {
         let (ticks_between, ns_between) = (b.0 - a.0, b.1 - a.1);
         if ticks_between == 0 {
             return a.1;
+        }
+        // A division of half the width is several times faster.
+        if let Some(since) = ticks.checked_sub(a.0)
+            && let Some(scaled) = since.checked_mul(ns_between)
+        {
+            return a.1.saturating_add(scaled / ticks_between);
         }
         let since = i128::from(ticks) - i128::from(a.0);
         let ns = since * i128::from(ns_between) / i128::from(ticks_between);

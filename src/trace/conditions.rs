@@ -72,7 +72,7 @@ impl Session<'_> {
 
 /// Whether a call passes what was left of the filter when it began. `None` where that depends on
 /// what is not known of its end.
-pub(super) fn passes_at_end(
+pub(crate) fn passes_at_end(
     rest: Option<&Rc<Condition>>,
     ret: Option<&Value>,
     duration: Seen<'_>,
@@ -86,7 +86,7 @@ pub(super) fn passes_at_end(
 }
 
 /// How long a call has lasted that has ended without a return, or has not ended.
-pub(super) fn lasted(end: End, known: Option<u64>, so_far: u64, missed: bool) -> Seen<'static> {
+pub(crate) fn lasted(end: End, known: Option<u64>, so_far: u64, missed: bool) -> Seen<'static> {
     match (known, end) {
         (Some(ns), _) => Seen::Bits(ns),
         // It goes on.
@@ -95,7 +95,7 @@ pub(super) fn lasted(end: End, known: Option<u64>, so_far: u64, missed: bool) ->
     }
 }
 
-fn seen(value: &Value) -> Seen<'_> {
+pub(crate) fn seen(value: &Value) -> Seen<'_> {
     match value {
         Value::Text(text, _) => Seen::Text(text),
         Value::Bits(bits) => Seen::Bits(*bits),

@@ -4,7 +4,7 @@ use super::errno::ErrorOf;
 use super::objects::FileId;
 use crate::WhyNotJump;
 use crate::spec::{Condition, Signature};
-use crate::symbols::{Go, Object};
+use crate::symbols::{BuildId, Go, Object};
 use std::rc::Rc;
 use xol_arch::{Arch as _, ArgPlace, Convention, Reject, Strategy};
 use xol_targets::Native;
@@ -76,6 +76,8 @@ pub struct Row {
     pub probe: usize,
     /// The object's path.
     pub object: Rc<str>,
+    /// The object's build-id.
+    pub build_id: Option<BuildId>,
     /// The function's name as one writes it in a PROBE; empty where there is none.
     pub symbol: Rc<str>,
     /// The symbol itself, where that is another name.

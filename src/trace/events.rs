@@ -41,6 +41,8 @@ pub struct HitEvent<'a> {
     pub comm: Option<&'a str>,
     /// What was hit.
     pub row: &'a Row,
+    /// The number of the row in this run.
+    pub number: u32,
     /// The address in memory: of the instruction; at the end of a call, of the one it goes back to.
     pub addr: Addr,
     /// The types of arguments and return value, if known.
@@ -53,6 +55,8 @@ pub struct HitEvent<'a> {
     pub errno: Option<i32>,
     /// From entry to end, where both are known.
     pub duration_ns: Option<u64>,
+    /// Whether anything was missed before, so that the end of a call may be.
+    pub missed: bool,
 }
 
 /// What a call has come to.
@@ -135,12 +139,14 @@ impl Session<'_> {
             tid: who.1,
             comm,
             row,
+            number: told.row,
             addr: Addr(told.addr.0.wrapping_sub(row.behind)),
             signature: row.signature.as_deref(),
             args,
             errno: ret.as_ref().and_then(|returned| returned.errno),
             ret: ret.map(|returned| returned.value),
             duration_ns,
+            missed: self.lost > 0,
         });
         self.events += u64::from(!matches!(moment, Moment::Begins(_)));
     }

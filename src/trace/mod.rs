@@ -80,6 +80,7 @@ mod whole;
 mod windows;
 
 pub use arguments::Value;
+pub(crate) use conditions::{lasted, passes_at_end, seen};
 pub use consumer::{Row, RowState};
 pub use events::{HitEvent, Moment};
 pub use options::{Options, Subject, WhenFull};
@@ -98,6 +99,10 @@ pub trait Sink {
     fn hit(&mut self, event: &HitEvent<'_>);
     /// The counts so far, every `--interval`.
     fn interval(&mut self, report: &Report);
+    /// A signal asks for what there is by now.
+    fn asked(&mut self, report: &Report) {
+        self.interval(report);
+    }
     /// Something the user should know; each is said once.
     fn note(&mut self, text: &str);
     /// Long work goes on.

@@ -2,6 +2,7 @@
 //! its parent's (RULES G3).
 
 use rustc_hash::FxHashMap;
+use std::ops::Range;
 use xol_targets::ptrace::{Pid, Tid};
 
 /// A thread in its process.
@@ -47,9 +48,21 @@ impl Names {
 
     /// Whose the pointer was at a tick.
     pub(super) fn who(&self, pointer: u64, at: u64) -> Option<Who> {
+        self.holder(pointer, at).map(|(who, _)| who)
+    }
+
+    /// The same, and from which tick on and up to which that holds.
+    pub(super) fn holder(&self, pointer: u64, at: u64) -> Option<(Who, Range<u64>)> {
         let owners = self.owners.get(&pointer)?;
         let behind = owners.partition_point(|&(since, _)| since <= at);
-        owners.get(behind.saturating_sub(1)).map(|&(_, who)| who)
+        let &(since, who) = owners.get(behind.saturating_sub(1))?;
+        let from = if behind == 0 { 0 } else { since };
+        let until = match behind {
+            // What was written before the first one began is the first one's, too.
+            0 => owners.get(1),
+            _ => owners.get(behind),
+        };
+        Some((who, from..until.map_or(u64::MAX, |&(next, _)| next)))
     }
 
     /// The pointer of a thread, if it is known to have one.
@@ -86,6 +99,11 @@ mod tests {
         assert_eq!([at(10), at(19), at(20), at(99)], [who(1), who(1), who(3), who(3)].map(Some));
         // What was written before it was looked is the first one's.
         assert_eq!((at(5), names.who(0x3000, 20)), (Some(who(1)), None));
+        let held = [(5, 0..20), (10, 10..20), (19, 10..20), (20, 20..u64::MAX)];
+        for (tick, span) in held {
+            let (_, held) = names.holder(0x1000, tick).unwrap();
+            assert!(held == span && held.contains(&tick), "{tick} {held:?}");
+        }
     }
 
     #[test]

@@ -395,6 +395,7 @@ impl Session<'_> {
         self.rows.push(Row {
             probe,
             object: path,
+            build_id: object.build_id(),
             symbol,
             mangled,
             offset: place.offset,

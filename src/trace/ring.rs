@@ -13,6 +13,7 @@ use super::session::{PATIENCE, Session};
 use crate::engine::{Note, Pending, Reader};
 use rustc_hash::FxHashMap;
 use std::io;
+use std::ops::Range;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use xol_arch::jump::Shape;
@@ -39,6 +40,8 @@ pub(super) struct Rings {
     clock: Clock,
     /// Read, and not told yet.
     held: Vec<Held>,
+    /// Room for as many.
+    spare: Vec<Held>,
     /// The time of the newest record that was told, in ns.
     newest: u64,
     /// How often they are read now; nothing is read where there is no ring.
@@ -117,11 +120,20 @@ impl Rings {
 
     /// Takes out what is to be told now: what is older than `until`, and all that `first` wrote.
     fn take(&mut self, until: u64, first: Option<(SpaceId, u64)>) -> Vec<Held> {
-        let mut now = std::mem::take(&mut self.held);
+        let mut now = std::mem::replace(&mut self.held, std::mem::take(&mut self.spare));
         let is_first = |held: &Held| first == Some((held.space, held.note.thread));
-        self.held = now.extract_if(.., |h| h.note.time > until && !is_first(h)).collect();
-        now.sort_by_key(|held| held.note.time);
+        self.held.extend(now.extract_if(.., |h| h.note.time > until && !is_first(h)));
+        // Those of one thread are in order.
+        if !now.is_sorted_by_key(|held| held.note.time) {
+            now.sort_by_key(|held| held.note.time);
+        }
         now
+    }
+
+    /// Gives back what was told.
+    fn told(&mut self, mut notes: Vec<Held>) {
+        notes.clear();
+        self.spare = notes;
     }
 
     /// Gives up records whose writers are gone: no thread that was there when they were first seen
@@ -230,10 +242,14 @@ impl Session<'_> {
         rings.clock.mark(native::ticks, own::now_ns);
         let before = now.saturating_sub(rings.clock.ticks_in(APART));
         let notes = rings.take(until.unwrap_or(before), first);
-        self.tell_notes(rings, &notes)
+        let result = self.tell_notes(rings, &notes);
+        rings.told(notes);
+        result
     }
 
     fn tell_notes(&mut self, rings: &mut Rings, notes: &[Held]) -> io::Result<()> {
+        // Whose the last one was, and between which ticks that holds.
+        let mut last: Option<(SpaceId, u64, Who, Range<u64>)> = None;
         for Held { space, note } in notes {
             // Where threads wait for room, nothing is missing there.
             if note.after_gap && self.missed_records() > 0 {
@@ -247,7 +263,20 @@ impl Session<'_> {
             if note.probe == NOBODY {
                 continue;
             }
-            let who = self.who(rings, *space, note);
+            let who = match &last {
+                Some((of, thread, who, ticks))
+                    if (of, *thread) == (space, note.thread) && ticks.contains(&note.time) =>
+                {
+                    *who
+                }
+                _ => {
+                    let who = self.who(rings, *space, note);
+                    let names = rings.names.get(space);
+                    let held = names.and_then(|names| names.holder(note.thread, note.time));
+                    last = held.map(|(who, ticks)| (*space, note.thread, who, ticks));
+                    who
+                }
+            };
             let ts_ns = rings.clock.ns(note.time);
             self.waits.end(who.1, ts_ns, |tick| rings.clock.ns(tick));
             rings.newest = rings.newest.max(ts_ns);

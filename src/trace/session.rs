@@ -308,6 +308,10 @@ impl<'a> Session<'a> {
                 {
                     return Ok(Some(signal));
                 }
+                if xol_targets::ptrace::own::take_asked() {
+                    let report = self.report();
+                    self.sink.asked(&report);
+                }
                 if let Some((at, every)) = &mut next_report
                     && Instant::now() >= *at
                 {

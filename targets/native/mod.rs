@@ -3,6 +3,7 @@
 
 #[cfg(target_arch = "aarch64")]
 mod arm64;
+mod functions;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 

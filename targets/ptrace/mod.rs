@@ -10,6 +10,7 @@
 //! | `thread` | threads and processes as they are known here |
 //! | `wait`, `halt` | stops, and going on |
 //! | `attach`, `launch` | how a target begins and ends being one |
+//! | `bare` | a program that is traced and not probed, to be compared with |
 //! | `pair`, `keeper` | the command in front, the tracer behind it, and what one does when the other dies |
 //! | `share` | processes that run in one memory |
 //! | `inject`, `chain` | calls made in the target that right themselves |
@@ -28,6 +29,7 @@
 mod absent;
 mod affinity;
 mod attach;
+mod bare;
 mod calls;
 mod chain;
 mod deliver;
@@ -58,6 +60,7 @@ mod vm;
 mod wait;
 
 pub use attach::{AttachError, check_program, foreign_machine};
+pub use bare::run_bare;
 pub use calls::{Forbidden, would_forbid};
 pub use inject::InjectError;
 pub use jumps::{features, max_mappings, ticks_are_steady};

@@ -84,6 +84,7 @@ pub fn now_ns() -> u64 {
 
 static CAUGHT: AtomicI32 = AtomicI32::new(0);
 static CAUGHT_FROM_TERMINAL: AtomicU32 = AtomicU32::new(0);
+static ASKED: AtomicBool = AtomicBool::new(false);
 static TICKED: AtomicBool = AtomicBool::new(false);
 static REAPING: AtomicBool = AtomicBool::new(false);
 static REAPED: AtomicBool = AtomicBool::new(false);
@@ -124,6 +125,10 @@ extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c
         }
         return;
     }
+    if signal == ASKING {
+        ASKED.store(true, Ordering::Relaxed);
+        return;
+    }
     // SAFETY: SA_SIGINFO: the kernel passes a valid siginfo_t.
     let code = unsafe { (*info).si_code };
     // SAFETY: as above: behind si_signo, si_errno, si_code, si_pid and si_uid stands si_value.
@@ -134,14 +139,14 @@ extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c
     CAUGHT.store(signal, Ordering::Relaxed);
 }
 
-/// Catches SIGINT, SIGTERM, SIGHUP and SIGQUIT so that a wait ends with EINTR. Those that are
+/// Catches SIGINT, SIGTERM, SIGHUP, SIGQUIT and SIGUSR1 so that a wait ends with EINTR. Those that are
 /// ignored stay so (nohup(1), a shell's `&`), also in what is started.
 ///
 /// # Errors
 /// None in practice.
 pub fn catch_signals() -> io::Result<()> {
     let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = on_signal;
-    for signal in ENDING.into_iter().chain([libc::SIGALRM]) {
+    for signal in ENDING.into_iter().chain([libc::SIGALRM, ASKING]) {
         handle(signal, handler as usize, libc::SA_SIGINFO)?;
     }
     tick_after(None)
@@ -149,6 +154,9 @@ pub fn catch_signals() -> io::Result<()> {
 
 /// The signals that ask xol to end.
 pub(super) const ENDING: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
+
+/// The signal that asks xol for what it has by now.
+pub(super) const ASKING: i32 = libc::SIGUSR1;
 
 /// What the kernel sends the tracer when the process in front of it dies. Nobody ignores it.
 pub(super) const FRONT_IS_GONE: i32 = libc::SIGUSR2;
@@ -252,6 +260,12 @@ pub fn take_caught() -> Option<(i32, bool)> {
     (signal != 0).then_some((signal, terminal))
 }
 
+/// Whether what is there by now was asked for since; taken.
+#[must_use]
+pub fn take_asked() -> bool {
+    ASKED.swap(false, Ordering::Relaxed)
+}
+
 /// Starts a thread of ours that takes no signals: they are for who waits for stops.
 ///
 /// # Errors
@@ -288,6 +302,15 @@ pub fn keep(fd: i32) -> io::Result<()> {
         check(unsafe { libc::fcntl(fd, libc::F_SETFD, flags as i32 | libc::FD_CLOEXEC) }.into())?;
     }
     Ok(())
+}
+
+/// Lets what we start have a descriptor.
+///
+/// # Errors
+/// EBADF where it is not open.
+pub fn pass_on(fd: i32) -> io::Result<()> {
+    // SAFETY: numbers only.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }.into()).map(drop)
 }
 
 /// Writes a line to a descriptor, and closes it but for the standard ones.

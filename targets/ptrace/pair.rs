@@ -7,7 +7,7 @@
 //! other: when the one in front dies, the kernel tells the tracer (PR_SET_PDEATHSIG), which leaves as
 //! at Ctrl-C; when the tracer dies, its end of the socket between them closes before its threads are
 //! let go (do_exit() of the kernel closes files first), and the one in front puts the text back
-//! ([`super::keeper`]).
+//! (`keeper`).
 //!
 //! # Safety
 //! As in `sys`: every `unsafe` block is one libc call whose pointers point to storage visible in the
@@ -218,7 +218,7 @@ extern "C" fn wake(_: i32) {}
 fn forward_signals(tracer: i32) -> io::Result<()> {
     TRACER.store(tracer, Ordering::Relaxed);
     let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = forward;
-    for signal in own::ENDING {
+    for signal in own::ENDING.into_iter().chain([own::ASKING]) {
         own::handle(signal, handler as usize, libc::SA_SIGINFO | libc::SA_RESTART)?;
     }
     let handler: extern "C" fn(i32) = wake;

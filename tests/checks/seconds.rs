@@ -3,9 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+use xol::record::{Gaps, Probed, Record, Recorded, Recorder};
+use xol::report::End;
+use xol::spec::{Arg, Signature, Type};
+use xol::trace::{Moment, Value};
 use xol_arch::arm64::Arm64;
 use xol_arch::x86_64::X86_64;
-use xol_checks::{displaced, objects, plans, probes};
+use xol_checks::{displaced, objects, plans, probes, recordings};
 
 /// SplitMix64
 struct Rng(u64);
@@ -146,6 +150,51 @@ fn files() {
     let paths = ["/usr/bin/true", "/usr/aarch64-linux-gnu/lib/libdl.so.2"];
     let seeds: Vec<_> = paths.iter().filter_map(|path| std::fs::read(path).ok()).collect();
     for_a_second(&seeds, 0, objects::check);
+}
+
+/// A recording of calls, which return, and of hits.
+fn recording(calls: u64) -> Vec<u8> {
+    let run = Recorded { probes: vec!["f(s: str) -> i32".into()], ..Recorded::default() };
+    let mut recorder = Recorder::new(Vec::new(), &run).expect("a Vec takes all");
+    let arg = Arg { name: "s".into(), ty: Type::Str };
+    let signature = Signature { args: vec![arg], open: false, ret: Some(Type::I32) };
+    let probed = || Probed { signature: Some(signature.clone()), ..Probed::default() };
+    for n in 0..calls {
+        let args =
+            [if n % 2 == 0 { Value::Text(vec![b'a'; 9], n % 3 == 0) } else { Value::Bad(n) }];
+        let (tid, ret) = (7 + (n % 2) as i32, Value::Bits(n));
+        let begins = Record {
+            moment: Moment::Begins(n),
+            ts_ns: n * 1000,
+            pid: 7,
+            tid,
+            comm: Some("name"),
+            row: 3,
+            addr: 0x1000,
+            args: &args,
+            ret: None,
+            errno: None,
+            duration_ns: None,
+            missed: false,
+        };
+        let ends = Record {
+            moment: Moment::Ends(n, End::Return),
+            ret: Some(&ret),
+            errno: Some(2),
+            duration_ns: Some(50),
+            ..begins
+        };
+        for record in [begins, ends, Record { moment: Moment::Hit, row: 1, ..begins }] {
+            recorder.event(&record, probed).expect("a Vec takes all");
+        }
+        recorder.tick(n * 1000).expect("a Vec takes all");
+    }
+    recorder.finish(&Gaps { unread: 1, rows: vec![(1, "f".into())] }).expect("a Vec takes all")
+}
+
+#[test]
+fn recordings() {
+    for_a_second(&[recording(0), recording(2), recording(9)], 0, recordings::check);
 }
 
 #[test]

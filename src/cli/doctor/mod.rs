@@ -14,7 +14,7 @@
 
 mod machine;
 mod process;
-mod procfs;
+pub(super) mod procfs;
 mod sandbox;
 mod trial;
 

@@ -34,12 +34,12 @@ impl Status {
 }
 
 /// A file of one short line.
-pub(super) fn line(path: &str) -> Option<String> {
+pub(in crate::cli) fn line(path: &str) -> Option<String> {
     Some(fs::read_to_string(path).ok()?.trim().to_owned())
 }
 
 /// One value of our own auxiliary vector (getauxval(3)).
-pub(super) fn auxv(wanted: u64) -> Option<u64> {
+pub(in crate::cli) fn auxv(wanted: u64) -> Option<u64> {
     let bytes = fs::read("/proc/self/auxv").ok()?;
     let word = |b: &[u8]| Some(u64::from_ne_bytes(b.try_into().ok()?));
     bytes

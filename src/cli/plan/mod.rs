@@ -23,6 +23,7 @@ use line::Insn;
 use std::fs::File;
 use std::io::Read;
 use sums::Sums;
+use xol::compare::Share;
 use xol::for_machine;
 use xol::spec::{self, Candidate, Location, ObjectName, Place, Spec};
 use xol::symbols::{ElfError, Object};
@@ -70,6 +71,17 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
             .map_err(&damaged)??;
     }
     report.finish()
+}
+
+/// How many instructions an object has, and how many of them each strategy can take.
+pub(super) fn shares(plan: &Plan) -> Result<Vec<Share>, Failure> {
+    let (path, object) = objects::open(&plan.object, &plan.debug_folders)?;
+    let out = Output::stdout(&plan.report)?;
+    let mut report =
+        Writer { plan, out, line: String::new(), sums: Sums::default(), function: None };
+    for_machine!(object.machine(), A => everything::<A>(&object, &mut report))
+        .map_err(|error| Failure::new(format!("{} {error}", path.display())))??;
+    Ok(report.sums.shares(&path.display().to_string()))
 }
 
 /// LOCATIONs are PROBEs without an object.

@@ -4,6 +4,7 @@
 use super::line::{Insn, Verdict};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use xol::compare::Share;
 use xol::engine::{Wish, choose};
 use xol::report::json::Object;
 use xol_arch::{Reason, Strategy};
@@ -72,6 +73,17 @@ impl Sums {
                 }
             }
         }
+    }
+
+    /// How many instructions each strategy can take, of this object.
+    pub(super) fn shares(&self, object: &str) -> Vec<Share> {
+        let share = |(strategy, possible): (&Strategy, &u64)| Share {
+            strategy: strategy.name().to_owned(),
+            object: object.to_owned(),
+            instructions: self.all,
+            possible: *possible,
+        };
+        self.possible.iter().map(share).collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {

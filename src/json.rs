@@ -1,5 +1,6 @@
 //! JSON, one object a line: written, never read, so that a few lines do.
 
+use crate::digits;
 use std::fmt::{Display, Write};
 
 /// An object being appended to a text.
@@ -19,14 +20,28 @@ impl<'a> Object<'a> {
         if !std::mem::take(&mut self.first) {
             self.out.push(',');
         }
-        string(self.out, key);
-        self.out.push(':');
+        // Those of the program, and the names of arguments, are words.
+        self.out.push('"');
+        self.out.push_str(key);
+        self.out.push_str("\":");
     }
 
     /// A number.
     pub fn number(&mut self, key: &str, value: impl Display) {
         self.key(key);
         let _ = write!(self.out, "{value}");
+    }
+
+    /// A number without a sign.
+    pub fn unsigned(&mut self, key: &str, value: u64) {
+        self.key(key);
+        digits::unsigned(self.out, value);
+    }
+
+    /// A number with one.
+    pub fn signed(&mut self, key: &str, value: i64) {
+        self.key(key);
+        digits::signed(self.out, value);
     }
 
     /// A string.
@@ -81,8 +96,9 @@ impl<'a> Object<'a> {
 /// Appends `text` in quotes (RFC 8259, section 7).
 pub fn string(out: &mut String, text: &str) {
     out.push('"');
-    let plain = |b: u8| b >= b' ' && !matches!(b, b'"' | b'\\' | 0x7f);
-    if text.bytes().all(plain) {
+    let plain = |b: u8| b >= b' ' && b != b'"' && b != b'\\' && b != 0x7f;
+    // All of them, and not up to the first: several at a time.
+    if text.bytes().fold(true, |all, byte| all & plain(byte)) {
         out.push_str(text);
         out.push('"');
         return;
