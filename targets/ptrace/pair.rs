@@ -199,8 +199,17 @@ extern "C" fn forward(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_v
     let code = unsafe { (*info).si_code };
     let value = if code == SI_KERNEL { FROM_TERMINAL } else { 0 };
     let value = libc::sigval { sival_ptr: value as *mut libc::c_void };
+    let tracer = TRACER.load(Ordering::Relaxed);
+    // SAFETY: it takes nothing and always has a result.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: the address of this thread's errno, valid as long as the thread is.
+    let had = unsafe { *errno };
+    // Where no more can be queued (RLIMIT_SIGPENDING), the kernel sends all but real-time signals without
+    // their value.
     // SAFETY: three numbers; sigqueue(3) may be called in a handler.
-    unsafe { libc::sigqueue(TRACER.load(Ordering::Relaxed), signal, value) };
+    unsafe { libc::sigqueue(tracer, signal, value) };
+    // SAFETY: as above.
+    unsafe { *errno = had };
 }
 
 extern "C" fn wake(_: i32) {}
