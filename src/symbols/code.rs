@@ -110,10 +110,7 @@ impl Object {
     }
 
     /// The same, of code that something leads to: by tables alone.
-    ///
-    /// # Errors
-    /// Damaged tables.
-    pub fn told_reject(&self, vaddr: u64) -> Result<Option<Reject>, ElfError> {
+    pub(super) fn told_reject(&self, vaddr: u64) -> Result<Option<Reject>, ElfError> {
         let symbols = self.symbols()?;
         if symbols.code_around(vaddr).is_none() {
             return Ok(Some(Reason::NotCode.into()));

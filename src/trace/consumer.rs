@@ -31,10 +31,6 @@ pub(super) enum Consumer {
     SettingAction,
     /// The program may have set SIGTRAP's action: behind the call.
     ActionSet,
-    /// The program is about to make a call whose number is not known before: syscall(2).
-    AnyCall,
-    /// Behind such a call, where it has once set SIGTRAP's action or moved text.
-    AnyCalled,
     /// The program is about to call ptrace(2).
     Tracing,
     /// The program is about to change how memory may be accessed.

@@ -3,7 +3,7 @@
 use super::hit::libc_signal;
 use super::outside::{self, Found, Next};
 use super::session::{PATIENCE, Session, Stage};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::time::{Duration, Instant};
 use xol_arch::{Addr, Arch};
@@ -14,9 +14,7 @@ use xol_targets::ptrace::{Pid, SpaceId, Tid, is_gone, own};
 /// How far leaving has come.
 #[derive(Debug, Default)]
 pub(super) struct Leaving {
-    /// Spaces without a trap of ours, but for those that see SIGTRAP's action.
-    disarmed: HashSet<SpaceId>,
-    /// Spaces without any: the program's own action is in the kernel.
+    /// Spaces without a trap of ours.
     bare: HashSet<SpaceId>,
     /// Threads that were seen outside of our code. They cannot come back: no trap leads there.
     out: HashSet<Tid>,
@@ -57,14 +55,8 @@ impl Session<'_> {
                 continue;
             }
             let Some(space) = self.open_space() else { break };
-            match self.finish_space(space, begun) {
-                // Its threads are to be seen once more.
-                Ok(false) => {}
-                done => {
-                    keep(done.map(drop));
-                    self.leaving.done.insert(space);
-                }
-            }
+            keep(self.finish_space(space, begun));
+            self.leaving.done.insert(space);
         }
         // What is left is blocked in calls and has nothing of ours: the kernel lets it go,
         // without a stop, when we end.
@@ -77,7 +69,7 @@ impl Session<'_> {
             self.target.processes().any(|p| p.space == space && self.to_clean.contains_key(&p.pid))
         };
         let all = self.spaces.keys().copied();
-        all.filter(|&space| !self.leaving.disarmed.contains(&space) && !new(space)).collect()
+        all.filter(|&space| !self.leaving.bare.contains(&space) && !new(space)).collect()
     }
 
     /// A space in which something is left to be done.
@@ -87,44 +79,29 @@ impl Session<'_> {
     }
 
     fn disarm_space(&mut self, space: SpaceId) -> io::Result<()> {
-        self.leaving.disarmed.insert(space);
+        self.leaving.bare.insert(space);
         if self.target.space(space).is_none() {
             return Ok(());
         }
         self.take_all_jumps(space)?;
-        self.take_traps(space, false)?;
-        self.restore_all_moved(space)
-    }
-
-    /// Takes the traps of a space away: all, or all but those that see SIGTRAP's action.
-    fn take_traps(&mut self, space: SpaceId, all: bool) -> io::Result<()> {
-        let mut addrs = BTreeSet::new();
-        for number in 0..self.sites_mut(space).sites.len() as u32 {
-            let site = self.sites_mut(space).sites[number as usize];
-            if site.armed && (all || !self.sees_action(space, number)) {
-                addrs.insert(site.addr.0);
-            }
-        }
+        let addrs: BTreeMap<u64, ()> = self
+            .sites_mut(space)
+            .sites
+            .iter()
+            .filter(|s| s.armed)
+            .map(|s| (s.addr.0, ()))
+            .collect();
         let count = addrs.len();
-        let foreign = self.write_traps(space, addrs.iter().copied(), false)?;
+        let foreign = self.write_traps(space, addrs.into_keys(), false)?;
+        self.restore_all_moved(space)?;
         for at in foreign {
             self.note(format!("the byte at {at:#x} is not ours any more; it was left alone"));
         }
         for site in &mut self.sites_mut(space).sites {
-            site.armed &= !addrs.contains(&site.addr.0);
+            site.armed = false;
         }
         self.progress(Stage::Disarmed, count, count);
         Ok(())
-    }
-
-    /// Whether a site sees SIGTRAP's action.
-    fn sees_action(&self, space: SpaceId, number: u32) -> bool {
-        use super::consumer::Consumer::{ActionSet, AnyCall, AnyCalled, SettingAction};
-        let Some(sites) = self.spaces.get(&space) else { return false };
-        sites.consumers(number).any(|consumer| {
-            let consumer = self.consumers.get(consumer as usize);
-            matches!(consumer, Some(ActionSet | AnyCall | AnyCalled | SettingAction))
-        })
     }
 
     /// Whether a thread was seen outside of our code, after the last trap was gone.
@@ -273,66 +250,24 @@ impl Session<'_> {
             || sites.jumps.shadow(at).is_some())
     }
 
-    /// Takes the last traps of a space away, and puts SIGTRAP's action back: at one moment, with every
-    /// thread halted, lest the program sees ours, or sets another that nobody sees, or traps where it
-    /// ignores the signal. Its threads are then to be seen outside once more. A trap that is on its way
-    /// comes first.
-    fn bare_space(&mut self, space: SpaceId, begun: Instant) -> io::Result<()> {
-        let halted = self.halt(space, PATIENCE, false)?.unwrap_or_default();
-        for &tid in &halted {
-            if begun.elapsed() < PATIENCE
-                && trap_on_its_way(tid)
-                && self.may_have_trapped(tid, space).unwrap_or(false)
-            {
-                self.resume(halted)?;
-                return self.take_events();
-            }
-        }
-        self.leaving.bare.insert(space);
-        let done = self.bare_halted(space, &halted);
-        self.resume(halted).and(done)
-    }
-
-    fn bare_halted(&mut self, space: SpaceId, halted: &[Tid]) -> io::Result<()> {
-        self.take_traps(space, true)?;
-        let target = &self.target;
-        self.leaving.out.retain(|tid| target.space_of(*tid) != Some(space));
-        for pid in self.processes_of(space) {
-            let of_process = |tid: &&Tid| self.target.thread(**tid).is_some_and(|t| t.pid == pid);
-            if let Some(&tid) = halted.iter().find(of_process)
-                && self.target.check_calls(tid).is_ok()
-            {
-                match self.unprotect(tid) {
-                    Err(error) if !is_gone(&error) => return Err(error),
-                    _ => {}
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Unmaps what is ours: nobody is inside any more. `false`: that is to be made sure of once more,
-    /// because the last traps have gone only now.
-    fn finish_space(&mut self, space: SpaceId, begun: Instant) -> io::Result<bool> {
-        if !self.leaving.bare.contains(&space) {
-            return self.bare_space(space, begun).map(|()| false);
-        }
+    /// Puts SIGTRAP's action back and unmaps what is ours: nobody is inside any more.
+    fn finish_space(&mut self, space: SpaceId, begun: Instant) -> io::Result<()> {
         let stuck = self.leaving.stuck.contains(&space);
         if !stuck {
             self.target.clear_padding(space)?;
         }
         loop {
             if !self.target.space(space).is_some_and(|s| s.has_head()) {
-                return Ok(true);
+                return Ok(());
             }
             for pid in self.processes_of(space) {
                 if self.take_back(pid, space, stuck)? {
-                    return Ok(true);
+                    return Ok(());
                 }
             }
             // Others may have come, or stand in our way for a moment.
             if stuck || self.processes_of(space).is_empty() || begun.elapsed() > PATIENCE {
-                return Ok(true);
+                return Ok(());
             }
             self.take_events()?;
         }

@@ -5,10 +5,7 @@ use super::arm::Want;
 use super::consumer::{Consumer, Resolver};
 use super::objects::Loaded;
 use super::session::Session;
-use crate::engine::Wish;
 use crate::symbols::{Kind, Object, RelocValue};
-use memchr::memmem;
-use std::collections::HashSet;
 use std::io;
 use std::rc::Rc;
 use xol_arch::{Addr, Arch, Memory as _, Regs as _, Text};
@@ -19,11 +16,6 @@ use xol_targets::ptrace::{Action, SpaceId, Tid};
 /// How many rt_sigactions of one thread, each in a handler that interrupted the one before, are
 /// remembered.
 const NESTED: usize = 8;
-/// How long a function is at most that makes calls for others: syscall(2), and what is like it.
-const WRAPPER: u64 = 256;
-/// After so many calls by an instruction that makes any, none of which concerned us, it is not looked
-/// at any more.
-const QUIET: u64 = 10_000;
 
 impl Session<'_> {
     /// Wants the instructions behind the calls that matter: mmap in the loader, rt_sigaction,
@@ -46,9 +38,7 @@ impl Session<'_> {
         let got = memory.read_some(loaded.start, &mut code).unwrap_or(0);
         let text = Text::new(loaded.start, &code[..got]);
         let mut found = Vec::new();
-        let mut known = HashSet::new();
         Native::syscalls(&text, &mut |at, number| {
-            known.insert(at);
             let behind = at.add(SYSCALL_LEN);
             match number as i64 {
                 native::SYS_MMAP if maps => found.push((behind, Consumer::Mapped)),
@@ -69,20 +59,6 @@ impl Session<'_> {
                 _ => {}
             }
         });
-        let call = &native::CALL_STUB[..SYSCALL_LEN as usize];
-        for from in memmem::find_iter(text.bytes, call) {
-            let at = loaded.start.add(from as u64);
-            let vaddr = at.0.wrapping_sub(bias);
-            // Not where no instruction begins, and not a call that libc or the kernel knows by its place.
-            if !known.contains(&at)
-                && let Ok(Some(function)) = object.function_at(vaddr)
-                && function.end - function.start <= WRAPPER
-                && begins(&text, Addr(function.start.wrapping_add(bias)), at)
-                && matches!(object.told_reject(vaddr), Ok(None))
-            {
-                found.push((at, Consumer::AnyCall));
-            }
-        }
         for (at, consumer) in found {
             let consumer = self.internal(consumer);
             if let Some(want) = want_at(object, bias, at.0.wrapping_sub(bias)) {
@@ -131,65 +107,10 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// On a call whose number was not known before.
-    pub(super) fn any_call(&mut self, tid: Tid, space: SpaceId, at: Addr) -> io::Result<()> {
+    /// The arguments of the rt_sigaction that a thread stands behind.
+    fn set_with(&mut self, tid: Tid) -> io::Result<Option<[u64; 3]>> {
         let regs = self.target.regs(tid)?;
-        match native::next_call(&regs) {
-            native::SYS_PTRACE => self.tracing(tid, space, at),
-            native::SYS_MPROTECT | native::SYS_PKEY_MPROTECT => self.protecting(tid, space),
-            native::SYS_MREMAP => {
-                self.moving(tid, space)?;
-                self.look_behind(tid, space, at)
-            }
-            native::SYS_RT_SIGACTION if native::syscall_arg(&regs, 0) == native::SIGTRAP => {
-                self.setting_action(tid)?;
-                self.look_behind(tid, space, at)
-            }
-            _ => {
-                let sites = self.sites_mut(space);
-                let number = sites.find(at);
-                let hits = number.and_then(|n| sites.sites.get(n as usize)).map_or(0, |s| s.hits);
-                match number {
-                    // A program that makes its calls so pays for each: it has not set it so far.
-                    Some(number) if hits >= QUIET => self.disarm(space, number),
-                    _ => Ok(()),
-                }
-            }
-        }
-    }
-
-    /// Arms the place behind a call that makes any, once one of them has concerned us.
-    fn look_behind(&mut self, tid: Tid, space: SpaceId, at: Addr) -> io::Result<()> {
-        let behind = at.add(SYSCALL_LEN);
-        if self.sites_mut(space).find(behind).is_some() {
-            return Ok(());
-        }
-        let consumer = self.internal(Consumer::AnyCalled);
-        let want = self.want_in_memory(space, behind, consumer);
-        self.target.stopped(tid)?.rewind(at);
-        self.arm(space, Some(tid), &Vec::from_iter(want)).map(drop)
-    }
-
-    /// Behind a call that makes any: of those that were seen before, this may be one.
-    pub(super) fn any_called(&mut self, tid: Tid, space: SpaceId, at: Addr) -> io::Result<()> {
-        self.action_set(tid, at, true)?;
-        self.moved(tid, space, at)
-    }
-
-    /// How a site of this consumer is to be executed.
-    pub(super) fn wish_of(&self, consumer: u32) -> Wish {
-        match self.consumers.get(consumer as usize) {
-            // A trap behind the copy of a call that sets SIGTRAP's action would come before that is
-            // known.
-            Some(Consumer::AnyCall | Consumer::SettingAction) => Wish::Auto,
-            _ => self.options.wish,
-        }
-    }
-
-    /// The arguments of the rt_sigaction that a thread stands behind; `any`: if it was one.
-    fn set_with(&mut self, tid: Tid, any: bool) -> io::Result<Option<[u64; 3]>> {
-        let regs = self.target.regs(tid)?;
-        if !native::RESULT_IS_AN_ARG && !any {
+        if !native::RESULT_IS_AN_ARG {
             return Ok(Some([0, 1, 2].map(|n| native::syscall_arg(&regs, n))));
         }
         let Some(visit) = self.visits.get_mut(&tid) else { return Ok(None) };
@@ -198,8 +119,8 @@ impl Session<'_> {
     }
 
     /// Behind rt_sigaction: the program sees its own SIGTRAP action, and ours stays in place.
-    pub(super) fn action_set(&mut self, tid: Tid, at: Addr, any: bool) -> io::Result<()> {
-        let Some([signal, new, old]) = self.set_with(tid, any)? else { return Ok(()) };
+    pub(super) fn action_set(&mut self, tid: Tid, at: Addr) -> io::Result<()> {
+        let Some([signal, new, old]) = self.set_with(tid)? else { return Ok(()) };
         let regs = self.target.regs(tid)?;
         if signal != native::SIGTRAP || native::result(&regs) != 0 {
             return Ok(());
@@ -212,21 +133,22 @@ impl Session<'_> {
         let mut bytes = [0; 32];
         let set = new != 0 && machine.read(Addr(new), &mut bytes).is_ok();
         let mut told = [0; 32];
-        let read = old != 0 && machine.read(Addr(old), &mut told).is_ok();
-        let told = Action::from_bytes(&told);
         // Where the program handles SIGTRAP itself, a trap of another thread may have made the kernel
         // forget that a moment ago.
-        let lost = matches!(process.action, Action::Handler(_)) && told.is_default();
-        if read && (lost || self.target.is_stand_in(tid, told)) {
+        let lost = |told: &[u8; 32]| {
+            matches!(process.action, Action::Handler(_)) && Action::from_bytes(told).is_default()
+        };
+        let read = old != 0 && machine.read(Addr(old), &mut told).is_ok();
+        if read && (process.protected || lost(&told)) {
             let mut was = [0; 32];
             for (to, word) in was.chunks_exact_mut(8).zip(process.action.words()) {
                 to.copy_from_slice(&word.to_ne_bytes());
             }
             // It was writable for the kernel a moment ago.
-            let _ = self.target.stopped(tid)?.write(Addr(old), &was);
+            let _ = machine.write(Addr(old), &was);
         }
         if set {
-            self.target.stopped(tid)?.rewind(at);
+            machine.rewind(at);
             let action = Action::from_bytes(&bytes);
             self.target.settle_mask_behind(tid, action)?;
             if let Action::Handler(_) = action {
@@ -344,16 +266,6 @@ impl Session<'_> {
         let code = &self.spaces.get(&space)?.objects;
         (filled && code.iter().any(|l| l.has(Addr(value)))).then_some(Addr(value))
     }
-}
-
-/// Whether an instruction begins at `at` if one does at `start`.
-fn begins(text: &Text<'_>, start: Addr, at: Addr) -> bool {
-    let mut here = start;
-    while here < at {
-        let Ok(length) = Native::length(text, here) else { return false };
-        here = here.add(length.max(1) as u64);
-    }
-    here == at
 }
 
 /// The program interpreter, by the names it goes by.
