@@ -436,7 +436,11 @@ impl Ptrace {
             _ => 0,
         };
         thread.state = State::Running;
-        thread.entered = None;
+        // Where an interrupt came while it was stopped at the beginning of a call, the call ends with
+        // EINTR as soon as it goes on.
+        if !thread.asked {
+            thread.entered = None;
+        }
         thread.forget_regs();
         if leaving && thread.of_handler {
             // Its return is not seen any more.
