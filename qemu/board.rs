@@ -77,6 +77,8 @@ pub fn build(guest: Guest, wish: Option<Toolchain>, parts: Parts) -> Result<Bina
             toolchain::debian(guest)
         })?,
     };
+    // A folder for each, so that two can be built at a time.
+    let built = target.join(format!("{}-{guest}", kit.name));
     let mut cargo = host::cargo();
     cargo
         .current_dir(&workspace)
@@ -89,7 +91,7 @@ pub fn build(guest: Guest, wish: Option<Toolchain>, parts: Parts) -> Result<Bina
             &kit.triple,
         ])
         .arg("--target-dir")
-        .arg(target.join(kit.name))
+        .arg(&built)
         .envs(kit.environment);
     if parts == Parts::Measuring {
         cargo.env("CARGO_PROFILE_BOARD_STRIP", "none");
@@ -101,7 +103,7 @@ pub fn build(guest: Guest, wish: Option<Toolchain>, parts: Parts) -> Result<Bina
             kit.triple
         )));
     }
-    let from = target.join(kit.name).join(&kit.triple).join("board/xol");
+    let from = built.join(&kit.triple).join("board/xol");
     // What boards get stays where it is looked for.
     let to = place(&target, guest);
     let to = if parts == Parts::Measuring { to.with_file_name("xol-measuring") } else { to };

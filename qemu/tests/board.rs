@@ -14,11 +14,16 @@ fn a_board_runs_it(guest: Guest, toolchain: Toolchain, parts: Parts, limit: u64)
     assert!(String::from_utf8_lossy(&out.stdout).contains("Usage: xol"), "{out:?}");
 }
 
+// The goal on a board is 1 MiB, which it no longer meets: what it may have until it does again.
+
 #[test]
-fn both_toolchains_make_one() {
-    // The goal on a board is 1 MiB, which it no longer meets: what it may have until it does again.
+fn one_for_arm64_is_small() {
     a_board_runs_it(Guest::Arm64, Toolchain::Rustup, Parts::WithoutJumps, (1 << 20) + (3 << 17));
     a_board_runs_it(Guest::Arm64, Toolchain::Rustup, Parts::Usual, 3 << 19);
+}
+
+#[test]
+fn both_toolchains_make_one() {
     a_board_runs_it(Guest::X86_64, Toolchain::Rustup, Parts::Usual, 2 << 20);
     a_board_runs_it(Guest::X86_64, Toolchain::Debian, Parts::Usual, 7 << 19);
 }
