@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use std::io;
 use xol_arch::{Addr, Arch as _, Machine as _, Memory as _, Regs as _};
 use xol_targets::Native;
-use xol_targets::ptrace::{Go, Orphan, SpaceId, Tid, own};
+use xol_targets::ptrace::{Go, Orphan, SpaceId, Tid};
 
 /// A trap in a trampoline whose threads find no room.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +101,7 @@ impl Session<'_> {
             self.waits.begin(tid, tick);
         }
         // A record of another thread may be in the way, which has lost its processor.
-        own::step_aside();
+        std::thread::yield_now();
         if self.doing(tid).is_trampoline() {
             self.stepped_in_jump(tid, space)?;
         } else {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use xol_arch::{Addr, Arch};
 use xol_targets::Native;
 use xol_targets::ptrace::procfs::{Whereabouts, whereabouts};
-use xol_targets::ptrace::{Pid, SpaceId, Tid, is_gone, own};
+use xol_targets::ptrace::{Pid, SpaceId, Tid, is_gone};
 
 /// How far leaving has come.
 #[derive(Debug, Default)]
@@ -175,6 +175,7 @@ impl Session<'_> {
                 return Ok(true);
             }
             Next::Wait => {
+                std::thread::yield_now();
                 if self.target.poll_is_quiet(tid) {
                     std::thread::sleep(Duration::from_micros(50));
                 }
@@ -193,7 +194,7 @@ impl Session<'_> {
                 let out = out && !self.has_undelivered(tid)?;
                 self.give_back(tid)?;
                 if !out {
-                    own::step_aside();
+                    std::thread::yield_now();
                 }
                 Ok(out)
             }

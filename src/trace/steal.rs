@@ -7,7 +7,7 @@ use std::io;
 use xol_arch::{Addr, Arch, Text};
 use xol_targets::Native;
 use xol_targets::ptrace::procfs::{Whereabouts, whereabouts};
-use xol_targets::ptrace::{Orphan, SpaceId, Tid, own};
+use xol_targets::ptrace::{Orphan, SpaceId, Tid};
 
 impl Session<'_> {
     /// Gives `site`, which `tid` has hit, a slot: a free one or another site's. `None` where
@@ -124,7 +124,7 @@ impl Session<'_> {
                     if !inside {
                         return Ok(true);
                     }
-                    own::step_aside();
+                    std::thread::yield_now();
                 }
                 // It has stopped somewhere of its own; that is looked at in its turn.
                 _ => return Ok(false),

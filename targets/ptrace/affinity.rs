@@ -45,14 +45,9 @@ impl Affinity {
     /// Lets the scheduler choose if no thread has trapped since the last time: what threads write
     /// without a stop must be read, and on the CPU of one that does not stop we would come too late.
     pub(super) fn elsewhere(&mut self) {
-        if std::mem::replace(&mut self.before, self.traps) == self.traps {
-            self.anywhere();
-        }
-    }
-
-    /// Lets the scheduler choose: every thread is to be served, and most do not trap.
-    pub(super) fn anywhere(&mut self) {
-        if self.pinned.is_some()
+        let quiet = std::mem::replace(&mut self.before, self.traps) == self.traps;
+        if quiet
+            && self.pinned.is_some()
             && let Some(home) = self.home
             && own::set_affinity(&home).is_ok()
         {

@@ -20,6 +20,8 @@ impl Ptrace {
         if !matches!(self.known(tid)?.state, State::Running | State::Listening) {
             return Ok(());
         }
+        // One that was asked before may be at the end of its call by now.
+        let before = self.known(tid)?.entered.filter(|_| self.is_asked(tid));
         let entered = match self.entered(tid) {
             None if native::FORGETS_AN_ARGUMENT => self.interrupt_from_its_cpu(tid)?,
             entered => {
@@ -28,7 +30,7 @@ impl Ptrace {
             }
         };
         let thread = self.known(tid)?;
-        (thread.asked, thread.entered) = (true, entered);
+        (thread.asked, thread.entered) = (true, entered.or(before));
         Ok(())
     }
 
@@ -101,7 +103,7 @@ impl Ptrace {
                 }
                 Ok(Some(_)) => return Ok(false),
                 Ok(None) if start.elapsed() > limit => return Err(io::ErrorKind::TimedOut.into()),
-                Ok(None) if begun.elapsed() < Duration::from_millis(1) => own::wait_a_moment(start),
+                Ok(None) if begun.elapsed() < Duration::from_millis(1) => std::thread::yield_now(),
                 Ok(None) => std::thread::sleep(Duration::from_micros(200)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),

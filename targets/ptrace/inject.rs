@@ -66,16 +66,14 @@ impl From<io::Error> for InjectError {
 }
 
 /// Leads a thread from the exit of our call to where the kernel looks for signals: only there are
-/// interrupted calls restarted. It executes nothing on the way. Whether it is to stop there with its
-/// process.
-fn back_to_signals(tid: Tid) -> io::Result<bool> {
+/// interrupted calls restarted. It executes nothing on the way.
+fn back_to_signals(tid: Tid) -> io::Result<()> {
     sys::interrupt(tid)?;
     sys::cont(tid, 0)?;
     loop {
         match sys::wait(Whom::One(tid), false, true) {
-            Ok(Some((_, Status::Stopped { signal, event: EVENT_STOP }))) => {
-                sys::wait(Whom::One(tid), true, false)?;
-                return Ok(signal != libc::SIGTRAP);
+            Ok(Some((_, Status::Stopped { event: EVENT_STOP, .. }))) => {
+                return sys::wait(Whom::One(tid), true, false).map(drop);
             }
             // Its end, which is reported in its turn.
             Ok(Some(_)) => return Err(gone()),
@@ -159,7 +157,7 @@ impl Ptrace {
         space.read(Addr(buffer_at), buffer)?;
         sys::vm_write(tid, Addr(buffer_at), &had)?;
         if native::awaits_restart(&regs) {
-            self.known(tid)?.rejoin = back_to_signals(tid)?;
+            back_to_signals(tid)?;
         }
         let thread = self.known(tid)?;
         (thread.asked, thread.by_trap) = (false, false);

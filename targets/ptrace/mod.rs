@@ -198,7 +198,6 @@ impl Ptrace {
     /// From now on threads get back what was changed in them, and keep it.
     pub fn begin_leaving(&mut self) {
         self.leaving = true;
-        self.affinity.anywhere();
     }
 
     /// Whether that was said.

@@ -9,7 +9,7 @@ use super::pair::FROM_TERMINAL;
 use super::sys::{SI_KERNEL, check};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Binds this thread to one CPU, or to a whole set.
 ///
@@ -53,24 +53,6 @@ impl CpuSet {
     pub fn has(&self, cpu: usize) -> bool {
         self.0.get(cpu / 64).is_some_and(|word| word & 1 << (cpu % 64) != 0)
     }
-}
-
-/// Waits a moment for another thread, that has been waited for since `begun`. Never with sched_yield(2):
-/// where others want the CPU, each costs a whole slice of the scheduler's (3 ms) that is taken off what
-/// comes next, and the threads that are stopped meanwhile stand still for seconds.
-pub fn wait_a_moment(begun: Instant) {
-    /// How long a thread on another CPU may take to stop.
-    const SPIN: Duration = Duration::from_micros(15);
-    const NAP: Duration = Duration::from_micros(10);
-    match begun.elapsed() < SPIN {
-        true => std::hint::spin_loop(),
-        false => std::thread::sleep(NAP),
-    }
-}
-
-/// Lets others run that want the CPU.
-pub fn step_aside() {
-    std::thread::sleep(Duration::from_micros(1));
 }
 
 /// CLOCK_MONOTONIC in nanoseconds.

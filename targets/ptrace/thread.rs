@@ -1,5 +1,6 @@
 //! Threads and processes as they are known here.
 
+use super::is_gone;
 use super::mask::{Block, Doubt, Watch};
 use super::retry::Retries;
 use super::siginfo::SigInfo;
@@ -7,7 +8,6 @@ use super::signals::Action;
 use super::space::SpaceId;
 use super::sys::{Pid, Tid};
 use super::wait::Event;
-use super::{is_gone, own};
 use crate::native::Regs;
 use std::io;
 use std::time::{Duration, Instant};
@@ -221,7 +221,7 @@ impl super::Ptrace {
             }
             match self.poll(tid) {
                 Ok(None) if begun.elapsed() > limit => return Ok(None),
-                Ok(None) => own::wait_a_moment(begun),
+                Ok(None) => std::thread::yield_now(),
                 Err(error) if is_gone(&error) => return Ok(None),
                 other => return other,
             }

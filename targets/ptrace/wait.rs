@@ -235,9 +235,7 @@ impl Ptrace {
         (thread.state, thread.entered) = (State::Delivering, None);
         thread.by_trap = signal == libc::SIGTRAP;
         // Any signal: with a fast timer, what a stop costs is what decides whether the thread gets on.
-        if !self.leaving {
-            self.affinity.trapped(tid);
-        }
+        self.affinity.trapped(tid);
         if signal == libc::SIGTRAP {
             if native::is_trap(info.code()) {
                 return Ok(Event::Trap(tid));
