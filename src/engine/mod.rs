@@ -1,22 +1,36 @@
 //! What a probe is: sites, slots, and what happens at a hit.
 //!
-//! The path of a hit ([`Table::find`], [`Table::hit`]) works on slices lent to it: it neither
-//! allocates nor panics, because it also has to run inside a signal handler. The rest prepares
-//! those slices.
+//! The path of a hit is [`whose`] trap it was, [`Table::count`], [`run_displaced`], and then
+//! [`behind_copy`], [`after_step`] or [`signal_in_slot`]. It works on what is lent to it: it neither
+//! allocates nor panics, because it also has to run inside a signal handler (`tests/hit_path`). The
+//! rest prepares what is lent.
 //!
 //! | room | what is in it |
 //! |---|---|
+//! | `hits` | how a stopped thread goes on |
 //! | `site` | one address with a trap, and which strategy it got |
-//! | `table` | the lookup by address, and the hit |
+//! | `table` | the lookup by address, and the counting of a hit |
 //! | `ring` | the reader of what trampolines note down |
 //! | `slot` | the code written for one displaced instruction |
+//! | `thread` | what a thread is in the middle of, and what is decided when it stops |
 
+#[cfg(test)]
+mod fake;
+mod hits;
+#[cfg(test)]
+mod orders_tests;
 mod ring;
 mod site;
 mod slot;
 mod table;
+mod thread;
 
+pub use hits::{
+    Resume, Signal, StoppedThread, after_step, behind_copy, correct_frame, run_displaced,
+    signal_in_slot, take_out,
+};
 pub use ring::{Note, Pending, Reader};
 pub use site::{Site, Wish, choose};
-pub use slot::{SLOT_SIZE, SlotCode, SlotRef, write_slot};
-pub use table::{Counter, Link, NONE, Run, Table, hash_slots, index_insert};
+pub use slot::{Part, SLOT_SIZE, SlotCode, SlotRef, write_slot};
+pub use table::{Counter, Link, NONE, Table, find, hash_slots, index_insert};
+pub use thread::{Doing, Trap, Traps, whose};

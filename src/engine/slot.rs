@@ -28,7 +28,29 @@ pub struct SlotRef {
     pub gate: bool,
 }
 
+/// A part of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Its first byte: the copy has not run.
+    Start,
+    /// Within a copy that is several instructions.
+    Inside,
+    /// Behind the copy, on the way back.
+    Behind,
+}
+
 impl SlotRef {
+    /// Returns the part of the slot that `pc` is in.
+    #[must_use]
+    pub fn part(&self, pc: Addr) -> Option<Part> {
+        match pc.0.wrapping_sub(self.at.0) {
+            0 => Some(Part::Start),
+            offset if offset >= SLOT_SIZE => None,
+            offset if self.gate && offset < u64::from(self.done) => Some(Part::Inside),
+            _ => Some(Part::Behind),
+        }
+    }
+
     /// Whether `pc` is in the slot.
     #[must_use]
     pub fn has(&self, pc: Addr) -> bool {

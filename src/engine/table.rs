@@ -1,7 +1,7 @@
-//! The lookup by address, and the hit.
+//! The lookup by address, and the counting of a hit.
 
 use super::site::Site;
-use xol_arch::{Addr, Arch, Fault, Machine, Strategy};
+use xol_arch::{Addr, Arch};
 
 /// No index: the end of a chain, an empty place.
 pub const NONE: u32 = u32::MAX;
@@ -22,17 +22,6 @@ pub struct Link {
     pub consumer: u32,
     /// The next of the same site, or [`NONE`].
     pub next: u32,
-}
-
-/// How the displaced instruction runs after a hit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Run {
-    /// It has: registers and memory are as behind it.
-    Done,
-    /// From here.
-    Slot(Addr),
-    /// It needs a slot and has none (it was stolen).
-    NeedsSlot,
 }
 
 /// What a hit looks at: all of it lent.
@@ -74,22 +63,28 @@ pub fn index_insert(index: &mut [u32], addr: Addr, site: u32) {
     }
 }
 
+/// Returns the number of the site at `addr`, as an index of these sites has it.
+#[must_use]
+pub fn find<A: Arch>(sites: &[Site<A>], index: &[u32], addr: Addr) -> Option<u32> {
+    let mut i = first_place(addr, index.len());
+    for _ in 0..index.len() {
+        let &site = index.get(i)?;
+        if site == NONE {
+            return None;
+        }
+        if sites.get(site as usize)?.addr == addr {
+            return Some(site);
+        }
+        i = (i + 1) & index.len().wrapping_sub(1);
+    }
+    None
+}
+
 impl<A: Arch> Table<'_, A> {
-    /// The site at `addr`.
+    /// Returns the number of the site at `addr`.
     #[must_use]
     pub fn find(&self, addr: Addr) -> Option<u32> {
-        let mut i = first_place(addr, self.index.len());
-        for _ in 0..self.index.len() {
-            let &site = self.index.get(i)?;
-            if site == NONE {
-                return None;
-            }
-            if self.sites.get(site as usize)?.addr == addr {
-                return Some(site);
-            }
-            i = (i + 1) & self.index.len().wrapping_sub(1);
-        }
-        None
+        find(self.sites, self.index, addr)
     }
 
     /// Counts an execution of `site`, for the site and for each of its consumers.
@@ -105,39 +100,5 @@ impl<A: Arch> Table<'_, A> {
             }
             next = link.next;
         }
-    }
-
-    /// Says how the instruction displaced from `site` runs now, or computes its effect.
-    ///
-    /// # Errors
-    /// The fault that the instruction itself would take; nothing has changed then.
-    pub fn run<M: Machine<A>>(&self, site: u32, machine: &mut M) -> Result<Run, Fault> {
-        let Some(site) = self.sites.get(site as usize) else { return Ok(Run::NeedsSlot) };
-        match (site.strategy, site.plan.effect, site.slot) {
-            (Strategy::Simulate, Some(effect), _) => {
-                A::simulate(effect, site.addr, machine)?;
-                Ok(Run::Done)
-            }
-            (_, _, Some(slot)) => Ok(Run::Slot(slot.at)),
-            (_, Some(effect), None) => {
-                A::simulate(effect, site.addr, machine)?;
-                Ok(Run::Done)
-            }
-            (_, None, None) => Ok(Run::NeedsSlot),
-        }
-    }
-
-    /// After the trap behind a copy: corrects what the copy left different.
-    ///
-    /// # Errors
-    /// As for [`Table::run`].
-    pub fn step_done<M: Machine<A>>(
-        &self,
-        site: u32,
-        before: &A::Regs,
-        machine: &mut M,
-    ) -> Result<(), Fault> {
-        let Some(site) = self.sites.get(site as usize) else { return Ok(()) };
-        A::fixup(site.fixup, site.addr, &site.plan, before, machine)
     }
 }

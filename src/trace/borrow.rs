@@ -129,7 +129,7 @@ impl Session<'_> {
 
     /// Lets a borrowed thread go on.
     pub(super) fn give_back(&mut self, tid: Tid) -> io::Result<()> {
-        let steps = self.visits.get(&tid).is_some_and(|visit| visit.jumping);
+        let steps = self.doing(tid).is_trampoline();
         match self.target.go(tid, if steps { Go::StepOn } else { Go::On }) {
             Err(error) if !is_gone(&error) => Err(error),
             _ => Ok(()),

@@ -102,7 +102,7 @@ impl Session<'_> {
         }
         // A record of another thread may be in the way, which has lost its processor.
         std::thread::yield_now();
-        if self.visits.get(&tid).is_some_and(|visit| visit.jumping) {
+        if self.doing(tid).is_trampoline() {
             self.stepped_in_jump(tid, space)?;
         } else {
             self.target.go(tid, Go::FromTrap)?;

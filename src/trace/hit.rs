@@ -3,12 +3,12 @@
 use super::consumer::{Consumer, RowState};
 pub(super) use super::libc_signal;
 use super::session::Session;
-use crate::engine::Run;
+use crate::engine::{Trap, after_step, behind_copy, run_displaced, whose};
 use std::io;
-use xol_arch::{Addr, Arch, Machine as _, Reason, Regs as _, Strategy};
+use xol_arch::{Addr, Arch, Reason, Regs as _};
+use xol_targets::Native;
 use xol_targets::native::head::SI_DONE;
 use xol_targets::ptrace::{Action, Go, SigInfo, SpaceId, Tid, procfs, sys};
-use xol_targets::{Native, native};
 
 impl Session<'_> {
     pub(super) fn on_trap(&mut self, tid: Tid) -> io::Result<()> {
@@ -18,43 +18,29 @@ impl Session<'_> {
         let trapped = at;
         let at = self.out_of_shadow(tid, space, at)?;
         self.shadowed = (trapped != at).then_some((at, trapped));
-        if self.sites_mut(space).find(at).is_some() {
-            return match self.is_as_displaced(tid, space, at)? {
-                true => self.on_site(tid, space, at),
-                false => Ok(()),
-            };
-        }
-        if let Some(to) = self.sites_mut(space).jumps.enter(at) {
-            // An instruction in a jump's displacement: its copy is in the trampoline, perhaps behind one
-            // that ends as a trap does.
-            self.mark_done(tid, at)?;
-            self.target.stopped(tid)?.set_pc(to);
-            return self.target.go(tid, Go::FromTrap);
-        }
-        if self.target.space(space).is_some_and(|s| s.is_ours(at)) {
-            if self.record_again(tid, space, at)? {
+        match whose(&mut self.at_stop(tid, space), at)? {
+            Trap::Site(_) => {
+                if self.is_as_displaced(tid, space, at)? {
+                    self.on_site(tid, space, at)?;
+                }
                 return Ok(());
             }
-            return self.behind_copy(tid, space, at);
+            Trap::UnderJump(to) => {
+                // The copy is perhaps behind one that ends as a trap does.
+                self.mark_done(tid, at)?;
+                self.target.stopped(tid)?.set_pc(to);
+            }
+            Trap::Ours if self.record_again(tid, space, at)? => return Ok(()),
+            Trap::Ours => return behind_copy(&mut self.at_stop(tid, space), at),
+            Trap::Gone => self.target.stopped(tid)?.set_pc(at),
+            Trap::Copied => {}
+            Trap::Left => self.target.stopped(tid)?.set_pc(at.add(Native::TRAP.len() as u64)),
+            Trap::Programs => {
+                let info = sys::get_siginfo(tid)?;
+                return self.foreign_trap(tid, info);
+            }
         }
-        let mut here = [0; 4];
-        let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
-        let got = memory.read_some(at, &mut here).unwrap_or(0);
-        if !Native::is_trap(&here[..got]) && got > 0 {
-            // A trap of ours that was taken away while it was on its way.
-            self.target.stopped(tid)?.set_pc(at);
-            return self.target.go(tid, Go::FromTrap);
-        }
-        if got > 0 && self.came_along(tid, space, at)? {
-            return self.target.go(tid, Go::FromTrap);
-        }
-        if self.is_left(space, at) {
-            // Behind a copy of an xol that was killed: what follows is the way back.
-            self.target.stopped(tid)?.set_pc(at.add(Native::TRAP.len() as u64));
-            return self.target.go(tid, Go::FromTrap);
-        }
-        let info = sys::get_siginfo(tid)?;
-        self.foreign_trap(tid, info)
+        self.target.go(tid, Go::FromTrap)
     }
 
     /// A hit.
@@ -86,7 +72,7 @@ impl Session<'_> {
             self.disarm_if_full(space, site)?;
         }
         if !self.is_refused(tid, space, site, at)? {
-            self.run_displaced(tid, space, site, at)?;
+            run_displaced(&mut self.at_stop(tid, space), site)?;
         }
         Ok(())
     }
@@ -134,110 +120,6 @@ impl Session<'_> {
         self.target.go(tid, Go::FromTrap)
     }
 
-    /// Runs the displaced instruction, one way or another.
-    fn run_displaced(&mut self, tid: Tid, space: SpaceId, site: u32, at: Addr) -> io::Result<()> {
-        let sites = self.spaces.get_mut(&space).ok_or(io::ErrorKind::NotFound)?;
-        let (strategy, slot) = {
-            let site = &sites.sites[site as usize];
-            (site.strategy, site.slot)
-        };
-        let table = sites.table(&mut self.counters);
-        // With a slot at hand only what is simulated needs all registers.
-        let run = match (strategy, slot) {
-            (Strategy::Simulate, _) | (_, None) => {
-                let mut machine = self.target.stopped(tid)?.exactly();
-                let before = *machine.seen();
-                // The site's own address, as the instruction would see it.
-                machine.regs().set_pc(at);
-                let run = table.run(site, &mut machine);
-                match run {
-                    // A jump has changed nothing else.
-                    Ok(Run::Done) => machine.changed_since(&before),
-                    _ => *machine.regs() = before,
-                }
-                run
-            }
-            (_, Some(slot)) => Ok(Run::Slot(slot.at)),
-        };
-        match (run, slot) {
-            (Ok(Run::Done), _) => {
-                self.mark_done(tid, at)?;
-                self.target.go(tid, Go::FromTrap)
-            }
-            // It faults: where the hardware says so itself, it is right in every detail.
-            (Ok(Run::Slot(to)), _) => self.enter_slot(tid, site, strategy, to, at),
-            (Err(_), Some(slot)) => self.enter_slot(tid, site, Strategy::Boost, slot.at, at),
-            (Err(fault), None) => {
-                self.target.stopped(tid)?.set_pc(at);
-                let info = SigInfo::new(libc_signal::SEGV, libc_signal::SEGV_MAPERR, fault.at);
-                self.target.go(tid, Go::Deliver(info))
-            }
-            (Ok(Run::NeedsSlot), _) => match self.steal_slot(space, site, tid)? {
-                Some(to) => self.enter_slot(tid, site, strategy, to, at),
-                None => {
-                    // Nothing can hold a copy: the site is given up rather than the program.
-                    self.note(format!("the site at {at} was disarmed: no slot could be had"));
-                    self.disarm(space, site)?;
-                    self.target.stopped(tid)?.set_pc(at);
-                    self.target.go(tid, Go::FromTrap)
-                }
-            },
-        }
-    }
-
-    fn enter_slot(
-        &mut self,
-        tid: Tid,
-        site: u32,
-        strategy: Strategy,
-        to: Addr,
-        at: Addr,
-    ) -> io::Result<()> {
-        let traps = matches!(strategy, Strategy::Xol | Strategy::Step);
-        if traps {
-            let mut machine = self.target.stopped(tid)?;
-            let mut before = *machine.seen();
-            before.set_pc(at);
-            machine.set_pc(to);
-            let visit = self.visits.entry(tid).or_default();
-            (visit.site, visit.before) = (Some(site), before);
-            visit.stepping = strategy == Strategy::Step;
-        } else {
-            self.target.set_pc(tid, to)?;
-        }
-        self.target.set_slot(tid, Some(to));
-        self.target.go(tid, if strategy == Strategy::Step { Go::Step } else { Go::FromTrap })
-    }
-
-    /// A trap behind a copy: of `xol`, or one put there for a waiting signal.
-    fn behind_copy(&mut self, tid: Tid, space: SpaceId, at: Addr) -> io::Result<()> {
-        let owner = self.sites_mut(space).slots.owner(at);
-        let site = owner.and_then(|n| self.sites_mut(space).sites.get(n as usize).copied());
-        let next = at.add(Native::TRAP.len() as u64);
-        let visit = self.visits.entry(tid).or_default();
-        visit.site = None;
-        visit.stepping = false;
-        let before = visit.before;
-        let held = self.target.take_held(tid);
-        let Some(site) = site else {
-            // Ours, and nobody's: it leads on.
-            self.target.stopped(tid)?.set_pc(next);
-            return self.target.go(tid, Go::FromTrap);
-        };
-        let traps = matches!(site.strategy, Strategy::Xol | Strategy::Step);
-        if held.is_none() && traps && site.fixup == Default::default() {
-            // What is behind the trap leads back, also should we die now: it is still inside.
-            self.target.stopped(tid)?.set_pc(next);
-        } else {
-            self.finish(tid, &site, &before)?;
-            self.target.set_slot(tid, None);
-        }
-        if !traps {
-            self.close_gate(space, &site)?;
-        }
-        self.deliver_held(tid, held)
-    }
-
     /// Goes on from behind a copy, with the signals that waited for it.
     pub(super) fn deliver_held(&mut self, tid: Tid, held: Option<SigInfo>) -> io::Result<()> {
         let Some(info) = held else { return self.target.go(tid, Go::FromTrap) };
@@ -255,78 +137,18 @@ impl Session<'_> {
         }
     }
 
-    /// Has a thread whose copy has run stand behind the instruction.
-    pub(super) fn finish(
-        &mut self,
-        tid: Tid,
-        site: &crate::engine::Site<Native>,
-        before: &<Native as Arch>::Regs,
-    ) -> io::Result<()> {
-        // Should we die before it goes on: behind an instruction of one byte, or one that ends as a
-        // trap does, it would be taken for who has just trapped there.
-        if self.target.is_trapping(tid) {
-            sys::set_siginfo(tid, &SigInfo::new(libc_signal::TRAP, SI_DONE, Addr(0)))?;
-        }
-        let mut machine = self.target.stopped(tid)?;
-        let plain = site.fixup == Default::default();
-        if plain || Native::fixup(site.fixup, site.addr, &site.plan, before, &mut machine).is_err()
-        {
-            machine.set_pc(site.addr.add(site.plan.span().into()));
-        }
-        Ok(())
-    }
-
+    /// Deals with the end of a single step.
     pub(super) fn on_step(&mut self, tid: Tid) -> io::Result<()> {
         let Some(space) = self.target.space_of(tid) else { return Ok(()) };
-        let regs = self.target.regs(tid)?;
-        let pc = regs.pc();
-        let visit = self.visits.entry(tid).or_default();
-        if visit.jumping {
+        if self.doing(tid).is_trampoline() {
             return self.stepped_in_jump(tid, space);
         }
-        if let Some(owner) = visit.in_call {
-            if native::is_restart(native::result(&regs)) {
-                // Interrupted once more: the next stop says how that goes on.
-                return self.target.go(tid, Go::Step);
-            }
-            visit.in_call = None;
-            // No handler ran: the call was made again and is over.
-            let before = visit.before;
-            let site = self.sites_mut(space).sites.get(owner as usize).copied();
-            if let Some(site) =
-                site.filter(|s| s.slot.is_some_and(|slot| slot.has(pc) && pc != slot.at))
-            {
-                self.finish(tid, &site, &before)?;
-            }
-            self.target.set_slot(tid, None);
-            return self.target.go(tid, Go::FromTrap);
-        }
-        let before = visit.before;
-        let Some(number) = visit.site.filter(|_| visit.stepping) else {
+        if !after_step(&mut self.at_stop(tid, space))? {
             // The program's own single-stepping (TF): its signal.
             let info = sys::get_siginfo(tid)?;
             return self.foreign_trap(tid, info);
-        };
-        let site = self.sites_mut(space).sites.get(number as usize).copied();
-        let Some(site) = site else { return self.target.go(tid, Go::On) };
-        match site.slot {
-            // An interrupted REP, or a copy of several instructions.
-            Some(slot) if slot.has(pc) && (pc == slot.at || slot.gate && pc < slot.gate_at()) => {
-                return self.target.go(tid, Go::Step);
-            }
-            Some(slot) if slot.has(pc) && native::is_restart(native::result(&regs)) => {
-                // A signal interrupted the call and comes next; see `Session::on_signal`.
-                self.visits.entry(tid).or_default().in_call = Some(number);
-                return self.target.go(tid, Go::Step);
-            }
-            Some(slot) if slot.has(pc) => self.finish(tid, &site, &before)?,
-            _ => {}
         }
-        let visit = self.visits.entry(tid).or_default();
-        (visit.site, visit.stepping) = (None, false);
-        self.target.set_slot(tid, None);
-        let held = self.target.take_held(tid);
-        self.deliver_held(tid, held)
+        Ok(())
     }
 
     /// The pending signal says that the effect of the site at `at` is computed already: what the

@@ -6,6 +6,7 @@ use super::leave::fault_on_its_way;
 use super::notes::NOBODY;
 use super::session::Session;
 use crate::WhyNotJump;
+use crate::engine::{Doing, Part, signal_in_slot};
 use std::io;
 use std::rc::Rc;
 use xol_arch::jump::{Kept, PROBE, Phase, Place, TURN};
@@ -75,14 +76,13 @@ impl Session<'_> {
                 self.target.go(tid, Go::FromTrap)
             }
             Stands::Between(_) if !synchronous => {
-                self.hold_in_jump(tid, info);
+                self.hold_in_jump(tid, info, 0);
                 self.target.go(tid, Go::StepOn)
             }
             // Its handler would return to a trap, behind which the next signal of a fast timer finds it
             // here again.
             Stands::At(at) if !synchronous && self.would_trap(space, spot, at) => {
-                self.hold_in_jump(tid, info);
-                self.visits.entry(tid).or_default().steps = STEPS;
+                self.hold_in_jump(tid, info, STEPS);
                 self.target.go(tid, Go::StepOn)
             }
             Stands::At(at) => {
@@ -95,10 +95,11 @@ impl Session<'_> {
             }
             Stands::Counted(at) | Stands::Between(at) => {
                 self.end_steps(tid)?;
-                let number = self.sites_mut(space).find(at);
-                let site =
-                    number.and_then(|n| self.sites_mut(space).sites.get(n as usize).copied());
-                let Some((site, slot)) = site.and_then(|site| Some((site, site.slot?))) else {
+                let found = self.sites(space).and_then(|sites| {
+                    let number = sites.find(at)?;
+                    Some((number, sites.sites.get(number as usize)?.slot?))
+                });
+                let Some((number, slot)) = found else {
                     // Its mapping is gone.
                     self.target.stopped(tid)?.set_pc(at);
                     return self.deliver(tid, info);
@@ -113,7 +114,8 @@ impl Session<'_> {
                 }
                 self.target.stopped(tid)?.set_pc(slot.at);
                 self.target.set_slot(tid, Some(slot.at));
-                self.before_copy(tid, space, &site, info)
+                // No jump stands over a system call.
+                signal_in_slot(&mut self.at_stop(tid, space), number, Part::Start, false, info)
             }
         }
     }
@@ -124,9 +126,9 @@ impl Session<'_> {
         is_copy(spot) && self.sites_mut(space).jumps.enter(at).is_some()
     }
 
-    /// The signal waits until the thread stands for an instruction.
-    fn hold_in_jump(&mut self, tid: Tid, info: SigInfo) {
-        self.visits.entry(tid).or_default().jumping = true;
+    /// The signal waits until the thread stands for an instruction, and for so many more.
+    fn hold_in_jump(&mut self, tid: Tid, info: SigInfo, steps: u8) {
+        self.does(tid, Doing::Trampoline { steps });
         self.target.hold(tid, info);
     }
 
@@ -143,13 +145,12 @@ impl Session<'_> {
         }
         if let (Stands::At(at), Some(spot)) = (&stands, &spot)
             && self.would_trap(space, spot, *at)
-            && let steps = &mut self.visits.entry(tid).or_default().steps
-            && *steps > 0
+            && let Doing::Trampoline { steps: steps @ 1.. } = self.doing(tid)
         {
-            *steps -= 1;
+            self.does(tid, Doing::Trampoline { steps: steps - 1 });
             return self.target.go(tid, Go::Step);
         }
-        self.visits.entry(tid).or_default().jumping = false;
+        self.does(tid, Doing::Own);
         let held = self.target.take_held(tid);
         match (stands, held, spot) {
             (Stands::Counted(_), Some(info), Some(spot)) => {
@@ -170,10 +171,11 @@ impl Session<'_> {
 
     /// No more steps: a signal that waited comes once more.
     fn end_steps(&mut self, tid: Tid) -> io::Result<()> {
-        let visit = self.visits.entry(tid).or_default();
-        if std::mem::take(&mut visit.jumping)
-            && let Some(info) = self.target.take_held(tid)
-        {
+        let jumping = self.doing(tid).is_trampoline();
+        if jumping {
+            self.does(tid, Doing::Own);
+        }
+        if jumping && let Some(info) = self.target.take_held(tid) {
             self.visits.entry(tid).or_default().later.add_first(info, false);
         }
         self.send_later(tid)
@@ -219,7 +221,7 @@ impl Session<'_> {
         space: SpaceId,
         taken: &[(usize, Rc<Jump>)],
     ) -> io::Result<()> {
-        if self.visits.get(&tid).is_some_and(|visit| visit.jumping) {
+        if self.doing(tid).is_trampoline() {
             return Ok(());
         }
         let pc = self.target.pc(tid)?;

@@ -168,7 +168,7 @@ impl Session<'_> {
     /// Whether a thread is out of our code, or is now. `false`: it stopped for something else
     /// first, or has a copy to run.
     fn comes_out(&mut self, space: SpaceId, tid: Tid, begun: Instant) -> io::Result<bool> {
-        let steps = self.visits.get(&tid).is_some_and(|visit| visit.jumping);
+        let steps = self.doing(tid).is_trampoline();
         match outside::next(self.look_at(tid, space), self.target.is_asked(tid), steps) {
             Next::Out => {
                 self.send_rest(tid)?;

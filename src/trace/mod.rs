@@ -10,6 +10,7 @@
 //! | `unfound` | what is said of probes that have no place, or no hits |
 //! | `arm`, `sites`, `slots`, `padding`, `steal` | from wanted places to armed sites |
 //! | `hit`, `signals` | traps, and signals that find a thread in a slot |
+//! | `stop` | a stopped thread as the engine sees and moves it |
 //! | `later`, `libc_signal` | signals that wait for their turn; numbers of signals |
 //! | `returns`, `exits`, `frames` | return probes: hits, where functions are left, open calls |
 //! | `hot` | traps that become jumps while the program runs |
@@ -69,6 +70,7 @@ mod signals;
 mod sites;
 mod slots;
 mod steal;
+mod stop;
 mod toggle;
 mod tracers;
 mod trampolines;

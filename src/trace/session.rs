@@ -6,7 +6,7 @@ use super::objects::FileId;
 use super::options::{Options, Subject};
 use super::sites::Sites;
 use super::{Outcome, Sink, TraceError};
-use crate::engine::Counter;
+use crate::engine::{Counter, Doing};
 use crate::report::End;
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -34,22 +34,14 @@ pub enum Stage {
 /// What is remembered of a thread between two of its stops.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Visit {
-    /// The site whose copy it runs, for `xol` and `step`.
-    pub(super) site: Option<u32>,
-    /// Its registers before the copy.
+    /// What it is in the middle of.
+    pub(super) doing: Doing,
+    /// Its registers before the copy that it runs or has run.
     pub(super) before: Regs,
-    /// Whether it is single-stepped.
-    pub(super) stepping: bool,
-    /// The site whose system call a signal interrupted in its slot.
-    pub(super) in_call: Option<u32>,
     /// Signals that came while another was held, and such that have to come once more.
     pub(super) later: super::later::Later,
     /// How often it was seen to have such when it was to be left.
     pub(super) late: u32,
-    /// Whether it is single-stepped to the next instruction in a trampoline.
-    pub(super) jumping: bool,
-    /// How many more of those it is stepped over.
-    pub(super) steps: u8,
     /// The rt_sigactions it is in, by stack pointer: a handler may make one inside another.
     pub(super) setting: Vec<(Addr, [u64; 3])>,
     /// The mremaps it is in that concern text, by stack pointer: and what they put something else on.
@@ -360,7 +352,7 @@ impl<'a> Session<'a> {
             | Event::Forked { parent: tid, .. }
                 // In the middle of a record there is no waiting for it: by then the next signal of a
                 // timer would be there, and the next instruction never made.
-                if !self.visits.get(&tid).is_some_and(|visit| visit.jumping) =>
+                if !self.doing(tid).is_trampoline() =>
             {
                 self.drain(Some(tid))?;
             }
@@ -407,6 +399,21 @@ impl<'a> Session<'a> {
     pub(super) fn sites_mut(&mut self, space: SpaceId) -> &mut Sites {
         let slots = self.options.slots;
         self.spaces.entry(space).or_insert_with(|| Sites::new(slots))
+    }
+
+    /// Returns the sites of a space, if it has any.
+    pub(super) fn sites(&self, space: SpaceId) -> Option<&Sites> {
+        self.spaces.get(&space)
+    }
+
+    /// Returns what a thread is in the middle of.
+    pub(super) fn doing(&self, tid: Tid) -> Doing {
+        self.visits.get(&tid).map_or(Doing::Own, |visit| visit.doing)
+    }
+
+    /// Notes that a thread is in the middle of something else.
+    pub(super) fn does(&mut self, tid: Tid, doing: Doing) {
+        self.visits.entry(tid).or_default().doing = doing;
     }
 
     pub(super) fn new_space(&mut self, space: SpaceId) {

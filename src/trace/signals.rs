@@ -4,12 +4,11 @@
 use super::hit::libc_signal;
 use super::later::Comes;
 use super::session::Session;
-use crate::engine::Site;
+use crate::engine::{Doing, correct_frame, signal_in_slot, take_out};
 use std::io;
-use xol_arch::{Addr, Arch, Machine as _, Regs as _, Strategy};
+use xol_arch::{Addr, Arch, Regs as _};
 use xol_targets::Native;
-use xol_targets::native;
-use xol_targets::ptrace::{Go, SigInfo, SpaceId, Tid, is_gone, procfs, sys};
+use xol_targets::ptrace::{Go, SigInfo, Tid, is_gone, procfs, sys};
 
 /// How often a thread that is to be left is waited for until it has got its signals.
 const LATE: u32 = 4000;
@@ -29,13 +28,15 @@ impl Session<'_> {
             }
         }
         let Some(space) = self.target.space_of(tid) else { return Ok(()) };
-        let stepping = self.visits.get(&tid).is_some_and(|v| v.stepping || v.in_call.is_some());
-        if stepping && info.is_step_over_call() {
+        let doing = self.doing(tid);
+        if doing.awaits_step() && info.is_step_over_call() {
             return self.on_step(tid);
         }
-        let in_call = self.visits.get_mut(&tid).and_then(|v| v.in_call.take());
-        if let Some(owner) = in_call.filter(|_| info.is_handler_entry()) {
-            return self.fix_frame(tid, space, owner);
+        if let Doing::Call { site } = doing {
+            self.does(tid, Doing::Own);
+            if info.is_handler_entry() {
+                return correct_frame(&mut self.at_stop(tid, space), site);
+            }
         }
         let pc = self.target.regs(tid)?.pc();
         let inside = self.target.space(space).is_some_and(|s| s.is_ours(pc));
@@ -44,7 +45,7 @@ impl Session<'_> {
             match self.comes(tid, info, inside)? {
                 Comes::Now(one) => (info, settled) = (one.info, one.settled),
                 Comes::Nothing => {
-                    let step = self.visits.get(&tid).is_some_and(|v| v.stepping || v.jumping);
+                    let step = self.doing(tid).is_stepped();
                     return self.target.go(tid, if step { Go::StepOn } else { Go::On });
                 }
             }
@@ -62,37 +63,25 @@ impl Session<'_> {
             }
             return self.target.go(tid, Go::Deliver(info));
         }
-        let stepped = self.visits.get(&tid).is_some_and(|v| v.stepping || v.jumping);
-        if !stepped && !info.is_synchronous() && self.is_job_control(tid, info.signal())? {
+        if !self.doing(tid).is_stepped()
+            && !info.is_synchronous()
+            && self.is_job_control(tid, info.signal())?
+        {
             return self.target.go(tid, Go::Deliver(info));
         }
         if let Some(spot) = self.sites_mut(space).jumps.spot(pc) {
             return self.signal_in_jump(tid, space, &spot, info);
         }
-        let owner = self.sites_mut(space).slots.owner(pc);
-        let site = owner.and_then(|n| self.sites_mut(space).sites.get(n as usize).copied());
-        let Some(site) = site else { return self.target.go(tid, Go::Deliver(info)) };
-        let Some(slot) = site.slot else { return self.target.go(tid, Go::Deliver(info)) };
-        let offset = pc.0 - slot.at.0;
+        let owner = self.sites(space).and_then(|sites| sites.with_slot(pc));
+        let Some((number, _, slot)) = owner else {
+            return self.target.go(tid, Go::Deliver(info));
+        };
+        let Some(part) = slot.part(pc) else { return self.target.go(tid, Go::Deliver(info)) };
         let mut code = [0; 16];
         let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
         let n = memory.read_some(slot.at, &mut code).unwrap_or(0);
-        if Native::is_syscall(&code[..n]) && !info.is_synchronous() {
-            // It may block for ever: the signal does not wait. Whether the call is then made
-            // again only the kernel knows, so what it saves is corrected once it has.
-            self.visits.entry(tid).or_default().in_call = owner;
-            return self.target.go(tid, Go::DeliverStep(info));
-        }
-        if offset == 0 {
-            self.before_copy(tid, space, &site, info)
-        } else if offset >= u64::from(slot.done) || !slot.gate {
-            self.after_copy(tid, &site, info)
-        } else if info.is_synchronous() {
-            self.fault(tid, &site, info)
-        } else {
-            // Inside a copy of several instructions: it runs to its end first.
-            self.hold(tid, space, &site, info)
-        }
+        let calls = Native::is_syscall(&code[..n]);
+        signal_in_slot(&mut self.at_stop(tid, space), number, part, calls, info)
     }
 
     /// Whether a signal stops or continues the process, and has no handler that could see where the
@@ -222,135 +211,6 @@ impl Session<'_> {
         Ok(ours && self.target.was_forced(tid)?)
     }
 
-    /// A handler is about to run for a signal that came while the thread was in a call made from
-    /// a slot: the frame it will return to is moved to the site.
-    pub(super) fn fix_frame(&mut self, tid: Tid, space: SpaceId, owner: u32) -> io::Result<()> {
-        let site = self.sites_mut(space).sites.get(owner as usize).copied();
-        if let Some(site) = site
-            && let Some(slot) = site.slot
-        {
-            let mut machine = self.target.stopped(tid)?;
-            if let Some((pc, sp)) = native::saved_pc(&mut machine)
-                && slot.has(pc)
-            {
-                let again = pc == slot.at;
-                let to = if again { site.addr } else { site.addr.add(site.plan.span().into()) };
-                native::set_saved_pc(&mut machine, to, site.addr);
-                if again && site.armed {
-                    self.will_retry(tid, space, site.addr, sp, false)?;
-                }
-            }
-        }
-        let visit = self.visits.entry(tid).or_default();
-        (visit.site, visit.stepping) = (None, false);
-        self.target.set_slot(tid, None);
-        self.target.go(tid, Go::On)
-    }
-
-    /// The copy has not run.
-    pub(super) fn before_copy(
-        &mut self,
-        tid: Tid,
-        space: SpaceId,
-        site: &Site<Native>,
-        info: SigInfo,
-    ) -> io::Result<()> {
-        if info.is_synchronous() {
-            return self.fault(tid, site, info);
-        }
-        let Some(slot) = site.slot else { return self.target.go(tid, Go::Deliver(info)) };
-        if slot.gate {
-            return self.hold(tid, space, site, info);
-        }
-        // What leaves the slot by itself has no place behind it for a trap; it can be computed.
-        let Some(effect) = site.plan.effect else { return self.fault(tid, site, info) };
-        let mut machine = self.target.stopped(tid)?.exactly();
-        let before = *machine.seen();
-        machine.regs().set_pc(site.addr);
-        if Native::simulate(effect, site.addr, &mut machine).is_err() {
-            *machine.regs() = before;
-            return self.fault(tid, site, info);
-        }
-        self.target.set_slot(tid, None);
-        self.deliver(tid, info)
-    }
-
-    /// The signal waits until the copy has run.
-    fn hold(
-        &mut self,
-        tid: Tid,
-        space: SpaceId,
-        site: &Site<Native>,
-        info: SigInfo,
-    ) -> io::Result<()> {
-        let Some(slot) = site.slot.filter(|s| s.gate) else {
-            return self.target.go(tid, Go::Deliver(info));
-        };
-        self.target.hold(tid, info);
-        let stepping = self.visits.get(&tid).is_some_and(|v| v.stepping);
-        if !matches!(site.strategy, Strategy::Xol | Strategy::Step) {
-            let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
-            memory.write(slot.gate_at(), Native::TRAP)?;
-        }
-        self.target.go(tid, if stepping { Go::StepOn } else { Go::On })
-    }
-
-    /// Closes the place behind a copy again, unless another thread's signal waits there.
-    pub(super) fn close_gate(&mut self, space: SpaceId, site: &Site<Native>) -> io::Result<()> {
-        let Some(slot) = site.slot else { return Ok(()) };
-        let waits = self.target.threads().any(|t| t.held.is_some() && t.slot == Some(slot.at));
-        if waits {
-            return Ok(());
-        }
-        let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
-        memory.write(slot.gate_at(), Native::NOP)
-    }
-
-    /// The copy has run; what is left is the way back.
-    fn after_copy(&mut self, tid: Tid, site: &Site<Native>, info: SigInfo) -> io::Result<()> {
-        let before = self.visits.get(&tid).map(|v| v.before).unwrap_or_default();
-        let falls_through = site.plan.copied.is_some_and(|c| c.falls_through);
-        if falls_through {
-            self.finish(tid, site, &before)?;
-        }
-        let visit = self.visits.entry(tid).or_default();
-        (visit.site, visit.stepping) = (None, false);
-        self.target.set_slot(tid, None);
-        self.deliver(tid, info)
-    }
-
-    /// The copy faulted: the program sees the fault where its own instruction is.
-    fn fault(&mut self, tid: Tid, site: &Site<Native>, mut info: SigInfo) -> io::Result<()> {
-        let slot = site.slot.map_or(site.addr, |s| s.at);
-        let before = self.visits.get(&tid).filter(|v| v.site.is_some()).map(|v| v.before);
-        let (pc, at, sp) = {
-            let mut machine = self.target.stopped(tid)?;
-            let pc = machine.seen().pc();
-            // What the copy did before its last instruction was ours: it needed a register.
-            if let Some(before) = before.filter(|_| pc != slot && site.fixup != Default::default())
-            {
-                *machine.regs() = before;
-            }
-            // In a sequence that was copied whole (arm64 MOPS) each instruction has its place.
-            let whole = site.plan.span() > site.plan.len;
-            let at = if whole { site.addr.offset(pc.distance_from(slot)) } else { site.addr };
-            machine.set_pc(at);
-            (pc, at, machine.seen().sp())
-        };
-        if info.address() == pc {
-            info.set_address(at);
-        }
-        if at == site.addr
-            && let Some(space) = self.target.space_of(tid)
-        {
-            self.will_retry(tid, space, site.addr, sp, false)?;
-        }
-        let visit = self.visits.entry(tid).or_default();
-        (visit.site, visit.stepping) = (None, false);
-        self.target.set_slot(tid, None);
-        self.target.go(tid, Go::Deliver(info))
-    }
-
     /// Moves a stopped thread out of any slot it is in, to where it would be without us. `false`
     /// if its copy has to run first.
     pub(super) fn move_out(&mut self, tid: Tid) -> io::Result<bool> {
@@ -364,31 +224,6 @@ impl Session<'_> {
         if let Some(spot) = self.sites_mut(space).jumps.spot(pc) {
             return self.move_out_of_jump(tid, space, &spot);
         }
-        let owner = self.sites_mut(space).slots.owner(pc);
-        let site = owner.and_then(|n| self.sites_mut(space).sites.get(n as usize).copied());
-        let Some(site) = site else { return Ok(true) };
-        let Some(slot) = site.slot else { return Ok(true) };
-        let offset = pc.0 - slot.at.0;
-        if offset == 0 {
-            // The hit is counted; the instruction runs in place, or through the trap uncounted.
-            self.target.resume_sleep(tid)?;
-            self.target.stopped(tid)?.set_pc(site.addr);
-            if site.armed {
-                self.will_retry(tid, space, site.addr, regs.sp(), true)?;
-            }
-        } else if slot.gate && offset >= u64::from(slot.done) {
-            let before = self.visits.get(&tid).map(|v| v.before).unwrap_or_default();
-            self.finish(tid, &site, &before)?;
-            if site.armed && native::in_syscall(&regs) && native::is_restart(native::result(&regs))
-            {
-                self.will_retry(tid, space, site.addr, regs.sp(), true)?;
-            }
-        } else {
-            return Ok(false);
-        }
-        let visit = self.visits.entry(tid).or_default();
-        (visit.site, visit.stepping) = (None, false);
-        self.target.set_slot(tid, None);
-        Ok(true)
+        take_out(&mut self.at_stop(tid, space))
     }
 }

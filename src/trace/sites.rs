@@ -5,7 +5,7 @@ use super::hot::Hot;
 use super::jumps::Jumps;
 use super::objects::Loaded;
 use super::slots::Slots;
-use crate::engine::{Counter, Link, NONE, Site, Table, hash_slots, index_insert};
+use crate::engine::{Counter, Link, NONE, Site, SlotRef, Table, find, hash_slots, index_insert};
 use rustc_hash::FxHashMap;
 use std::ops::Range;
 use xol_arch::{Addr, Arch, Strategy};
@@ -57,8 +57,16 @@ impl Sites {
         }
     }
 
-    pub(super) fn find(&mut self, addr: Addr) -> Option<u32> {
-        self.table(&mut []).find(addr)
+    /// Returns the number of the site at `addr`.
+    pub(super) fn find(&self, addr: Addr) -> Option<u32> {
+        find(&self.sites, &self.index, addr)
+    }
+
+    /// Returns the site whose slot `pc` is in, with its number.
+    pub(super) fn with_slot(&self, pc: Addr) -> Option<(u32, Site<Native>, SlotRef)> {
+        let number = self.slots.owner(pc)?;
+        let site = *self.sites.get(number as usize)?;
+        Some((number, site, site.slot?))
     }
 
     /// Adds a site; its number.

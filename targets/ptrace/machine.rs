@@ -16,6 +16,8 @@ pub struct Stopped<'a> {
     exact: bool,
     regs: &'a mut Regs,
     dirty: &'a mut Dirty,
+    /// What had to be written before.
+    was: Dirty,
 }
 
 impl Ptrace {
@@ -38,7 +40,8 @@ impl Ptrace {
             thread.regs = Some(regs);
         }
         let regs = thread.regs.as_mut().ok_or_else(gone)?;
-        Ok(Stopped { tid, space, exact: false, regs, dirty: &mut thread.dirty })
+        let was = thread.dirty;
+        Ok(Stopped { tid, space, exact: false, regs, dirty: &mut thread.dirty, was })
     }
 
     /// The registers of a stopped thread.
@@ -128,12 +131,13 @@ impl Stopped<'_> {
         self.set_pc(trap);
     }
 
-    /// If the PC is all that differs from `before`, it is all that is written.
+    /// If the PC is all that differs from `before`, which the registers were when this was made, it is
+    /// all that is written besides what had to be written then.
     pub fn changed_since(&mut self, before: &Regs) {
         let mut same = *before;
         same.set_pc(self.regs.pc());
         if same == *self.regs {
-            *self.dirty = Dirty::Pc;
+            *self.dirty = self.was.max(Dirty::Pc);
         }
     }
 
@@ -184,5 +188,37 @@ impl Machine<Native> for Stopped<'_> {
     fn set_vector(&mut self, n: u8, value: u128) -> Result<(), Fault> {
         let at = self.regs.pc();
         crate::native::set_vector(self.tid, n, value).map_err(|_| Fault { at, write: true })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is to be written of registers in which a jump has changed the PC.
+    fn after_a_jump(mut dirty: Dirty) -> Dirty {
+        let mut regs = Regs::default();
+        let was = dirty;
+        let mut machine = Stopped {
+            tid: Tid(1),
+            space: None,
+            exact: true,
+            regs: &mut regs,
+            dirty: &mut dirty,
+            was,
+        };
+        let before = *machine.seen();
+        // As simulating it does.
+        machine.regs().set_pc(Addr(0x1000));
+        machine.changed_since(&before);
+        dirty
+    }
+
+    #[test]
+    fn what_was_to_be_written_before_a_jump_still_is() {
+        assert_eq!(after_a_jump(Dirty::No), Dirty::Pc);
+        assert_eq!(after_a_jump(Dirty::Pc), Dirty::Pc);
+        // Such as a stack pointer that is put back, or what a recorder has kept.
+        assert_eq!(after_a_jump(Dirty::All), Dirty::All);
     }
 }
