@@ -1,6 +1,5 @@
 //! JSON, one object a line: written, never read, so that a few lines do.
 
-use crate::digits;
 use std::fmt::{Display, Write};
 
 /// An object being appended to a text.
@@ -32,16 +31,10 @@ impl<'a> Object<'a> {
         let _ = write!(self.out, "{value}");
     }
 
-    /// A number without a sign.
-    pub fn unsigned(&mut self, key: &str, value: u64) {
+    /// An integer.
+    pub fn integer(&mut self, key: &str, value: impl itoa::Integer) {
         self.key(key);
-        digits::unsigned(self.out, value);
-    }
-
-    /// A number with one.
-    pub fn signed(&mut self, key: &str, value: i64) {
-        self.key(key);
-        digits::signed(self.out, value);
+        self.out.push_str(itoa::Buffer::new().format(value));
     }
 
     /// A string.

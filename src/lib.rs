@@ -7,8 +7,6 @@
 
 #[cfg(feature = "compare")]
 pub mod compare;
-#[cfg(feature = "compare")]
-mod digits;
 pub mod engine;
 #[cfg(feature = "compare")]
 pub mod json;

@@ -1,6 +1,5 @@
 //! What TIME is in a line.
 
-use crate::digits;
 use std::fmt::Write;
 
 /// What TIME counts from.
@@ -46,9 +45,17 @@ impl Stamp {
 }
 
 fn seconds(out: &mut String, secs: u64, micros: u64) {
-    digits::padded(out, secs, 5, b' ');
+    padded(out, secs, 5, ' ');
     out.push('.');
-    digits::padded(out, micros, 6, b'0');
+    padded(out, micros, 6, '0');
+}
+
+/// Appends a number with so many characters at least, `with` in front of its digits.
+pub(super) fn padded(out: &mut String, number: impl itoa::Integer, width: usize, with: char) {
+    let mut buffer = itoa::Buffer::new();
+    let digits = buffer.format(number);
+    (digits.len()..width).for_each(|_| out.push(with));
+    out.push_str(digits);
 }
 
 /// Year, month and day that are so many days after the first of January 1970.

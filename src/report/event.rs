@@ -73,15 +73,15 @@ pub struct Event<'a> {
 /// Appends the event as one JSON object and a line feed.
 pub fn event_json(out: &mut String, event: &Event<'_>) {
     let mut object = Object::new(out);
-    object.unsigned("ts_ns", event.ts_ns);
-    object.signed("pid", event.pid.into());
-    object.signed("tid", event.tid.into());
+    object.integer("ts_ns", event.ts_ns);
+    object.integer("pid", event.pid);
+    object.integer("tid", event.tid);
     object.text_or_null("comm", event.comm);
     object.text("probe", event.probe);
     object.text("object", event.object);
     object.text_or_null("symbol", Some(event.symbol).filter(|s| !s.is_empty()));
-    object.unsigned("offset", event.offset);
-    object.unsigned("addr", event.addr);
+    object.integer("offset", event.offset);
+    object.integer("addr", event.addr);
     object.nested("args", |out| {
         let mut args = Object::new(out);
         for (name, ty, value) in event.args.unwrap_or_default() {
@@ -96,7 +96,7 @@ pub fn event_json(out: &mut String, event: &Event<'_>) {
         object.nested("errno", |out| errno_json(out, number));
     }
     if let Some(ns) = event.duration_ns {
-        object.unsigned("duration_ns", ns);
+        object.integer("duration_ns", ns);
     }
     if let Some(end) = event.end {
         object.text("end", end.name());

@@ -1,11 +1,10 @@
 //! The lines of `xol trace` for people.
 
-use super::clock::Stamp;
+use super::clock::{Stamp, padded};
 use super::event::{End, Event};
 use super::tree::Tree;
 use super::value::{untyped_text, value_text};
 use super::{Colours, errno_name};
-use crate::digits;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -256,7 +255,7 @@ fn line_of(look: &mut Look, out: &mut String, event: &Event<'_>, part: Part, dep
                 number(out, event.pid);
                 if event.tid != event.pid {
                     out.push('/');
-                    digits::signed(out, event.tid.into());
+                    out.push_str(itoa::Buffer::new().format(event.tid));
                 }
             }
             Column::Pid => number(out, event.pid),
@@ -301,7 +300,7 @@ fn line_of(look: &mut Look, out: &mut String, event: &Event<'_>, part: Part, dep
 
 /// The number of a process or thread.
 fn number(out: &mut String, id: i32) {
-    digits::padded(out, u64::try_from(id).unwrap_or(0), 7, b' ');
+    padded(out, id.max(0), 7, ' ');
 }
 
 /// A name that a program may have chosen, as one that a terminal may get.

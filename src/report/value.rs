@@ -1,7 +1,6 @@
 //! Arguments and return values, written as their types say.
 
 use super::json;
-use crate::digits;
 use crate::spec::Type;
 use std::fmt::Write;
 
@@ -31,14 +30,8 @@ pub fn value_text(out: &mut String, ty: Type, value: Read<'_>) {
     };
     let _ = match ty {
         Type::Void => write!(out, "void"),
-        Type::I8 | Type::I16 | Type::I32 | Type::I64 => {
-            digits::signed(out, signed(ty, bits));
-            Ok(())
-        }
-        Type::U8 | Type::U16 | Type::U32 | Type::U64 => {
-            digits::unsigned(out, unsigned(ty, bits));
-            Ok(())
-        }
+        Type::I8 | Type::I16 | Type::I32 | Type::I64 => integer(out, signed(ty, bits)),
+        Type::U8 | Type::U16 | Type::U32 | Type::U64 => integer(out, unsigned(ty, bits)),
         Type::Ptr | Type::Str if bits == 0 => write!(out, "NULL"),
         Type::Hex | Type::Ptr | Type::Str => write!(out, "{bits:#x}"),
         Type::Bool => write!(out, "{}", bits as u8 != 0),
@@ -93,18 +86,9 @@ pub fn value_json(out: &mut String, ty: Type, value: Read<'_>) {
         Ok(())
     };
     let _ = match ty {
-        Type::I8 | Type::I16 | Type::I32 | Type::I64 => {
-            digits::signed(out, signed(ty, bits));
-            Ok(())
-        }
-        Type::U8 | Type::U16 | Type::U32 | Type::U64 => {
-            digits::unsigned(out, unsigned(ty, bits));
-            Ok(())
-        }
-        Type::Hex | Type::Ptr => {
-            digits::unsigned(out, bits);
-            Ok(())
-        }
+        Type::I8 | Type::I16 | Type::I32 | Type::I64 => integer(out, signed(ty, bits)),
+        Type::U8 | Type::U16 | Type::U32 | Type::U64 => integer(out, unsigned(ty, bits)),
+        Type::Hex | Type::Ptr => integer(out, bits),
         Type::Str | Type::Void => write!(out, "null"),
         Type::Bool => write!(out, "{}", bits as u8 != 0),
         Type::Char => {
@@ -152,6 +136,10 @@ fn text_json(out: &mut String, bytes: &[u8], more: bool) {
 }
 
 /// The lowest bits that the type has: the rest of a register is not the caller's.
+fn integer(out: &mut String, value: impl itoa::Integer) -> std::fmt::Result {
+    out.write_str(itoa::Buffer::new().format(value))
+}
+
 fn signed(ty: Type, bits: u64) -> i64 {
     match ty {
         Type::I8 => (bits as i8).into(),

@@ -28,7 +28,7 @@
 //! | `errno` | which error a function of libc has told |
 //! | `conditions` | which calls pass the filter, at their beginning and at their end |
 //! | `calls` | open calls, and how they end |
-//! | `events` | events told, counts reported |
+//! | `events`, `silent` | events told, counts reported; to nobody |
 
 mod ahead;
 mod arguments;
@@ -67,6 +67,7 @@ mod returns;
 mod ring;
 mod session;
 mod signals;
+mod silent;
 mod sites;
 mod slots;
 mod steal;
@@ -85,6 +86,7 @@ pub use consumer::{Row, RowState};
 pub use events::{HitEvent, Moment};
 pub use options::{Options, Subject, WhenFull};
 pub use session::Stage;
+pub use silent::Silent;
 
 use crate::WhyNotJump;
 use std::time::Duration;

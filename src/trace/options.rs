@@ -89,4 +89,29 @@ impl Options {
     pub const SLOTS: usize = 16384;
     /// Sites where the user said nothing.
     pub const MAX_SITES: usize = 1 << 20;
+
+    /// Counts the hits of these probes, with everything else as it is where the user said nothing.
+    #[must_use]
+    pub fn to_count(subject: Subject, probes: Vec<Spec>) -> Options {
+        Options {
+            probes,
+            filter: None,
+            subject,
+            follow: false,
+            wish: Wish::Auto,
+            rules: Rules::default(),
+            slots: Options::SLOTS,
+            max_sites: Options::MAX_SITES,
+            hits_per_site: None,
+            max_events: None,
+            duration: None,
+            debug_folders: Vec::new(),
+            interval: None,
+            when_full: WhenFull::Drop,
+            toggle: None,
+            calls: false,
+            events: false,
+            comm: false,
+        }
+    }
 }

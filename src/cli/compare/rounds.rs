@@ -13,10 +13,8 @@ use xol::compare::Spread;
 use xol::engine::Wish;
 use xol::spec::Spec;
 use xol::symbols::Object;
-use xol::trace::{
-    self, Counted, HitEvent, Options, Report, RowState, Sink, Stage, Subject, TraceError, WhenFull,
-};
-use xol_arch::{Rules, Strategy};
+use xol::trace::{self, Counted, Options, RowState, Silent, Subject, TraceError};
+use xol_arch::Strategy;
 use xol_targets::loops::{self, KINDS, NOPS};
 use xol_targets::ptrace::sys::Status;
 use xol_targets::ptrace::{Launch, own, run_bare};
@@ -346,26 +344,11 @@ fn bare(work: Work, what: &str) -> Result<(Seen, u64), Missing> {
 fn traced(strategy: Strategy, probes: Vec<Spec>, work: Work) -> Result<Run, Missing> {
     let (mut answer, pipe, launch) = launch(work)?;
     let options = Options {
-        when_full: WhenFull::Drop,
-        probes,
-        subject: Subject::Launch(launch),
-        follow: false,
         wish: Wish::Only(strategy),
-        rules: Rules::default(),
-        slots: Options::SLOTS,
-        max_sites: Options::MAX_SITES,
-        hits_per_site: None,
-        max_events: None,
         duration: Some(LIMIT),
-        interval: None,
-        debug_folders: Vec::new(),
-        toggle: None,
-        calls: false,
-        filter: None,
-        events: false,
-        comm: false,
+        ..Options::to_count(Subject::Launch(launch), probes)
     };
-    let mut quiet = Quiet { took: None };
+    let mut quiet = Silent::default();
     let outcome = trace::run(&options, &mut quiet);
     drop(pipe);
     let outcome = outcome.map_err(|error| failed(error.to_string()))?;
@@ -381,26 +364,6 @@ fn traced(strategy: Strategy, probes: Vec<Spec>, work: Work) -> Result<Run, Miss
     let seen = seen.ok_or_else(|| ended(&outcome.status, &format!("`{}`", strategy.name())))?;
     let took = quiet.took.map(|took| took.as_nanos() as f64);
     Ok(Run { seen, rows: outcome.report.rows, took })
-}
-
-/// Hears only when the probes are in.
-struct Quiet {
-    took: Option<Duration>,
-}
-
-impl Sink for Quiet {
-    fn hit(&mut self, _: &HitEvent<'_>) {}
-    fn interval(&mut self, _: &Report) {}
-    fn note(&mut self, _: &str) {}
-    fn progress(&mut self, _: Stage, _: usize, _: usize) {}
-    fn armed(&mut self, _: usize, took: Duration) {
-        self.took = Some(took);
-    }
-    fn progress_done(&mut self) {}
-    fn tick(&mut self) {}
-    fn failed(&self) -> bool {
-        false
-    }
 }
 
 #[cfg(test)]

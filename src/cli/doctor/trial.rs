@@ -2,13 +2,9 @@
 
 use super::Finding;
 use std::time::Duration;
-use xol::engine::Wish;
 use xol::spec::Spec;
 use xol::symbols::{Machine, Object};
-use xol::trace::{
-    self, HitEvent, Options, Report, RowState, Sink, Stage, Subject, TraceError, WhenFull,
-};
-use xol_arch::Rules;
+use xol::trace::{self, Options, Report, RowState, Silent, Subject, TraceError};
 use xol_targets::ptrace::{Launch, LaunchError};
 
 /// What a kernel, or what plays one, answers to a call it does not have (errno(3)).
@@ -34,27 +30,9 @@ pub(super) fn run() -> Finding {
     let words = ["xol", "plan", "--raw", "--arch", name, "/dev/null", "-o", "/dev/null"];
     let words = words.iter().filter_map(|w| std::ffi::CString::new(*w).ok()).collect();
     let Ok(program) = std::ffi::CString::new(me) else { return Finding::note(check, "none") };
-    let options = Options {
-        when_full: WhenFull::Drop,
-        probes: vec![probe],
-        subject: Subject::Launch(Launch { program, args: words }),
-        follow: false,
-        wish: Wish::Auto,
-        rules: Rules::default(),
-        slots: Options::SLOTS,
-        max_sites: Options::MAX_SITES,
-        hits_per_site: None,
-        max_events: None,
-        duration: Some(LIMIT),
-        interval: None,
-        debug_folders: Vec::new(),
-        toggle: None,
-        calls: false,
-        filter: None,
-        events: false,
-        comm: false,
-    };
-    match trace::run(&options, &mut Silent) {
+    let subject = Subject::Launch(Launch { program, args: words });
+    let options = Options { duration: Some(LIMIT), ..Options::to_count(subject, vec![probe]) };
+    match trace::run(&options, &mut Silent::default()) {
         Ok(outcome) => judged(check, &outcome.report),
         Err(TraceError::Launch(LaunchError::Io(error))) if error.raw_os_error() == Some(ENOSYS) => {
             Finding::no(check, "there is no ptrace: this is qemu-user, gVisor or their like")
@@ -77,21 +55,5 @@ fn judged(check: &'static str, report: &Report) -> Finding {
         }
         _ => Finding::no(check, "a probe in xol itself was armed but not hit once")
             .advice("reporting it, with the lines above: this should not happen"),
-    }
-}
-
-/// Nobody listens to the trial.
-struct Silent;
-
-impl Sink for Silent {
-    fn hit(&mut self, _: &HitEvent<'_>) {}
-    fn interval(&mut self, _: &Report) {}
-    fn note(&mut self, _: &str) {}
-    fn progress(&mut self, _: Stage, _: usize, _: usize) {}
-    fn armed(&mut self, _: usize, _: std::time::Duration) {}
-    fn progress_done(&mut self) {}
-    fn tick(&mut self) {}
-    fn failed(&self) -> bool {
-        false
     }
 }

@@ -11,7 +11,7 @@ for stop in 19 20; do
     ./jobs $stop 2 >out 2>err & program=$!; later $program
     sleep 0.2; child=$(head -1 out)
     while kill -0 $program 2>/dev/null && [ "$(wc -l <out)" == 1 ]; do
-      timeout -s KILL 30 "$XOL" count ./jobs:f --strategy $strategy --duration 0.05 -o report -p "$child" 2>xolerr
+      timeout -s KILL 10 "$XOL" count ./jobs:f --strategy $strategy --duration 0.05 -o report -p "$child" 2>xolerr
     done
     end_of $program
     eq "signal $stop, $strategy" "$right" "$(sed 1d out)"
