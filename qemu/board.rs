@@ -47,8 +47,8 @@ pub enum Parts {
     WithoutJumps,
     /// All that a board needs.
     Usual,
-    /// The same, and `xol compare`; with symbols, because there are jumps only where it is known where
-    /// functions begin.
+    /// The same, `xol compare` and `xol show`; with symbols, because there are jumps only where it is
+    /// known where functions begin.
     Measuring,
 }
 
@@ -57,7 +57,7 @@ impl Parts {
         match self {
             Parts::WithoutJumps => "cli",
             Parts::Usual => "cli,jump",
-            Parts::Measuring => "cli,jump,measure",
+            Parts::Measuring => "cli,jump,measure,show",
         }
     }
 }

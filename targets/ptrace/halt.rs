@@ -44,7 +44,7 @@ impl Ptrace {
         let cpu =
             || procfs::cpu_and_policy(tid).filter(|&(_, policy)| !procfs::is_real_time(policy));
         let moved = home.and_then(|home| {
-            let (at, _) = cpu().filter(|&(at, _)| home.has(at))?;
+            let (at, _) = cpu()?;
             own::set_affinity(&own::CpuSet::only(at)).ok()?;
             Some(home)
         });

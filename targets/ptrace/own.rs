@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use super::pair::FROM_TERMINAL;
-use super::sys::{SI_KERNEL, check};
+use super::sys::{SI_KERNEL, Tid, check};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::time::Duration;
@@ -48,11 +48,19 @@ impl CpuSet {
         }
         set
     }
+
     /// Whether `cpu` is in it.
     #[must_use]
     pub fn has(&self, cpu: usize) -> bool {
         self.0.get(cpu / 64).is_some_and(|word| word & 1 << (cpu % 64) != 0)
     }
+}
+
+/// This thread.
+#[must_use]
+pub fn tid() -> Tid {
+    // SAFETY: nothing is passed.
+    Tid(unsafe { libc::gettid() })
 }
 
 /// CLOCK_MONOTONIC in nanoseconds.

@@ -61,15 +61,15 @@ impl Entered {
 /// in nanoseconds, as far as the scheduler's accounts tell.
 fn when_entered(tid: Tid, number: i64) -> Option<u64> {
     limit_of(number)?;
-    // The scheduler's clock is per CPU: read ours where the thread went to sleep.
+    // The scheduler's clock is per CPU, and leaves out what a hypervisor took from that CPU: two are
+    // seconds apart after some hours. So ours is read where the thread went to sleep, or not at all;
+    // we may be on another CPU, with what trapped last (see `affinity`).
     let (cpu, _) = procfs::cpu_and_policy(tid)?;
     let home = own::get_affinity().ok()?;
-    if home.has(cpu) {
-        own::set_affinity(&own::CpuSet::only(cpu)).ok()?;
-    }
+    own::set_affinity(&own::CpuSet::only(cpu)).ok()?;
     std::thread::yield_now();
     let slept = procfs::last_ran_ns(tid);
-    let ours = procfs::last_ran_ns(Tid(std::process::id() as i32));
+    let ours = procfs::last_ran_ns(own::tid());
     let now = own::now_ns();
     // Failing to widen it again would only cost speed.
     let _ = own::set_affinity(&home);
