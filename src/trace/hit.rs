@@ -81,20 +81,23 @@ impl Session<'_> {
     /// Whether it was one.
     fn is_refused(&mut self, tid: Tid, space: SpaceId, site: u32, at: Addr) -> io::Result<bool> {
         const ILL: u64 = 1 << (libc_signal::ILL - 1);
+        let Some(guarded) = self.sites_mut(space).sites.get(site as usize).filter(|s| s.guarded)
+        else {
+            return Ok(false);
+        };
+        let original = guarded.original;
         let regs = self.target.regs(tid)?;
-        let site = site as usize;
-        let landed = self.sites_mut(space).sites.get(site).is_none_or(|site| {
-            !site.guarded || Native::may_land(&site.original[..Native::TRAP.len()], &regs)
-        });
         // What the file asks for the loader may not have done.
         let pid = self.target.thread(tid).map(|t| t.pid);
-        if landed || !pid.is_some_and(|pid| procfs::is_guarded(pid, at).unwrap_or(false)) {
+        if Native::may_land(&original[..Native::TRAP.len()], &regs)
+            || !pid.is_some_and(|pid| procfs::is_guarded(pid, at).unwrap_or(false))
+        {
             return Ok(false);
         }
         let status = procfs::status(tid)?;
         if (status.blocked | status.ignored) & ILL != 0 {
             // Forced, it ends the program; only the processor can have the kernel do that.
-            self.disarm(space, site as u32)?;
+            self.disarm(space, site)?;
             self.target.go(tid, Go::FromTrap)?;
             return Ok(true);
         }
