@@ -3,7 +3,7 @@
 use super::hit::libc_signal;
 use super::outside::{self, Found, Next};
 use super::session::{PATIENCE, Session, Stage};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::time::{Duration, Instant};
 use xol_arch::{Addr, Arch};
@@ -14,7 +14,9 @@ use xol_targets::ptrace::{Pid, SpaceId, Tid, is_gone};
 /// How far leaving has come.
 #[derive(Debug, Default)]
 pub(super) struct Leaving {
-    /// Spaces without a trap of ours.
+    /// Spaces without a trap of ours, but for those that see SIGTRAP's action.
+    disarmed: HashSet<SpaceId>,
+    /// Spaces without any: the program's own action is in the kernel.
     bare: HashSet<SpaceId>,
     /// Threads that were seen outside of our code. They cannot come back: no trap leads there.
     out: HashSet<Tid>,
@@ -57,6 +59,10 @@ impl Session<'_> {
                 continue;
             }
             let Some(space) = self.open_space() else { break };
+            if self.leaving.bare.insert(space) {
+                keep(self.bare_space(space));
+                continue;
+            }
             keep(self.finish_space(space, begun));
             self.leaving.done.insert(space);
         }
@@ -71,7 +77,7 @@ impl Session<'_> {
             self.target.processes().any(|p| p.space == space && self.to_clean.contains_key(&p.pid))
         };
         let all = self.spaces.keys().copied();
-        all.filter(|&space| !self.leaving.bare.contains(&space) && !new(space)).collect()
+        all.filter(|&space| !self.leaving.disarmed.contains(&space) && !new(space)).collect()
     }
 
     /// A space in which something is left to be done.
@@ -81,29 +87,67 @@ impl Session<'_> {
     }
 
     fn disarm_space(&mut self, space: SpaceId) -> io::Result<()> {
-        self.leaving.bare.insert(space);
+        self.leaving.disarmed.insert(space);
         if self.target.space(space).is_none() {
             return Ok(());
         }
         self.take_all_jumps(space)?;
-        let addrs: BTreeMap<u64, ()> = self
-            .sites_mut(space)
-            .sites
-            .iter()
-            .filter(|s| s.armed)
-            .map(|s| (s.addr.0, ()))
-            .collect();
+        self.take_traps(space, false)?;
+        self.restore_all_moved(space)
+    }
+
+    /// Takes the traps of a space away: all, or all but those that see SIGTRAP's action.
+    fn take_traps(&mut self, space: SpaceId, all: bool) -> io::Result<()> {
+        let mut addrs = BTreeSet::new();
+        for number in 0..self.sites_mut(space).sites.len() as u32 {
+            let site = self.sites_mut(space).sites[number as usize];
+            if site.armed && (all || !self.sees_action(space, number)) {
+                addrs.insert(site.addr.0);
+            }
+        }
         let count = addrs.len();
-        let foreign = self.write_traps(space, addrs.into_keys(), false)?;
-        self.restore_all_moved(space)?;
+        let foreign = self.write_traps(space, addrs.iter().copied(), false)?;
         for at in foreign {
             self.note(format!("the byte at {at:#x} is not ours any more; it was left alone"));
         }
         for site in &mut self.sites_mut(space).sites {
-            site.armed = false;
+            site.armed &= !addrs.contains(&site.addr.0);
         }
         self.progress(Stage::Disarmed, count, count);
         Ok(())
+    }
+
+    /// Whether a site sees SIGTRAP's action.
+    fn sees_action(&self, space: SpaceId, number: u32) -> bool {
+        use super::consumer::Consumer::{ActionSet, AnyCall, AnyCalled, SettingAction};
+        let Some(sites) = self.spaces.get(&space) else { return false };
+        sites.consumers(number).any(|consumer| {
+            let consumer = self.consumers.get(consumer as usize);
+            matches!(consumer, Some(ActionSet | AnyCall | AnyCalled | SettingAction))
+        })
+    }
+
+    /// Takes the last traps of a space away, and puts SIGTRAP's action back while a thread that might
+    /// ask for it stands still: between the two the program would see ours. Its threads are then to be
+    /// seen outside once more.
+    fn bare_space(&mut self, space: SpaceId) -> io::Result<()> {
+        if self.target.space(space).is_none() {
+            return Ok(());
+        }
+        let mut done = Ok(());
+        for pid in self.processes_of(space) {
+            let Some(tid) = self.borrow_thread_of(pid) else { continue };
+            done = done.and(self.take_traps(space, true));
+            if self.target.check_calls(tid).is_ok() {
+                done = done.and(self.unprotect(tid));
+            }
+            done = done.and(self.give_back(tid));
+        }
+        let target = &self.target;
+        self.leaving.out.retain(|tid| target.space_of(*tid) != Some(space));
+        let done = done.and(self.take_traps(space, true));
+        self.target.begin_bare(space);
+        done
     }
 
     /// Whether a thread was seen outside of our code, after the last trap was gone.

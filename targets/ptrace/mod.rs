@@ -200,7 +200,14 @@ impl Ptrace {
         self.leaving = true;
     }
 
-    /// Whether that was said.
+    /// The last trap of a space is gone: what the program wants of SIGTRAP is left to the kernel.
+    pub fn begin_bare(&mut self, space: SpaceId) {
+        if let Some(space) = self.spaces.get_mut(&space) {
+            space.bare = true;
+        }
+    }
+
+    /// Whether xol is about to leave.
     #[must_use]
     pub fn is_leaving(&self) -> bool {
         self.leaving

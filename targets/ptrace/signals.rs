@@ -112,8 +112,10 @@ impl Ptrace {
     /// See [`InjectError`].
     pub fn set_program_action(&mut self, tid: Tid, action: Action) -> Result<(), InjectError> {
         let space = self.note_action(tid, action, false)?;
-        let Some(home) = self.spaces.get(&space).and_then(|s| s.head) else { return Ok(()) };
-        if self.leaving || matches!(action, Action::Handler(_)) {
+        let Some(home) = self.spaces.get(&space).filter(|s| !s.bare).and_then(|s| s.head) else {
+            return Ok(());
+        };
+        if matches!(action, Action::Handler(_)) {
             return Ok(());
         }
         let memory = self.spaces.get(&space).ok_or_else(gone)?;
@@ -175,7 +177,12 @@ impl Ptrace {
         match protected {
             true if self.is_stand_in(tid, action) => Ok(()),
             false if action == known => Ok(()),
-            false if forgotten => self.write_standing_action(tid),
+            false if forgotten => {
+                self.write_standing_action(tid)?;
+                // Whose trap it was is not to be seen any more.
+                self.doubt_others(tid)?;
+                Ok(())
+            }
             _ => self.set_program_action(tid, action),
         }
     }
@@ -193,6 +200,9 @@ impl Ptrace {
             let now = self.read_action(tid)?;
             if self.is_stand_in(tid, now) {
                 self.write_action(tid, action.words())?;
+            }
+            if now.words()[0] == 0 {
+                self.doubt_others(tid)?;
             }
         }
         Ok(())

@@ -55,6 +55,8 @@ pub struct Space {
     pub(super) code: Vec<Area>,
     /// The table of orphaned sites as it stands in the target.
     pub(super) table: Option<super::orphan::Table>,
+    /// Whether its last trap is gone.
+    pub(super) bare: bool,
 }
 
 impl Space {
@@ -74,6 +76,7 @@ impl Space {
             padding: Vec::new(),
             code: Vec::new(),
             table: None,
+            bare: false,
         })
     }
 
@@ -93,6 +96,7 @@ impl Space {
             padding: self.padding.clone(),
             code: self.code.clone(),
             table: self.table.clone(),
+            bare: self.bare,
         })
     }
 
