@@ -52,21 +52,17 @@ pub fn build(guests: &[Guest], folder: &Path) -> Result<Vec<PathBuf>, Error> {
         .ok_or_else(|| Error::other("cannot find xol's workspace; run this inside it"))?;
     let target =
         board::target_dir().ok_or_else(|| Error::other("cannot find cargo's target directory"))?;
-    let mut cargo = host::cargo();
-    cargo
-        .current_dir(&source)
-        .args(["build", "--quiet", "--release", "--package", "xol", "--bin", "xol"])
-        .arg("--target-dir")
-        .arg(&target);
-    let status = cargo.status().map_err(|e| Error::other(format!("cannot start cargo: {e}")))?;
-    if !status.success() {
-        return Err(Error::other(format!("cargo could not build xol ({status}); see above")));
-    }
-    let work = target.join("package");
-    let papers = Papers::write(&target.join("release/xol"), &work, source)?;
+    host::make(folder)?;
+    // The one for this machine can be asked for its papers, which are every machine's.
+    let here = host::guest()?;
+    let own = board::build(here, None, board::Parts::All)?;
+    let papers = Papers::write(&own.path, &target.join("package"), source)?;
     let mut made = Vec::new();
     for &guest in guests {
-        let binary = board::build(guest, None, board::Parts::All)?;
+        let binary = match guest == here {
+            true => own.clone(),
+            false => board::build(guest, None, board::Parts::All)?,
+        };
         made.push(archive(guest, &binary.path, &papers, folder)?);
         made.push(debian(guest, &binary.path, &papers, folder)?);
     }
