@@ -120,7 +120,9 @@ fn runs(page: &'static str) {
         let shell = run("/bin/sh").args(["-c", script.as_str()]).cwd(&folder).env("PATH", &path);
         let finished = shell.limit(Duration::from_secs(120)).finish();
         let printed = finished.out();
-        let lines: Vec<&str> = printed.lines().collect();
+        // Said only where arming takes long, as on a machine that is busy.
+        let lines = printed.lines().filter(|line| !line.starts_with("xol: armed "));
+        let lines: Vec<&str> = lines.collect();
         let said = |why: &str| {
             let shown = part.output.join("\n");
             format!("{page}: $ {}\n{why}; shown:\n{shown}\nprinted:\n{printed}", part.command)
