@@ -196,7 +196,9 @@ pub enum TraceError {
 impl fmt::Display for TraceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TraceError::Launch(LaunchError::Exec(error)) => error.fmt(f),
+            TraceError::Launch(LaunchError::Exec(error)) => {
+                write!(f, "cannot start the command: {error}")
+            }
             TraceError::Launch(LaunchError::Io(error)) => {
                 write!(f, "cannot start and trace a process: {error}; `xol doctor` may say why")
             }
@@ -221,8 +223,9 @@ impl std::error::Error for TraceError {}
 
 /// Runs to the end. Whatever the result, the program's text is then as it was found.
 ///
-/// It is for programs that have no children of their own meanwhile: it takes the ends of all. It has
-/// signals that ask a program to end (SIGINT, SIGTERM and their like) end the run.
+/// While it runs, the calling program must not wait for children of its own: the status of one that
+/// ends meanwhile is lost. SIGINT, SIGTERM, SIGHUP and SIGQUIT end the run; SIGUSR1 and SIGALRM are used
+/// by it. Their handlers stay installed afterwards.
 ///
 /// # Errors
 /// See [`TraceError`].
