@@ -20,9 +20,11 @@ impl Ptrace {
         if !matches!(self.known(tid)?.state, State::Running | State::Listening) {
             return Ok(());
         }
-        // An interrupt of a thread that stands in a stop has it stop once more when it goes on, at once:
-        // one that is asked again and again would make no step.
-        if !self.poll_is_quiet(tid) {
+        // It has stopped for that already. An interrupt would have it stop once more when it goes on, at
+        // once: one that is asked again and again would make no step. (Where it stands with a signal, that
+        // is what is wanted.)
+        let waits = sys::wait(Whom::One(tid), false, false);
+        if let Ok(Some((_, Status::Stopped { event: EVENT_STOP, .. }))) = waits {
             return Ok(());
         }
         // One that was asked before may be at the end of its call by now.
