@@ -96,9 +96,13 @@ pub fn build(guest: Guest, wish: Option<Toolchain>, parts: Parts) -> Result<Bina
         .arg("--target-dir")
         .arg(&built)
         .envs(kit.environment);
-    if matches!(parts, Parts::Measuring | Parts::All) {
-        cargo.env("CARGO_PROFILE_BOARD_STRIP", "none");
-    }
+    let strip = match parts {
+        Parts::WithoutJumps | Parts::Usual => None,
+        Parts::Measuring => Some("none"),
+        // Names stay; what the standard library has for debuggers is as large as all of xol.
+        Parts::All => Some("debuginfo"),
+    };
+    cargo.envs(strip.map(|strip| ("CARGO_PROFILE_BOARD_STRIP", strip)));
     let status = cargo.status().map_err(|e| Error::other(format!("cannot start cargo: {e}")))?;
     if !status.success() {
         return Err(Error::other(format!(
