@@ -50,6 +50,8 @@ pub enum Parts {
     /// The same, `xol compare` and `xol show`; with symbols, because there are jumps only where it is
     /// known where functions begin.
     Measuring,
+    /// Everything, also what is for the other architecture; with symbols, as above. What is packaged.
+    All,
 }
 
 impl Parts {
@@ -58,6 +60,7 @@ impl Parts {
             Parts::WithoutJumps => "cli",
             Parts::Usual => "cli,jump",
             Parts::Measuring => "cli,jump,measure,show",
+            Parts::All => "default",
         }
     }
 }
@@ -93,9 +96,13 @@ pub fn build(guest: Guest, wish: Option<Toolchain>, parts: Parts) -> Result<Bina
         .arg("--target-dir")
         .arg(&built)
         .envs(kit.environment);
-    if parts == Parts::Measuring {
-        cargo.env("CARGO_PROFILE_BOARD_STRIP", "none");
-    }
+    let strip = match parts {
+        Parts::WithoutJumps | Parts::Usual => None,
+        Parts::Measuring => Some("none"),
+        // Names stay; what the standard library has for debuggers is as large as all of xol.
+        Parts::All => Some("debuginfo"),
+    };
+    cargo.envs(strip.map(|strip| ("CARGO_PROFILE_BOARD_STRIP", strip)));
     let status = cargo.status().map_err(|e| Error::other(format!("cannot start cargo: {e}")))?;
     if !status.success() {
         return Err(Error::other(format!(
@@ -106,7 +113,11 @@ pub fn build(guest: Guest, wish: Option<Toolchain>, parts: Parts) -> Result<Bina
     let from = built.join(&kit.triple).join("board/xol");
     // What boards get stays where it is looked for.
     let to = place(&target, guest);
-    let to = if parts == Parts::Measuring { to.with_file_name("xol-measuring") } else { to };
+    let to = match parts {
+        Parts::WithoutJumps | Parts::Usual => to,
+        Parts::Measuring => to.with_file_name("xol-measuring"),
+        Parts::All => to.with_file_name("xol-all"),
+    };
     to.parent().map_or(Ok(()), host::make)?;
     let bytes = fs::read(&from).map_err(|e| Error::io("read", &from, &e))?;
     if !elf::is_static(&bytes) {

@@ -12,7 +12,7 @@ use xol_qemu::board::Toolchain;
 use xol_qemu::cargo_test::{self, CargoTest};
 use xol_qemu::compare::Compare;
 use xol_qemu::user::User;
-use xol_qemu::{Error, Guest, Stream, Vm, board, shell};
+use xol_qemu::{Error, Guest, Stream, Vm, board, package, shell};
 
 /// Boots arm64 and x86-64 virtual machines from Debian packages and runs things in them.
 #[derive(Parser)]
@@ -103,6 +103,14 @@ enum What {
         /// Where to put a copy
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
+    },
+    /// Build xol with everything in it, and pack it: xol-VERSION-ARCH.tar.gz and a .deb
+    Package {
+        /// arm64 or x86_64 [default: both]
+        guest: Option<Guest>,
+        /// The folder to put them into
+        #[arg(short, long, value_name = "DIR", default_value = ".")]
+        output: PathBuf,
     },
     /// What each strategy costs in a guest, in the guest's instructions
     Compare {
@@ -237,6 +245,13 @@ fn act(what: What) -> Result<u8, Error> {
                     .map_err(|e| Error::Other(format!("cannot write {}: {e}", to.display())))?;
             }
             println!("{}: {} bytes, static, {}", path.display(), binary.size, binary.triple);
+            Ok(0)
+        }
+        What::Package { guest, output } => {
+            let guests = guest.map_or(vec![Guest::Arm64, Guest::X86_64], |guest| vec![guest]);
+            for made in package::build(&guests, &output)? {
+                println!("{}", made.display());
+            }
             Ok(0)
         }
         What::Compare { guest, both: _, rounds, hits, format, svg, machine, timeout } => {

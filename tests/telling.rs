@@ -438,6 +438,9 @@ fn who_installs_it_is_served() {
     };
     let version = said(&["--version"]);
     assert!(version.starts_with("xol 0.") && version.contains("features: jump, "), "{version}");
+    let short = said(&["-V"]);
+    assert!(version.starts_with(short.trim_end()), "{short}");
+    assert_eq!((short.lines().count(), short.split(' ').count()), (1, 2), "{short}");
     let probe = said(&["help", "PROBE"]);
     for part in ["libc:memcpy@GLIBC_2.14", "return:read", "f64", "+OFFSET"] {
         assert!(probe.contains(part), "{part}");

@@ -120,3 +120,31 @@ fn a_program_of_this_machine_is_sent_in_and_run() {
         assert_eq!(out, here);
     }
 }
+
+/// Commands of `cargo vm`, up to its `--`, in the pages and in the workflow they show.
+fn shown_commands() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let files = ["docs/board.md", "docs/ci.md", "docs/ci.yml", "docs/comparing.md"];
+    let texts = files.map(|file| std::fs::read_to_string(root.join(file)).unwrap());
+    let lines = texts.iter().flat_map(|text| text.lines());
+    // Prose names it between backticks, without options.
+    let commands = lines.filter_map(|line| line.split_once("cargo vm ").map(|(_, words)| words));
+    let commands = commands.filter(|words| !words.contains('`'));
+    commands.map(|words| words.split(" -- ").next().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn what_the_pages_tell_to_type_exists() {
+    let commands = shown_commands();
+    assert!(commands.len() >= 8, "{commands:?}");
+    for command in commands {
+        let mut words = command.split_whitespace();
+        let help = vm(&[words.next().unwrap(), "--help"]);
+        assert_eq!(help.status.code(), Some(0), "{command}");
+        let help = String::from_utf8(help.stdout).unwrap();
+        for option in words.filter(|word| word.starts_with('-')) {
+            let has = help.split([' ', ',', '\n']).any(|word| word == option);
+            assert!(has, "cargo vm {command}: there is no {option}");
+        }
+    }
+}

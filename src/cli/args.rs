@@ -297,9 +297,7 @@ fn table() -> clap::Command {
             .override_usage(format!("xol {name} [OPTIONS] PROBE… [-p PROCESS | -- CMD ARG…]"))
             .group(clap::ArgGroup::new("subject").args(["pid", "gdb", "command"]))
     };
-    clap::Command::new("xol")
-        .version(help::version())
-        .about(help::ABOUT)
+    help::named("xol")
         .after_help(format!("{}\n\n{}", help::PROBES, help::STATUS))
         .subcommand_required(true)
         .arg_required_else_help(false)

@@ -29,10 +29,11 @@ pub(super) fn filter(
             let later = signature.is_none() && matches!(function, Some(SymbolName::Glob(_)));
             if !(later && returns) {
                 let of = Called { signature: signature.as_ref(), returns, fails: None };
-                drop(filter.bind(&of).map_err(|error| {
-                    let whose = probes.len() > 1;
-                    let of = if whose { format!(" (of '{}')", probe.text) } else { String::new() };
-                    usage(SpecError { what: error.what.clone() + &of, ..error })
+                drop(filter.bind(&of).map_err(|mut error| {
+                    if probes.len() > 1 {
+                        error.what += &format!(" (of '{}')", probe.text);
+                    }
+                    usage(error)
                 })?);
             }
             continue;

@@ -2,7 +2,7 @@
 
 use xol::WhyNotJump;
 
-pub(super) const ABOUT: &str = "\
+const ABOUT: &str = "\
 Probes for running arm64 and x86-64 programs: no kernel support, no debug information,
 no agent, no root beyond the right to ptrace.";
 
@@ -20,8 +20,16 @@ PROBES:
   Types: i8 … i64, u8 … u64, hex, ptr, str, bool, char, f32, f64; what comes back may be void.
   With a return value, or return:, each call is told with its end: see xol help output.";
 
+/// The command, with what it says of itself: `-V` the version, `--version` of what it is made.
+pub(super) fn named(name: &'static str) -> clap::Command {
+    clap::Command::new(name).version(VERSION).long_version(version()).about(ABOUT)
+}
+
+/// What `-V` says behind the name.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// What `--version` says behind the name.
-pub(super) fn version() -> &'static str {
+fn version() -> &'static str {
     let features = [
         ("jump", cfg!(feature = "jump")),
         ("demangle", cfg!(feature = "demangle")),
@@ -36,11 +44,8 @@ pub(super) fn version() -> &'static str {
     let has: Vec<&str> = features.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
     let commit = option_env!("XOL_COMMIT").map_or(String::new(), |c| format!(" (commit {c})"));
     let host = <xol_targets::Native as xol_arch::Arch>::NAME;
-    let text = format!(
-        "{}{commit}\nprobes programs of {host}; features: {}",
-        env!("CARGO_PKG_VERSION"),
-        has.join(", ")
-    );
+    let text =
+        format!("{}{commit}\nprobes programs of {host}; features: {}", VERSION, has.join(", "));
     // Once a run: the table of commands keeps it.
     text.leak()
 }

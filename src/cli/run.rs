@@ -92,26 +92,23 @@ pub(super) fn run(run: Run) -> Result<ExitCode, Failure> {
         _ => run.interval,
     };
     let answer = answer(asked, &report, (run.interval, &run.debug_folders));
-    let options = Options {
-        subject,
-        follow: run.follow,
-        wish: run.wish,
-        rules: run.rules,
-        slots: run.slots.unwrap_or(Options::SLOTS),
-        max_sites: run.max_sites.unwrap_or(Options::MAX_SITES),
-        hits_per_site: run.hits_per_site,
-        max_events: run.max_events,
-        duration: run.duration,
-        interval,
-        debug_folders: run.debug_folders,
-        when_full: run.when_full,
-        toggle: run.toggle,
-        calls: run.calls,
-        probes: run.probes,
-        filter: run.filter,
-        events,
-        comm: events && comm,
-    };
+    let mut options = Options::to_count(subject, run.probes);
+    options.follow = run.follow;
+    options.wish = run.wish;
+    options.rules = run.rules;
+    options.slots = run.slots.unwrap_or(Options::SLOTS);
+    options.max_sites = run.max_sites.unwrap_or(Options::MAX_SITES);
+    options.hits_per_site = run.hits_per_site;
+    options.max_events = run.max_events;
+    options.duration = run.duration;
+    options.interval = interval;
+    options.debug_folders = run.debug_folders;
+    options.when_full = run.when_full;
+    options.toggle = run.toggle;
+    options.calls = run.calls;
+    options.filter = run.filter;
+    options.events = events;
+    options.comm = events && comm;
     let mut reporter = Reporter {
         book: Some(book),
         form,

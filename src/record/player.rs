@@ -10,6 +10,7 @@ use std::io::{self, Read};
 
 /// Why something is no recording, or not all of it can be told.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum RecordError {
     /// It begins as no recording does.
     Other,

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 /// A PROBE or a filter that cannot be understood. `Display` shows it with a caret under the place.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SpecError {
     /// What it is.
     pub subject: &'static str,

@@ -42,6 +42,7 @@ pub struct Resolved {
 
 /// Why a spec has no places in any object.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum ResolveError {
     /// The object cannot be read.
     Elf(ElfError),

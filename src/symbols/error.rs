@@ -7,6 +7,7 @@ use std::io;
 /// Why a file is no object that xol can look into. `Display` is one sentence without a full
 /// stop and without the file's name, which the caller has.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum ElfError {
     /// The operating system said no.
     Io(io::Error),

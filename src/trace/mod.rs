@@ -92,35 +92,48 @@ use crate::WhyNotJump;
 use std::time::Duration;
 use std::{fmt, io};
 use xol_targets::ptrace::pair::Link;
-use xol_targets::ptrace::sys::Status;
-use xol_targets::ptrace::{AttachError, LaunchError, Pid};
 
-/// Where a run's hits and messages go. It cannot touch the target.
+pub use crate::engine::Wish;
+pub use xol_arch::{Addr, Rules, Strategy};
+pub use xol_targets::ptrace::sys::Status;
+pub use xol_targets::ptrace::{AttachError, Launch, LaunchError, Pid, Tid};
+
+/// Where a run's hits and messages go. It cannot touch the target. A closure that takes a hit is one
+/// too, and hears of nothing else.
 pub trait Sink {
     /// A hit, or the beginning or end of a call.
     fn hit(&mut self, event: &HitEvent<'_>);
     /// The counts so far, every `--interval`.
-    fn interval(&mut self, report: &Report);
+    fn interval(&mut self, _report: &Report) {}
     /// A signal asks for what there is by now.
     fn asked(&mut self, report: &Report) {
         self.interval(report);
     }
     /// Something the user should know; each is said once.
-    fn note(&mut self, text: &str);
+    fn note(&mut self, _text: &str) {}
     /// Long work goes on.
-    fn progress(&mut self, stage: Stage, done: usize, of: usize);
+    fn progress(&mut self, _stage: Stage, _done: usize, _of: usize) {}
     /// The first probes are in, in so many places, and how long that took.
-    fn armed(&mut self, places: usize, took: Duration);
+    fn armed(&mut self, _places: usize, _took: Duration) {}
     /// It is done.
-    fn progress_done(&mut self);
+    fn progress_done(&mut self) {}
     /// Nothing happened for a moment: what is buffered can be shown.
-    fn tick(&mut self);
+    fn tick(&mut self) {}
     /// Whether nothing more can be written: the run ends.
-    fn failed(&self) -> bool;
+    fn failed(&self) -> bool {
+        false
+    }
+}
+
+impl<F: FnMut(&HitEvent<'_>)> Sink for F {
+    fn hit(&mut self, event: &HitEvent<'_>) {
+        self(event);
+    }
 }
 
 /// One row with its counts.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Counted {
     /// What was probed.
     pub row: Row,
@@ -134,6 +147,7 @@ pub struct Counted {
 
 /// All counts at one moment.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Report {
     /// One for each probe and place.
     pub rows: Vec<Counted>,
@@ -151,6 +165,7 @@ pub struct Report {
 
 /// How a run ended.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Outcome {
     /// The counts.
     pub report: Report,
@@ -164,6 +179,7 @@ pub struct Outcome {
 
 /// Why a run failed.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum TraceError {
     /// The command did not start.
     Launch(LaunchError),
@@ -180,7 +196,9 @@ pub enum TraceError {
 impl fmt::Display for TraceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TraceError::Launch(LaunchError::Exec(error)) => error.fmt(f),
+            TraceError::Launch(LaunchError::Exec(error)) => {
+                write!(f, "cannot start the command: {error}")
+            }
             TraceError::Launch(LaunchError::Io(error)) => {
                 write!(f, "cannot start and trace a process: {error}; `xol doctor` may say why")
             }
@@ -204,6 +222,10 @@ impl fmt::Display for TraceError {
 impl std::error::Error for TraceError {}
 
 /// Runs to the end. Whatever the result, the program's text is then as it was found.
+///
+/// While it runs, the calling program must not wait for children of its own: the status of one that
+/// ends meanwhile is lost. SIGINT, SIGTERM, SIGHUP and SIGQUIT end the run; SIGUSR1 and SIGALRM are used
+/// by it. Their handlers stay installed afterwards.
 ///
 /// # Errors
 /// See [`TraceError`].

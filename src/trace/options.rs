@@ -1,15 +1,19 @@
 //! What a run is asked to do.
 
+use super::TraceError;
 use crate::engine::Wish;
-use crate::spec::{Spec, Where};
+use crate::spec::{Spec, SpecError, Where};
 use std::cell::RefCell;
+use std::ffi::CString;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 use xol_arch::Rules;
-use xol_targets::ptrace::{Begun, Launch, Pid};
+use xol_targets::ptrace::{Begun, Launch, LaunchError, Pid};
 
 /// What is probed.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Subject {
     /// A command that xol starts.
     Launch(Launch),
@@ -42,7 +46,21 @@ impl std::str::FromStr for WhenFull {
 }
 
 /// One run, as asked for. Nothing has been looked up yet.
+///
+/// It begins with [`Options::launch`], [`Options::attach`] or [`Options::to_count`]; what is not as it
+/// is there is set afterwards.
+///
+/// ```
+/// use std::time::Duration;
+/// use xol::trace::Options;
+///
+/// let mut options = Options::launch(["ls", "-l"])?.probe("libc:malloc")?;
+/// options.follow = true;
+/// options.duration = Some(Duration::from_secs(10));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Options {
     /// What is to be probed.
     pub probes: Vec<Spec>,
@@ -89,6 +107,38 @@ impl Options {
     pub const SLOTS: usize = 16384;
     /// Sites where the user said nothing.
     pub const MAX_SITES: usize = 1 << 20;
+
+    /// A run of a command, which is looked up in PATH as a shell does. It has no probes yet.
+    ///
+    /// # Errors
+    /// There is no word, or one has a NUL byte.
+    pub fn launch<W: Into<Vec<u8>>>(
+        command: impl IntoIterator<Item = W>,
+    ) -> Result<Options, TraceError> {
+        let args: Result<Vec<CString>, _> = command.into_iter().map(CString::new).collect();
+        let no_command = |why: &str| {
+            TraceError::Launch(LaunchError::Exec(io::Error::new(io::ErrorKind::InvalidInput, why)))
+        };
+        let args = args.map_err(|_| no_command("a word of the command has a NUL byte"))?;
+        let program =
+            args.first().cloned().ok_or_else(|| no_command("the command has no words"))?;
+        Ok(Options::to_count(Subject::Launch(Launch { program, args }), Vec::new()))
+    }
+
+    /// A run of processes that exist. It has no probes yet.
+    #[must_use]
+    pub fn attach(pids: impl IntoIterator<Item = i32>) -> Options {
+        Options::to_count(Subject::Attach(pids.into_iter().map(Pid).collect()), Vec::new())
+    }
+
+    /// With one more PROBE, written as for the command.
+    ///
+    /// # Errors
+    /// What is wrong with it, where, and what to try.
+    pub fn probe(mut self, text: &str) -> Result<Options, SpecError> {
+        self.probes.push(Spec::parse(text)?);
+        Ok(self)
+    }
 
     /// Counts the hits of these probes, with everything else as it is where the user said nothing.
     #[must_use]

@@ -343,11 +343,9 @@ fn bare(work: Work, what: &str) -> Result<(Seen, u64), Missing> {
 /// A child that we probe.
 fn traced(strategy: Strategy, probes: Vec<Spec>, work: Work) -> Result<Run, Missing> {
     let (mut answer, pipe, launch) = launch(work)?;
-    let options = Options {
-        wish: Wish::Only(strategy),
-        duration: Some(LIMIT),
-        ..Options::to_count(Subject::Launch(launch), probes)
-    };
+    let mut options = Options::to_count(Subject::Launch(launch), probes);
+    options.wish = Wish::Only(strategy);
+    options.duration = Some(LIMIT);
     let mut quiet = Silent::default();
     let outcome = trace::run(&options, &mut quiet);
     drop(pipe);

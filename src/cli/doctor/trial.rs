@@ -31,7 +31,8 @@ pub(super) fn run() -> Finding {
     let words = words.iter().filter_map(|w| std::ffi::CString::new(*w).ok()).collect();
     let Ok(program) = std::ffi::CString::new(me) else { return Finding::note(check, "none") };
     let subject = Subject::Launch(Launch { program, args: words });
-    let options = Options { duration: Some(LIMIT), ..Options::to_count(subject, vec![probe]) };
+    let mut options = Options::to_count(subject, vec![probe]);
+    options.duration = Some(LIMIT);
     match trace::run(&options, &mut Silent::default()) {
         Ok(outcome) => judged(check, &outcome.report),
         Err(TraceError::Launch(LaunchError::Io(error))) if error.raw_os_error() == Some(ENOSYS) => {
