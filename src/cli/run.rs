@@ -111,6 +111,7 @@ pub(super) fn run(run: Run) -> Result<ExitCode, Failure> {
         filter: run.filter,
         events,
         comm: events && comm,
+        string: run.string.unwrap_or(Options::STRING),
     };
     let mut reporter = Reporter {
         book: Some(book),

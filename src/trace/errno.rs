@@ -68,6 +68,13 @@ impl Session<'_> {
         error.is_some_and(|error| matches!(error.number, Number::Errno(..)))
     }
 
+    /// Whether a function of libc has returned what says that it has failed.
+    pub(super) fn has_failed(&self, row: u32, value: &Value) -> bool {
+        let row = &self.rows[row as usize];
+        let (Some(error), Value::Bits(bits)) = (row.error, value) else { return false };
+        error.how.has_failed(row.returned_type().unwrap_or(Type::I64), *bits)
+    }
+
     /// The error that what a function has returned tells, without a look at its thread.
     pub(super) fn told_error(&self, row: u32, value: &Value) -> Option<i32> {
         let Value::Bits(bits) = *value else { return None };

@@ -82,6 +82,8 @@ pub struct Options {
     pub events: bool,
     /// Whether the names of threads are wanted.
     pub comm: bool,
+    /// How many bytes of a string are read at most.
+    pub string: usize,
 }
 
 impl Options {
@@ -89,6 +91,8 @@ impl Options {
     pub const SLOTS: usize = 16384;
     /// Sites where the user said nothing.
     pub const MAX_SITES: usize = 1 << 20;
+    /// Bytes of a string where the user said nothing.
+    pub const STRING: usize = 256;
 
     /// Counts the hits of these probes, with everything else as it is where the user said nothing.
     #[must_use]
@@ -112,6 +116,7 @@ impl Options {
             calls: false,
             events: false,
             comm: false,
+            string: Options::STRING,
         }
     }
 }
