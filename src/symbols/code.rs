@@ -110,7 +110,10 @@ impl Object {
     }
 
     /// The same, of code that something leads to: by tables alone.
-    pub(super) fn told_reject(&self, vaddr: u64) -> Result<Option<Reject>, ElfError> {
+    ///
+    /// # Errors
+    /// Damaged tables.
+    pub fn told_reject(&self, vaddr: u64) -> Result<Option<Reject>, ElfError> {
         let symbols = self.symbols()?;
         if symbols.code_around(vaddr).is_none() {
             return Ok(Some(Reason::NotCode.into()));

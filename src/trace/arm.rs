@@ -311,7 +311,7 @@ impl Session<'_> {
         code: &mut BTreeMap<u64, Vec<u8>>,
         orphans: &mut Vec<Orphan>,
     ) -> Armed {
-        let wish = self.options.wish;
+        let wish = self.wish_of(want.consumer);
         let number = self.sites_mut(space).sites.len() as u32;
         let text = Text {
             base: want.addr,

@@ -31,6 +31,12 @@ pub(super) enum Consumer {
     SettingAction,
     /// The program may have set SIGTRAP's action: behind the call.
     ActionSet,
+    /// The program is about to make a call by syscall(2), which makes any.
+    AnyCaller,
+    /// The same at the instruction, where such a call has once been of interest.
+    AnyCall,
+    /// Behind such a call, where it has once set SIGTRAP's action or moved text.
+    AnyCalled,
     /// The program is about to call ptrace(2).
     Tracing,
     /// The program is about to change how memory may be accessed.

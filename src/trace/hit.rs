@@ -207,7 +207,10 @@ impl Session<'_> {
                 Consumer::Called => self.called(tid, space, at)?,
                 Consumer::Mapped => self.mapped(tid, space, at)?,
                 Consumer::SettingAction => self.setting_action(tid)?,
-                Consumer::ActionSet => self.action_set(tid, at)?,
+                Consumer::ActionSet => self.action_set(tid, at, false)?,
+                Consumer::AnyCaller => self.any_caller(tid, space, at)?,
+                Consumer::AnyCall => self.any_call(tid, space, at)?,
+                Consumer::AnyCalled => self.any_called(tid, space, at)?,
                 Consumer::Tracing => self.tracing(tid, space, at)?,
                 Consumer::Protecting => self.protecting(tid, space)?,
                 Consumer::Moving => self.moving(tid, space)?,
@@ -223,6 +226,8 @@ impl Session<'_> {
 
     /// A SIGTRAP that is not about a site: the program gets what it would have got.
     pub(super) fn foreign_trap(&mut self, tid: Tid, info: SigInfo) -> io::Result<()> {
+        // Where the calls were not seen that set it, only the kernel knows the program's action.
+        let looked = !self.target.has_seen_action(tid) && self.target.look_at_action(tid).is_ok();
         let pid = self.target.thread(tid).map(|t| t.pid);
         let Some(process) = pid.and_then(|pid| self.target.process(pid)).cloned() else {
             return Ok(());
@@ -239,7 +244,7 @@ impl Session<'_> {
             // cannot be ignored: the kernel forces it.
             Action::Default(_) | Action::Ignore(_) => self.target.reset_action(tid).is_ok(),
         };
-        if !changed || !self.target.is_stopped(tid) {
+        if !(changed || looked) || !self.target.is_stopped(tid) {
             return self.target.go(tid, Go::Deliver(info));
         }
         self.visits.entry(tid).or_default().later.add_first(info, true);

@@ -26,6 +26,8 @@ pub(super) struct Leaving {
 
 /// How often a thread is looked at before the next one is.
 const LOOKS: u32 = 8;
+/// How long a thread that has something to do is waited for until it has a CPU.
+pub(super) const TURN: Duration = Duration::from_millis(20);
 /// How many events are dealt with between two looks at what is left.
 const EVENTS: usize = 32;
 /// How long a thread is waited for where others were waited for in vain.
@@ -175,7 +177,6 @@ impl Session<'_> {
                 return Ok(true);
             }
             Next::Wait => {
-                std::thread::yield_now();
                 if self.target.poll_is_quiet(tid) {
                     std::thread::sleep(Duration::from_micros(50));
                 }
@@ -192,9 +193,10 @@ impl Session<'_> {
                 let trapped = trap_on_its_way(tid) && self.may_have_trapped(tid, space)?;
                 let out = !trapped && !has_faulted(tid) && self.move_out(tid)?;
                 let out = out && !self.has_undelivered(tid)?;
+                let turns = self.target.turns(tid);
                 self.give_back(tid)?;
                 if !out {
-                    std::thread::yield_now();
+                    self.target.await_turn(tid, turns, TURN);
                 }
                 Ok(out)
             }

@@ -120,11 +120,12 @@ impl Session<'_> {
                 Ok(true) => {
                     let pc = self.target.regs(tid)?.pc();
                     let inside = pc.0.wrapping_sub(slot.0) < crate::engine::SLOT_SIZE;
+                    let turns = self.target.turns(tid);
                     self.give_back(tid)?;
                     if !inside {
                         return Ok(true);
                     }
-                    std::thread::yield_now();
+                    self.target.await_turn(tid, turns, super::leave::TURN);
                 }
                 // It has stopped somewhere of its own; that is looked at in its turn.
                 _ => return Ok(false),

@@ -5,7 +5,9 @@ use super::arm::Want;
 use super::consumer::{Consumer, Resolver};
 use super::objects::Loaded;
 use super::session::Session;
+use crate::engine::Wish;
 use crate::symbols::{Kind, Object, RelocValue};
+use std::collections::HashSet;
 use std::io;
 use std::rc::Rc;
 use xol_arch::{Addr, Arch, Memory as _, Regs as _, Text};
@@ -16,6 +18,10 @@ use xol_targets::ptrace::{Action, SpaceId, Tid};
 /// How many rt_sigactions of one thread, each in a handler that interrupted the one before, are
 /// remembered.
 const NESTED: usize = 8;
+/// How long syscall(2) is at most, in bytes.
+const CALLER: u64 = 256;
+/// After so many calls by syscall(2), none of which concerned us, it is not looked at any more.
+const QUIET: u64 = 10_000;
 
 impl Session<'_> {
     /// Wants the instructions behind the calls that matter: mmap in the loader, rt_sigaction,
@@ -38,7 +44,9 @@ impl Session<'_> {
         let got = memory.read_some(loaded.start, &mut code).unwrap_or(0);
         let text = Text::new(loaded.start, &code[..got]);
         let mut found = Vec::new();
+        let mut known = HashSet::new();
         Native::syscalls(&text, &mut |at, number| {
+            known.insert(at);
             let behind = at.add(SYSCALL_LEN);
             match number as i64 {
                 native::SYS_MMAP if maps => found.push((behind, Consumer::Mapped)),
@@ -59,6 +67,16 @@ impl Session<'_> {
                 _ => {}
             }
         });
+        // What makes any call has its number in a register.
+        for start in callers(object) {
+            let entry = Addr(start.wrapping_add(bias));
+            let call = call_in(&text, entry);
+            if call.is_some_and(|at| !known.contains(&at))
+                && matches!(object.told_reject(start), Ok(None))
+            {
+                found.push((entry, Consumer::AnyCaller));
+            }
+        }
         for (at, consumer) in found {
             let consumer = self.internal(consumer);
             if let Some(want) = want_at(object, bias, at.0.wrapping_sub(bias)) {
@@ -107,10 +125,96 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// The arguments of the rt_sigaction that a thread stands behind.
-    fn set_with(&mut self, tid: Tid) -> io::Result<Option<[u64; 3]>> {
+    /// At the beginning of syscall(2): once a call by it concerns us, the instruction that makes it is
+    /// looked at. Not before: a thread would wait in a copy of it, and most of such calls wait.
+    pub(super) fn any_caller(&mut self, tid: Tid, space: SpaceId, at: Addr) -> io::Result<()> {
         let regs = self.target.regs(tid)?;
-        if !native::RESULT_IS_AN_ARG {
+        let number = native::syscall_arg(&regs, 0) as i64;
+        let sites = self.sites_mut(space);
+        if !concerns(number, native::syscall_arg(&regs, 1)) {
+            let site = sites.find(at);
+            let hits = site.and_then(|n| sites.sites.get(n as usize)).map_or(0, |s| s.hits);
+            // A program that makes its calls so pays for each: none was of interest so far.
+            return match site {
+                Some(site) if hits >= QUIET => self.disarm(space, site),
+                _ => Ok(()),
+            };
+        }
+        let mut code = [0; CALLER as usize];
+        let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
+        let got = memory.read_some(at, &mut code)?;
+        let sites = self.sites_mut(space);
+        for offset in 0..got.saturating_sub(Native::TRAP.len()) {
+            // The program's own code, without our traps.
+            let site = sites.find(at.add(offset as u64)).and_then(|n| sites.sites.get(n as usize));
+            if let Some(site) = site.filter(|site| site.armed) {
+                let len = Native::TRAP.len();
+                code[offset..offset + len].copy_from_slice(&site.original[..len]);
+            }
+        }
+        let Some(call) = call_in(&Text::new(at, &code[..got]), at) else { return Ok(()) };
+        if sites.find(call).is_some() {
+            return Ok(());
+        }
+        let consumer = self.internal(Consumer::AnyCall);
+        let want = self.want_in_memory(space, call, consumer);
+        self.target.stopped(tid)?.rewind(at);
+        self.arm(space, Some(tid), &Vec::from_iter(want)).map(drop)
+    }
+
+    /// On a call whose number was not known before.
+    pub(super) fn any_call(&mut self, tid: Tid, space: SpaceId, at: Addr) -> io::Result<()> {
+        let regs = self.target.regs(tid)?;
+        let number = native::next_call(&regs);
+        if !concerns(number, native::syscall_arg(&regs, 0)) {
+            return Ok(());
+        }
+        match number {
+            native::SYS_PTRACE => self.tracing(tid, space, at),
+            native::SYS_MREMAP => {
+                self.moving(tid, space)?;
+                self.look_behind(tid, space, at)
+            }
+            native::SYS_RT_SIGACTION => {
+                self.setting_action(tid)?;
+                self.look_behind(tid, space, at)
+            }
+            _ => self.protecting(tid, space),
+        }
+    }
+
+    /// Arms the place behind a call that makes any, once one of them has concerned us.
+    fn look_behind(&mut self, tid: Tid, space: SpaceId, at: Addr) -> io::Result<()> {
+        let behind = at.add(SYSCALL_LEN);
+        if self.sites_mut(space).find(behind).is_some() {
+            return Ok(());
+        }
+        let consumer = self.internal(Consumer::AnyCalled);
+        let want = self.want_in_memory(space, behind, consumer);
+        self.target.stopped(tid)?.rewind(at);
+        self.arm(space, Some(tid), &Vec::from_iter(want)).map(drop)
+    }
+
+    /// Behind a call that makes any: of those that were seen before, this may be one.
+    pub(super) fn any_called(&mut self, tid: Tid, space: SpaceId, at: Addr) -> io::Result<()> {
+        self.action_set(tid, at, true)?;
+        self.moved(tid, space, at)
+    }
+
+    /// How a site of this consumer is to be executed.
+    pub(super) fn wish_of(&self, consumer: u32) -> Wish {
+        match self.consumers.get(consumer as usize) {
+            // A trap behind the copy of a call that sets SIGTRAP's action would come before that is
+            // known.
+            Some(Consumer::AnyCall | Consumer::SettingAction) => Wish::Auto,
+            _ => self.options.wish,
+        }
+    }
+
+    /// The arguments of the rt_sigaction that a thread stands behind; `any`: if it was one.
+    fn set_with(&mut self, tid: Tid, any: bool) -> io::Result<Option<[u64; 3]>> {
+        let regs = self.target.regs(tid)?;
+        if !native::RESULT_IS_AN_ARG && !any {
             return Ok(Some([0, 1, 2].map(|n| native::syscall_arg(&regs, n))));
         }
         let Some(visit) = self.visits.get_mut(&tid) else { return Ok(None) };
@@ -119,8 +223,8 @@ impl Session<'_> {
     }
 
     /// Behind rt_sigaction: the program sees its own SIGTRAP action, and ours stays in place.
-    pub(super) fn action_set(&mut self, tid: Tid, at: Addr) -> io::Result<()> {
-        let Some([signal, new, old]) = self.set_with(tid)? else { return Ok(()) };
+    pub(super) fn action_set(&mut self, tid: Tid, at: Addr, any: bool) -> io::Result<()> {
+        let Some([signal, new, old]) = self.set_with(tid, any)? else { return Ok(()) };
         let regs = self.target.regs(tid)?;
         if signal != native::SIGTRAP || native::result(&regs) != 0 {
             return Ok(());
@@ -133,22 +237,21 @@ impl Session<'_> {
         let mut bytes = [0; 32];
         let set = new != 0 && machine.read(Addr(new), &mut bytes).is_ok();
         let mut told = [0; 32];
+        let read = old != 0 && machine.read(Addr(old), &mut told).is_ok();
+        let told = Action::from_bytes(&told);
         // Where the program handles SIGTRAP itself, a trap of another thread may have made the kernel
         // forget that a moment ago.
-        let lost = |told: &[u8; 32]| {
-            matches!(process.action, Action::Handler(_)) && Action::from_bytes(told).is_default()
-        };
-        let read = old != 0 && machine.read(Addr(old), &mut told).is_ok();
-        if read && (process.protected || lost(&told)) {
+        let lost = matches!(process.action, Action::Handler(_)) && told.is_default();
+        if read && (lost || self.target.is_stand_in(tid, told)) {
             let mut was = [0; 32];
             for (to, word) in was.chunks_exact_mut(8).zip(process.action.words()) {
                 to.copy_from_slice(&word.to_ne_bytes());
             }
             // It was writable for the kernel a moment ago.
-            let _ = machine.write(Addr(old), &was);
+            let _ = self.target.stopped(tid)?.write(Addr(old), &was);
         }
         if set {
-            machine.rewind(at);
+            self.target.stopped(tid)?.rewind(at);
             let action = Action::from_bytes(&bytes);
             self.target.settle_mask_behind(tid, action)?;
             if let Action::Handler(_) = action {
@@ -266,6 +369,38 @@ impl Session<'_> {
         let code = &self.spaces.get(&space)?.objects;
         (filled && code.iter().any(|l| l.has(Addr(value)))).then_some(Addr(value))
     }
+}
+
+/// Whether a call is one of those that are looked at.
+fn concerns(number: i64, first: u64) -> bool {
+    match number {
+        native::SYS_RT_SIGACTION => first == native::SIGTRAP,
+        native::SYS_PTRACE
+        | native::SYS_MPROTECT
+        | native::SYS_PKEY_MPROTECT
+        | native::SYS_MREMAP => true,
+        _ => false,
+    }
+}
+
+/// Where syscall(2) begins, by the names it has in libraries.
+fn callers(object: &Object) -> Vec<u64> {
+    let Ok(symbols) = object.symbols() else { return Vec::new() };
+    let all = symbols.iter().map(|(_, symbol)| symbol);
+    all.filter(|s| s.kind == Kind::Function && s.name == "syscall").map(|s| s.addr).collect()
+}
+
+/// The first instruction that makes a system call, of the code that begins at `start`.
+fn call_in(text: &Text<'_>, start: Addr) -> Option<Addr> {
+    let call = &native::CALL_STUB[..SYSCALL_LEN as usize];
+    let mut at = start;
+    while at.0.wrapping_sub(start.0) < CALLER {
+        if text.from(at).starts_with(call) {
+            return Some(at);
+        }
+        at = at.add(Native::length(text, at).ok()?.max(1) as u64);
+    }
+    None
 }
 
 /// The program interpreter, by the names it goes by.

@@ -250,9 +250,11 @@ impl Ptrace {
             space,
             action,
             known_action: false,
+            seen_action: launched,
             protected: false,
             shares_memory: false,
             vforked: false,
+            handlers: pid,
             launched,
         };
         self.processes.insert(pid, process);

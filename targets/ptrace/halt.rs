@@ -20,6 +20,13 @@ impl Ptrace {
         if !matches!(self.known(tid)?.state, State::Running | State::Listening) {
             return Ok(());
         }
+        // It has stopped for that already. An interrupt would have it stop once more when it goes on, at
+        // once: one that is asked again and again would make no step. (Where it stands with a signal, that
+        // is what is wanted.)
+        let waits = sys::wait(Whom::One(tid), false, false);
+        if let Ok(Some((_, Status::Stopped { event: EVENT_STOP, .. }))) = waits {
+            return Ok(());
+        }
         // One that was asked before may be at the end of its call by now.
         let before = self.known(tid)?.entered.filter(|_| self.is_asked(tid));
         let entered = match self.entered(tid) {
@@ -107,6 +114,28 @@ impl Ptrace {
                 Ok(None) => std::thread::sleep(Duration::from_micros(200)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// How often a thread was given a CPU so far: for [`Ptrace::await_turn`].
+    #[must_use]
+    pub fn turns(&self, tid: Tid) -> u64 {
+        procfs::runs(tid)
+    }
+
+    /// Waits, for `limit` at most, until a thread that goes on has been given a CPU oftener than
+    /// `turns` times, or has stopped. Asked to stop before that, it would do nothing else: an interrupt
+    /// comes before signals and before the next instruction, so that one which is asked again and again
+    /// on a busy CPU never gets on.
+    pub fn await_turn(&self, tid: Tid, turns: u64, limit: Duration) {
+        const MOMENT: Duration = Duration::from_micros(50);
+        let begun = Instant::now();
+        while self.poll_is_quiet(tid) && begun.elapsed() < limit {
+            let had = procfs::runs(tid) > turns;
+            std::thread::sleep(MOMENT);
+            if had {
+                return;
             }
         }
     }

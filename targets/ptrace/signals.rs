@@ -4,6 +4,7 @@
 //! `mask` says how it is noticed that the kernel has taken either away.
 
 use super::inject::{BUFFER, InjectError};
+use super::space::SpaceId;
 use super::sys::Tid;
 use super::{Ptrace, gone, procfs};
 use crate::native::head;
@@ -110,21 +111,73 @@ impl Ptrace {
     /// # Errors
     /// See [`InjectError`].
     pub fn set_program_action(&mut self, tid: Tid, action: Action) -> Result<(), InjectError> {
-        let pid = self.known(tid)?.pid;
-        let process = self.processes.get_mut(&pid).ok_or_else(gone)?;
-        process.action = action;
-        (process.protected, process.known_action) = (false, true);
-        let space = process.space;
+        let space = self.note_action(tid, action, false)?;
         let Some(home) = self.spaces.get(&space).and_then(|s| s.head) else { return Ok(()) };
-        if let Action::Handler(_) = action {
+        if self.leaving || matches!(action, Action::Handler(_)) {
             return Ok(());
         }
         let memory = self.spaces.get(&space).ok_or_else(gone)?;
         let ignored = u64::from(action.is_ignore());
         memory.write(home.start.add(head::IGNORED), &ignored.to_ne_bytes())?;
         self.write_action(tid, ours(home))?;
-        self.processes.get_mut(&pid).ok_or_else(gone)?.protected = true;
+        self.note_action(tid, action, true)?;
         Ok(())
+    }
+
+    /// Notes what a process wants, and all that share its handlers (CLONE_SIGHAND); its space.
+    fn note_action(&mut self, tid: Tid, action: Action, protected: bool) -> io::Result<SpaceId> {
+        let pid = self.known(tid)?.pid;
+        let process = self.processes.get(&pid).ok_or_else(gone)?;
+        let (space, handlers) = (process.space, process.handlers);
+        for process in self.processes.values_mut().filter(|p| p.handlers == handlers) {
+            (process.action, process.protected) = (action, protected);
+            process.known_action = true;
+        }
+        Ok(space)
+    }
+
+    /// Whether every call was seen that set SIGTRAP's action in a thread's process since the kernel was
+    /// asked for it.
+    #[must_use]
+    pub fn has_seen_action(&self, tid: Tid) -> bool {
+        let process = self.threads.get(&tid).and_then(|t| self.processes.get(&t.pid));
+        !self.leaving && process.is_some_and(|p| p.seen_action)
+    }
+
+    /// Whether the kernel would show a thread's process, as its action, what stands in for it: our
+    /// handler, also where the kernel has just taken it away and left the rest.
+    #[must_use]
+    pub fn is_stand_in(&self, tid: Tid, action: Action) -> bool {
+        let space = self.space_of(tid).and_then(|id| self.spaces.get(&id));
+        let ours = space.and_then(|space| space.head).map(ours);
+        let [handler, rest @ ..] = action.words();
+        ours.is_some_and(|[own, others @ ..]| rest == others && (handler == own || handler == 0))
+    }
+
+    /// Looks whether the kernel has what should stand there for SIGTRAP: the program may have set
+    /// another action where nobody saw it yet.
+    ///
+    /// # Errors
+    /// See [`InjectError`].
+    pub fn look_at_action(&mut self, tid: Tid) -> Result<(), InjectError> {
+        let space = self.space_of(tid).ok_or_else(gone)?;
+        if self.spaces.get(&space).is_none_or(|space| space.head.is_none()) {
+            return Ok(());
+        }
+        let action = self.read_action(tid)?;
+        let pid = self.known(tid)?.pid;
+        let process = self.processes.get_mut(&pid).ok_or_else(gone)?;
+        process.seen_action = true;
+        let (known, protected) = (process.action, process.protected);
+        let [handler, rest @ ..] = action.words();
+        // A trap of a thread that blocks it has just made the kernel forget the handler, and no more.
+        let forgotten = handler == 0 && known.words()[1..] == rest;
+        match protected {
+            true if self.is_stand_in(tid, action) => Ok(()),
+            false if action == known => Ok(()),
+            false if forgotten => self.write_standing_action(tid),
+            _ => self.set_program_action(tid, action),
+        }
     }
 
     /// Puts the program's own action back into the kernel.
@@ -136,7 +189,11 @@ impl Ptrace {
         let process = self.processes.get_mut(&pid).ok_or_else(gone)?;
         if std::mem::take(&mut process.protected) {
             let action = process.action;
-            self.write_action(tid, action.words())?;
+            // What the program has set where that was not seen stays.
+            let now = self.read_action(tid)?;
+            if self.is_stand_in(tid, now) {
+                self.write_action(tid, action.words())?;
+            }
         }
         Ok(())
     }

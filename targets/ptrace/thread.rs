@@ -149,8 +149,12 @@ pub struct Process {
     pub action: Action,
     /// Whether that was asked, or seen.
     pub known_action: bool,
+    /// Whether every call that set it was seen since.
+    pub seen_action: bool,
     /// Whether our handler stands in for it in the kernel.
     pub protected: bool,
+    /// Whose table of signal handlers it has: its own, or its creator's (CLONE_SIGHAND).
+    pub handlers: Pid,
     /// A vfork child or another that shares its creator's memory.
     pub shares_memory: bool,
     /// Whether the thread that made it waits until it has memory of its own, or is gone (vfork).

@@ -316,7 +316,8 @@ impl Ptrace {
         }
         // A child that is made in a handler returns from it as well.
         self.known(child)?.retries = self.known(tid)?.retries;
-        let shares_memory = self.clone_shares_memory(tid)?;
+        let flags = self.clone_flags(tid)?;
+        let shares_memory = flags & libc::CLONE_VM as u64 != 0;
         let parent = self.processes.get(&parent_pid).ok_or_else(gone)?.clone();
         let space = if shares_memory {
             parent.space
@@ -325,16 +326,19 @@ impl Ptrace {
             self.add_space(forked)
         };
         let vforked = shares_memory && waits;
-        let process = Process { pid, space, shares_memory, vforked, launched: false, ..parent };
+        let shares_handlers = flags & libc::CLONE_SIGHAND as u64 != 0;
+        let handlers = if shares_handlers { parent.handlers } else { pid };
+        let launched = false;
+        let process = Process { pid, space, shares_memory, vforked, handlers, launched, ..parent };
         self.processes.insert(pid, process);
         Ok(Some(Event::Forked { parent: tid, child }))
     }
 
-    /// Whether the call that made a new process gave it the same memory.
-    fn clone_shares_memory(&mut self, tid: Tid) -> io::Result<bool> {
+    /// What the call that made a new process lets it share.
+    fn clone_flags(&mut self, tid: Tid) -> io::Result<u64> {
         let mut machine = self.stopped(tid)?;
         let regs = *machine.seen();
-        let flags = match native::syscall_number(&regs) as i64 {
+        Ok(match native::syscall_number(&regs) as i64 {
             libc::SYS_clone => native::syscall_arg(&regs, 0),
             libc::SYS_clone3 => {
                 let mut flags = [0; 8];
@@ -343,9 +347,9 @@ impl Ptrace {
                 let _ = machine.read(at, &mut flags);
                 u64::from_ne_bytes(flags)
             }
-            number => return Ok(native::is_vfork(number)),
-        };
-        Ok(flags & libc::CLONE_VM as u64 != 0)
+            number if native::is_vfork(number) => libc::CLONE_VM as u64,
+            _ => 0,
+        })
     }
 
     /// Brings a thread from an event inside its call to the call's exit: what is written to its
@@ -374,7 +378,8 @@ impl Ptrace {
         let space = self.add_space(Space::open(pid)?);
         let process = self.processes.get_mut(&pid).ok_or_else(gone)?;
         let old = std::mem::replace(&mut process.space, space);
-        (process.shares_memory, process.vforked) = (false, false);
+        (process.shares_memory, process.vforked, process.handlers) = (false, false, pid);
+        process.seen_action = true;
         // The kernel reset a handler. Ours, standing in for "ignore", must not be lost as one.
         process.protected &= process.action.is_ignore();
         if let Action::Handler(_) = process.action {

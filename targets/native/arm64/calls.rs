@@ -36,3 +36,9 @@ pub fn returning(machine: &mut Stopped<'_>) -> Option<(Addr, Addr)> {
 pub fn return_slot(_: Addr) -> Option<Addr> {
     None
 }
+
+/// The number of the call that a thread on the instruction is about to make.
+#[must_use]
+pub fn next_call(r: &super::Regs) -> i64 {
+    r.x[8] as i64
+}

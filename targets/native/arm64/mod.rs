@@ -7,7 +7,7 @@ mod loops;
 mod ticks;
 
 use super::HandlerEntry;
-pub use calls::{called, caller, return_slot, returned, returning};
+pub use calls::{called, caller, next_call, return_slot, returned, returning};
 pub use loops::{NOP_LEN, SITES};
 pub use ticks::{HAS_ATOMICS, STEADY, TICKS, thread_pointer, ticks};
 

@@ -71,3 +71,9 @@ pub fn set_saved_pc(machine: &mut Stopped<'_>, to: Addr, site: Addr) {
     // SYSCALL left the address behind it in RCX.
     let _ = machine.write(Addr(frame + 8 + 40 + 14 * 8), &site.add(SYSCALL_LEN).0.to_ne_bytes());
 }
+
+/// The number of the call that a thread on the instruction is about to make.
+#[must_use]
+pub fn next_call(r: &super::Regs) -> i64 {
+    r.rax as i64
+}

@@ -7,7 +7,7 @@ mod loops;
 mod ticks;
 
 pub use calls::{
-    called, caller, return_slot, returned, returning, saved_pc, set_saved_pc, sigreturn,
+    called, caller, next_call, return_slot, returned, returning, saved_pc, set_saved_pc, sigreturn,
 };
 pub use loops::{NOP_LEN, SITES};
 pub use ticks::{HAS_ATOMICS, STEADY, TICKS, thread_pointer, ticks};

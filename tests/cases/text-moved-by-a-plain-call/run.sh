@@ -1,12 +1,12 @@
 #!/bin/bash
-# A probed program moves its own text by syscall(2), where the call is not seen before it is made, runs it there and moves it back.
+# A probed program moves its own text by syscall(2), runs it there and moves it back.
 # Right: it runs as without xol: started by it, visited, and after the visit. (What is counted at the other place is
 # left open.)
 . "$(dirname "$0")/../lib.sh"
 [ "$(uname -m)" == x86_64 ] || { echo "no case: not x86-64"; exit 99; }
 gcc -O1 -o move move.c || exit 99
 control 'wrong 0 0' ./move
-for strategy in boost xol; do
+for strategy in boost xol jump auto; do
   got=$(timeout 20 "$XOL" count ./move:work --strategy $strategy -o report -- ./move 2>err)
   eq "$strategy, started" '0 wrong 0' "$? $got"
   ./move >out & program=$!; later $program
