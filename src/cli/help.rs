@@ -88,18 +88,11 @@ ARGUMENTS AND RETURNS
   bool  char         the lowest byte
   f32  f64           float and double
   void               what a function returns that returns nothing
-  out in front of str, bytes or str[]: it is read when the function returns. ret is then a length, too:
-  'read(fd: i32, buf: out bytes[ret], n: usize) -> isize'     a length below zero: nothing is read
-  'recv(fd: i32, buf: out bytes[ret<=n], n: usize, flags: hex) -> isize'      no more than n
-  --string N says how many bytes of each are told, which are 256 otherwise.
+  out ...            str, bytes or str[] as it is when the function returns: with ret as a length
+                     'read(fd: i32, buf: out bytes[ret], n: usize) -> isize'; bytes[ret<=n] for no more than n
 
-NUMBERS WITH NAMES, as the functions of libc have them that are well known
-  oflags             of open: O_RDONLY|O_CLOEXEC; what has no name is in hexadecimal
-  mode  mode?        0644; behind oflags, only where these make a file
-  prot  mapflags     of mmap
-  signal  clock      SIGTERM; CLOCK_MONOTONIC
-  family  socktype   of socket: AF_INET; SOCK_STREAM|SOCK_CLOEXEC
-  whence  amode  fcntl    SEEK_SET; of access, R_OK|X_OK; of fcntl, F_GETFL
+NUMBERS WITH NAMES, as functions of libc have them: oflags and mode? of open (O_RDONLY|O_CLOEXEC, 0644),
+  mode, prot, mapflags, signal, clock, family, socktype, whence, amode (of access), fcntl
 
 Filters, such as --where 'flags & 0x40 && path ~ \"/etc/*\"': see xol help trace.
 USDT markers (usdt:libc:setjmp) and lines (app.c:42) are understood, and not built yet.

@@ -113,7 +113,9 @@ pub fn event_json(out: &mut String, event: &Event<'_>) {
 impl Event<'_> {
     /// The arguments that are numbers with names, and these.
     pub(super) fn named(&self) -> impl Iterator<Item = (&str, String)> {
-        self.args.unwrap_or_default().iter().filter_map(|&(name, ty, value)| {
+        // Without names there is nothing to say of most.
+        let args = self.args.filter(|_| cfg!(feature = "names"));
+        args.unwrap_or_default().iter().filter_map(|&(name, ty, value)| {
             let (Type::Named(names), Read::Bits(bits)) = (ty, value) else { return None };
             let mut text = String::new();
             names.write(&mut text, bits).then_some((name, text))
@@ -178,6 +180,7 @@ pub(super) mod tests {
     }
 
     #[test]
+    #[cfg(feature = "names")]
     fn numbers_keep_their_names_beside_them() {
         let args = [
             ("flags", Type::from_name("oflags.arm64").expect("a type"), Read::Bits(0o200_002)),

@@ -98,35 +98,32 @@ fn native() -> Machine {
 }
 
 impl Names {
-    /// All of them, of the machine that xol runs on.
-    fn all() -> [(&'static str, Names); 12] {
-        let machine = native();
-        [
-            ("oflags", Names::Open(machine)),
-            ("mode", Names::Mode),
-            ("mode?", Names::OpenMode),
-            ("prot", Names::Prot(machine)),
-            ("mapflags", Names::Map(machine)),
-            ("signal", Names::Signal),
-            ("family", Names::Family),
-            ("socktype", Names::Socket),
-            ("whence", Names::Whence),
-            ("amode", Names::Access),
-            ("fcntl", Names::Fcntl),
-            ("clock", Names::Clock),
-        ]
-    }
+    /// All of them, of some machine.
+    const ALL: [Names; 12] = [
+        Names::Open(Machine::X86_64),
+        Names::Mode,
+        Names::OpenMode,
+        Names::Prot(Machine::X86_64),
+        Names::Map(Machine::X86_64),
+        Names::Signal,
+        Names::Family,
+        Names::Socket,
+        Names::Whence,
+        Names::Access,
+        Names::Fcntl,
+        Names::Clock,
+    ];
 
-    /// The type of that name: `oflags`, or of another machine `oflags.arm64`.
+    /// The type of that name: `oflags`, or of another machine than xol's own `oflags.arm64`.
     pub(super) fn from_name(name: &str) -> Option<Names> {
         let (plain, machine) = match name.split_once('.') {
             Some((plain, machine)) => (plain, Some(Machine::from_name(machine)?)),
             None => (name, None),
         };
-        let (_, names) = Names::all().into_iter().find(|(n, _)| *n == plain)?;
-        match machine {
-            Some(machine) => names.on(machine),
-            None => Some(names),
+        let names = Names::ALL.into_iter().find(|names| names.name() == plain)?;
+        match (names.on(machine.unwrap_or_else(native)), machine) {
+            (None, None) => Some(names),
+            (on, _) => on,
         }
     }
 
@@ -179,10 +176,6 @@ impl Names {
 
     /// The tables of the names, and the bits that are one number and no flags.
     fn tables(self) -> ([&'static str; 2], u32) {
-        if cfg!(not(feature = "names")) {
-            let flags = matches!(self, Names::Open(_) | Names::Prot(_) | Names::Map(_));
-            return ([""; 2], if flags { 0 } else { ENUM });
-        }
         match self {
             Names::Open(Machine::Arm64) => ([OPEN, OPEN_ARM64], 3),
             Names::Open(Machine::X86_64) => ([OPEN, OPEN_X86], 3),
@@ -208,6 +201,13 @@ impl Names {
         if matches!(self, Names::Mode | Names::OpenMode) {
             let _ = if value == 0 { write!(out, "0") } else { write!(out, "0{value:o}") };
             return true;
+        }
+        if cfg!(not(feature = "names")) {
+            let _ = match self.base() {
+                Type::U32 => write!(out, "{value:#x}"),
+                _ => write!(out, "{}", value.cast_signed()),
+            };
+            return false;
         }
         let (tables, mask) = self.tables();
         let names = || tables.into_iter().flat_map(entries);
@@ -271,7 +271,7 @@ fn entries(table: &'static str) -> impl Iterator<Item = (&'static str, u32)> {
     })
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "names"))]
 mod tests {
     use super::*;
 
@@ -330,7 +330,7 @@ mod tests {
 
     #[test]
     fn tables_name_each_number_once() {
-        for (_, names) in Names::all() {
+        for names in Names::ALL {
             for machine in [Machine::Arm64, Machine::X86_64] {
                 let (tables, _) = names.on(machine).unwrap_or(names).tables();
                 let all: Vec<_> = tables.into_iter().flat_map(entries).collect();

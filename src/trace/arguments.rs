@@ -210,13 +210,13 @@ fn pointed(
     }
 }
 
-/// Reads up to `limit` bytes until `ends` finds an end in one of the pieces, none of which goes over
-/// the end of a page that what is there may end in. Returns them, and whether there is more.
+/// Reads up to `limit` bytes or to a NUL if it is a text, in pieces of which none goes over the end
+/// of a page that what is there may end in. Returns them, and whether there is more.
 fn read_until(
     machine: &mut Stopped<'_>,
     at: u64,
     limit: usize,
-    ends: impl Fn(&[u8]) -> Option<usize>,
+    is_text: bool,
 ) -> Result<(Vec<u8>, bool), Value> {
     let mut bytes = Vec::new();
     while bytes.len() < limit {
@@ -228,7 +228,7 @@ fn read_until(
             bytes.truncate(before);
             return if bytes.is_empty() { Err(Value::Bad(at)) } else { Ok((bytes, true)) };
         }
-        if let Some(end) = ends(&bytes[before..]) {
+        if is_text && let Some(end) = bytes[before..].iter().position(|&b| b == 0) {
             bytes.truncate(before + end);
             return Ok((bytes, false));
         }
@@ -240,14 +240,14 @@ fn read_string(machine: &mut Stopped<'_>, at: u64, limit: usize) -> Value {
     if at == 0 {
         return Value::Bits(0);
     }
-    match read_until(machine, at, limit, |piece| piece.iter().position(|&b| b == 0)) {
+    match read_until(machine, at, limit, true) {
         Ok((text, more)) => Value::Text(text, more),
         Err(bad) => bad,
     }
 }
 
 fn read_bytes(machine: &mut Stopped<'_>, at: u64, length: usize, limit: usize) -> Value {
-    match read_until(machine, at, length.min(limit), |_| None) {
+    match read_until(machine, at, length.min(limit), false) {
         Ok((bytes, _)) => {
             let more = bytes.len() < length;
             Value::Text(bytes, more)
