@@ -64,7 +64,8 @@ reasons! {
     TailCall: "tail-call", "the function is left by a jump to another one";
     MovingStack: "moving-stack", "Go has compiled the function, and may move its stack";
     GoArgument: "go-argument", "Go passes the arguments in registers that are not recorded";
-    StringArgument: "string-argument", "an argument is a string, which is read while the thread stands";
+    StringArgument: "string-argument", "an argument is a string or bytes, which are read while the thread stands";
+    OutArgument: "out-argument", "an argument is read when it returns, while the thread stands";
     FloatArgument: "float-argument", "an argument is in a vector register";
     StackArgument: "stack-argument", "an argument is on the stack";
     ErrnoRead: "errno-read", "errno is read when it returns (not with --strategy jump)";

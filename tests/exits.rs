@@ -1,5 +1,5 @@
 //! Returns where there is no yardstick: in programs that the kernel's uretprobes break, and on
-//! every architecture.
+//! every architecture; and what calls have filled and were asked for.
 
 use xol_tests::elf::Object;
 use xol_tests::programs::{Build, program};
@@ -143,4 +143,120 @@ fn addresses_of_events() {
         assert_eq!(pair[0] & 0xfff, sorts.addr & 0xfff, "{text}");
         assert!(main.addr < back && back < main.addr + main.size, "{back:#x}");
     }
+}
+
+/// The lines of `xol trace PROBES -- values WORDS`, and what the program says of its calls itself.
+fn values(
+    options: &[&str],
+    probes: &[&str],
+    words: &[&str],
+) -> (Vec<serde_json::Value>, Vec<Vec<String>>) {
+    let command = words.iter().fold(run(program("values", Build::Pie)), |run, word| run.arg(word));
+    let (finished, text) = xol::reported("trace", options, probes, &command);
+    assert_eq!(finished.code(), 0, "{finished}");
+    let events = text.lines().map(|line| serde_json::from_str(line).expect("an object"));
+    let said = finished.out();
+    let said = said.lines().map(|line| line.split(' ').map(str::to_owned).collect());
+    (events.collect(), said.collect())
+}
+
+/// A string as JSON has it, or bytes that are none: `{"bytes": …}`, cut where --string says.
+fn bytes(value: &serde_json::Value) -> Vec<u8> {
+    if let Some(text) = value.as_str().or_else(|| value["str"].as_str()) {
+        return text.as_bytes().to_vec();
+    }
+    let hex = value["bytes"].as_str().unwrap_or_else(|| panic!("{value}"));
+    unhex(hex)
+}
+
+fn unhex(hex: &str) -> Vec<u8> {
+    let digits: Vec<u32> = hex.chars().filter_map(|c| c.to_digit(16)).collect();
+    digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect()
+}
+
+/// What is read is what is there when the function returns, and as much as it says.
+#[test]
+fn what_calls_have_filled_is_told() {
+    let probe = "fill(to: out bytes[ret], from: bytes[n], n: i32) -> i32";
+    for strategy in STRATEGIES {
+        let (events, said) = values(&["--strategy", strategy], &[probe], &["fill"]);
+        assert_eq!((events.len(), said.len()), (4000, 4000), "{strategy}");
+        for (event, said) in events.iter().zip(&said) {
+            let (args, [ret, from, to]) = (&event["args"], &said[..]) else { panic!("{said:?}") };
+            assert_eq!(event["ret"].to_string(), *ret, "{event} {said:?}");
+            assert_eq!(args["from"].as_str(), Some(from.as_str()), "{event} {said:?}");
+            match event["ret"].as_i64() {
+                Some(-1) => assert!(args["to"].is_u64(), "{event}"),
+                _ => assert_eq!(args["to"].as_str(), Some(to.as_str()), "{event} {said:?}"),
+            }
+        }
+    }
+}
+
+/// libc's own calls: what was read, and what their flags are called.
+#[test]
+fn flags_have_the_names_of_the_source() {
+    let file = xol::scratch("values");
+    let path = file.to_string_lossy().into_owned();
+    let names = ["open", "openat", "socket", "mmap", "raise", "access"];
+    let probes: Vec<String> = names.iter().map(|name| format!("libc:{name}")).collect();
+    let mut probes: Vec<&str> = probes.iter().map(String::as_str).collect();
+    probes.push("return:libc:read");
+    let (events, said) = values(&["--string", "100"], &probes, &["files", &path]);
+    // What the loader and the C library have called before is not the program's.
+    let first = events.iter().position(|event| event["args"]["path"] == path.as_str());
+    let mut events = events[first.expect("the first open")..].iter();
+    for words in &said {
+        let event = events.next().unwrap_or_else(|| panic!("no event for {words:?}"));
+        let args = &event["args"];
+        if words[0] == "read" {
+            assert_eq!(event["ret"].to_string(), words[1], "{event}");
+            let wanted = unhex(&words[2]);
+            match event["ret"].as_i64() {
+                Some(-1) => assert!(args["buf"].is_u64(), "{event}"),
+                _ => assert_eq!(bytes(&args["buf"]), wanted[..wanted.len().min(100)], "{event}"),
+            }
+            let cut = args["buf"]["cut"] == true;
+            assert_eq!(cut, wanted.len() > 100, "{event}");
+            continue;
+        }
+        // The names stand behind the call, in which there are blanks.
+        let names: Vec<&serde_json::Value> = {
+            let of = |name| event["names"].get(name);
+            ["prot", "flags", "mode", "domain", "kind", "signal"]
+                .into_iter()
+                .filter_map(of)
+                .collect()
+        };
+        let wanted = &words[words.len() - names.len()..];
+        assert!(!names.is_empty(), "{event} {words:?}");
+        for (name, wanted) in names.iter().zip(wanted) {
+            let set = |text: &str| text.split('|').map(str::to_owned).collect::<Vec<_>>();
+            let (mut name, mut wanted) = (set(name.as_str().expect("a name")), set(wanted));
+            name.sort();
+            wanted.sort();
+            assert_eq!(name, wanted, "{event} {words:?}");
+        }
+        let number_of_names = words.iter().filter(|word| word.ends_with(')')).count();
+        assert_eq!(number_of_names, 1, "{words:?}");
+        let behind = words.iter().skip_while(|word| !word.ends_with(')')).count() - 1;
+        assert_eq!(behind, names.len(), "{event} {words:?}");
+    }
+}
+
+/// What a program is called with is an array of strings, up to NULL or as many as are read.
+#[test]
+fn arrays_of_strings_are_told() {
+    let (events, said) = values(&[], &["libc:execvp"], &["exec", "echo", "a  b", "", "é"]);
+    assert_eq!(said, [["a", "", "b", "", "é"]]);
+    let args = &events[0]["args"];
+    assert_eq!(args["argv"], serde_json::json!(["echo", "a  b", "", "é"]), "{args}");
+    assert_eq!(args["file"], "echo");
+    let probe = "execv(path: str, argv: str[], again: str[2])";
+    let (events, _) = values(&["--string", "3"], &[probe], &["many"]);
+    let args = &events[0]["args"];
+    assert_eq!(args["argv"]["cut"], true, "{args}");
+    let all = args["argv"]["strs"].as_array().expect("an array");
+    assert_eq!(all.len(), 64, "{args}");
+    assert_eq!((&all[0], &all[1]), (&serde_json::json!({"str": "tru", "cut": true}), &"x".into()));
 }

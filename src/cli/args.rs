@@ -72,6 +72,8 @@ pub(crate) struct Run {
     pub(crate) toggle: Option<u64>,
     /// `--calls`.
     pub(crate) calls: bool,
+    /// `--string`.
+    pub(crate) string: Option<usize>,
 }
 
 /// Whom to probe.
@@ -258,6 +260,7 @@ fn run(command: &str, args: &ArgMatches, report: Report) -> Result<Run, Failure>
         when_full: one(args, "when-full").unwrap_or_default(),
         toggle: one(args, "toggle"),
         calls: flag(args, "calls"),
+        string: one(args, "string"),
     })
 }
 
@@ -293,6 +296,7 @@ fn table() -> clap::Command {
             .about(about)
             .after_help(format!("{}\n\n{examples}\n\n{}", help::PROBES, help::STATUS))
             .args(run_options())
+            .args(filters::options())
             .args(report_options(name))
             .override_usage(format!("xol {name} [OPTIONS] PROBE… [-p PROCESS | -- CMD ARG…]"))
             .group(clap::ArgGroup::new("subject").args(["pid", "gdb", "command"]))
@@ -441,12 +445,6 @@ fn run_options() -> Vec<Arg> {
         option("strategy", "STRATEGY", "auto, step, xol, boost, simulate, jump [default: auto]")
             .hide_possible_values(true)
             .value_parser(PossibleValuesParser::new(strategies)),
-        option(
-            "where",
-            "FILTER",
-            "Only calls whose arguments match: 'flags & 0x40 != 0 && path ~ \"/etc/*\"'",
-        ),
-        switch("failed").help("Only calls that have failed: a negative value, NULL, an errno"),
         option("max-events", "N", "End after so many hits").value_parser(positive),
         option("duration", "SECS", "End after this time").value_parser(seconds),
         option("interval", "SECS", "Report counts this often").value_parser(seconds),

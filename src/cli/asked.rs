@@ -200,7 +200,7 @@ pub(crate) fn read(
     if asked.order.by == SortColumn::Own && !asked.own {
         return Err(Failure::usage("--sort self: there is such a column with --self only"));
     }
-    let returns = [&asked.by, &asked.hist].into_iter().flatten().any(|by| *by == By::Ret);
+    let returns = [&asked.by, &asked.hist].into_iter().flatten().any(|by| is_late(by, probes));
     let callers = asked.by == Some(By::Caller);
     for probe in probes.iter_mut() {
         let function = matches!(&probe.location, Location::Symbol { offset: Offset::At(0), .. });
@@ -235,10 +235,32 @@ pub(super) fn known(probe: &Spec) -> Option<Signature> {
     probe.signature.clone().or_else(|| prototype(name.as_str()).filter(|_| libcs))
 }
 
+/// Whether a value is known only when a function returns.
+fn is_late(by: &By, probes: &[Spec]) -> bool {
+    match by {
+        By::Ret => true,
+        By::Argument(name) => {
+            let out = |signature: Signature| {
+                signature.args.iter().any(|arg| arg.out && arg.name == *name)
+            };
+            probes.iter().filter_map(known).any(out)
+        }
+        _ => false,
+    }
+}
+
 /// Leaves out arguments that nobody asks for: they need not be read, and a string could not be
 /// read where there is no stop.
 fn only_needed(probe: &mut Spec, asked: &Asked) {
-    if matches!(asked.by, Some(By::Argument(_))) {
+    if let Some(By::Argument(name)) = &asked.by {
+        // What is known of libc's functions is not true of others of their names.
+        if probe.object.is_some() && !probe.text.contains(['*', '?', '[']) {
+            probe.signature = known(probe);
+        }
+        let args = probe.signature.iter_mut().flat_map(|signature| &mut signature.args);
+        for arg in args.filter(|arg| arg.name != *name && arg.ty.is_memory()) {
+            *arg = xol::spec::Arg::new(arg.name.as_str(), Type::Ptr);
+        }
         return;
     }
     let glob = |probe: &Spec| {
@@ -319,7 +341,7 @@ fn histogram(name: &str, probes: &[Spec]) -> Result<By, Failure> {
             By::Argument(name) => signature.args.iter().find(|a| a.name == *name).map(|a| a.ty),
             _ => signature.ret,
         };
-        if let Some(ty) = ty.filter(|ty| ty.is_float() || matches!(ty, Type::Str | Type::Void)) {
+        if let Some(ty) = ty.filter(|ty| ty.is_float() || ty.is_memory() || *ty == Type::Void) {
             return Err(Failure::usage(format!(
                 "--hist takes whole numbers, and '{name}' of '{}' is {}; --by counts each value",
                 probe.text,

@@ -246,6 +246,10 @@ fn line(
         vaddr: called.vaddr,
         addr: record.addr,
         args,
+        out: known.map_or(0, |signature| {
+            let out = signature.args.iter().take(64).enumerate().filter(|(_, arg)| arg.out);
+            out.fold(0, |bits, (n, _)| bits | 1 << n)
+        }),
         end: match record.moment {
             Moment::Ends(_, end) => Some(end),
             _ => None,
@@ -262,6 +266,7 @@ pub(super) fn read(value: &Value) -> Read<'_> {
     match value {
         Value::Bits(bits) => Read::Bits(*bits),
         Value::Text(text, more) => Read::Text(text, *more),
+        Value::Texts(texts, more) => Read::Texts(texts, *more),
         Value::Bad(at) => Read::Bad(*at),
         Value::Unknown(at) => Read::Unknown(*at),
     }

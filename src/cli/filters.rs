@@ -1,9 +1,34 @@
 //! `--where` and `--failed` on the command line.
 
+use super::args::{option, switch};
 use super::failure::Failure;
+use clap::Arg;
 use xol::spec::{
     Called, Location, ObjectPattern, Offset, Spec, SpecError, SymbolName, Where, prototype,
 };
+
+/// Which calls are let through, and how much is read of what they are about.
+pub(super) fn options() -> [Arg; 3] {
+    [
+        option(
+            "where",
+            "FILTER",
+            "Only calls whose arguments match: 'flags & 0x40 != 0 && path ~ \"/etc/*\"'",
+        ),
+        switch("failed").help("Only calls that have failed: a negative value, NULL, an errno"),
+        option("string", "N", "Tell N bytes of a string at most [default: 256]")
+            .value_parser(bytes),
+    ]
+}
+
+/// As many as a thread may stand still for.
+fn bytes(text: &str) -> Result<usize, String> {
+    let most = 1 << 20;
+    text.parse()
+        .ok()
+        .filter(|n| (1..=most).contains(n))
+        .ok_or_else(|| format!("a number from 1 to {most} is needed"))
+}
 
 /// `--where` and `--failed`, checked against what is known of the probes' arguments already.
 pub(super) fn filter(

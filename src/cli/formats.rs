@@ -37,7 +37,10 @@ TRACE, TEXT
   whose beginning is forgotten has one line.
   On a terminal, failures and calls that do not return are red, unless NO_COLOR is set.
   Values: NULL; 0x10 (unreadable) is the address of a string that cannot be read; ? could not be read;
-  \"abc\"… is cut at 256 bytes; \\x1b and \\xff are a control character and what is not UTF-8.
+  \"abc\"… is cut, at 256 bytes or where --string says; \\x1b and \\xff are a control character and what is
+  not UTF-8; [\"a\", \"b\", …] an array that is cut; O_WRONLY|0x40000000 a number with names, and the bits
+  that have none. An argument that is read at the return is an address where the function has failed or
+  has not returned; of a call with two lines it is in the second: <… read resumed>(buf: \"abc\") -> 3
 
 TRACE, JSON: an object for each hit, and for each call whose end is told
   ts_ns        CLOCK_MONOTONIC in ns: of the hit, or of the end of the call
@@ -49,6 +52,8 @@ TRACE, JSON: an object for each hit, and for each call whose end is told
   offset       bytes behind the function's start
   addr         the address in memory; of a call whose end is told, the one it returns to
   args         an object: each argument by its name; empty where they are not known
+  names        what flags, modes, signals and the like among them are called, as in
+               {\"flags\":\"O_RDONLY|O_CLOEXEC\",\"mode\":\"0644\"}; absent where none is there
   ret          what came back, of a call that has returned; absent for -> void
   errno        of a call of a function of libc that says that it has failed: the error's name, as in
                \"ENOENT\", or its number where it has none; absent where it cannot be read (of libraries
@@ -57,15 +62,18 @@ TRACE, JSON: an object for each hit, and for each call whose end is told
   end          of a call whose end is told: return, unwound, exit, exec, or unfinished (tracing has
                ended, or the return was missed)
   Values: numbers, strings, true and false; a char is a string; a pointer is a number, NULL is 0.
-    null                         a NULL string
-    {\"str\":\"…\",\"cut\":true}       a string of which more than the first 256 bytes are there
+    null                         a NULL string, NULL for bytes or an array
+    {\"str\":\"…\",\"cut\":true}       a string of which there is more, or bytes (--string)
+    {\"strs\":[…],\"cut\":true}      an array of strings of which there is more than 64; else it is an array
+    a number for a string        the address of what is read at the return, and was not
     {\"bytes\":\"ff00\"}             one that is not UTF-8, in hexadecimal; with \"cut\":true where it is cut
     {\"unreadable\":ADDRESS}       what could not be read; ADDRESS is null where there is none
     \"NaN\", \"inf\", \"-inf\"         floats that JSON has no number for
 
 TRACE, CSV: a line of names, then a record for each object of JSON
   The fields of JSON, an absent one empty: ts_ns, pid, tid, comm, probe, object, symbol, offset, addr,
-  args (the object, as JSON), ret (as JSON; of a string the string), errno, duration_ns, end.
+  args (the object, as JSON), ret (as JSON; of a string the string), errno, duration_ns, end, names (as
+  args).
   --columns chooses among them.
 
 TRACE, CHROME: an array of objects, which Perfetto (ui.perfetto.dev) and chrome://tracing read
@@ -76,7 +84,8 @@ TRACE, CHROME: an array of objects, which Perfetto (ui.perfetto.dev) and chrome:
   ts, dur      CLOCK_MONOTONIC in microseconds: of the hit or the entry; from entry to end
   s            t: a hit is its thread's
   pid, tid     the process and the thread
-  args         each argument by its name; -> what came back; -> errno; -> end, where it is not return.
+  args         each argument by its name; behind it, as in \"flags name\", what a number is called; -> what
+               came back; -> errno; -> end, where it is not return.
                Of M, name: what the thread (name is thread_name) or process (process_name) is called
 
 TRACE, RECORD: what xol show tells as any of these formats, on any machine
@@ -261,6 +270,7 @@ mod tests {
             vaddr: 0,
             addr: 0,
             args: None,
+            out: 0,
             end: Some(End::Return),
             ret: Some((Some(Type::I32), Read::Bits(0))),
             errno: Some(2),
@@ -295,6 +305,11 @@ mod tests {
         count_csv(&mut out, &[row]);
         let names = |line: &str| line.split(',').map(str::to_owned).collect::<Vec<_>>();
         words("COUNT, CSV", &names(out.lines().next().expect("names")));
+        let ty = Type::from_name("oflags").expect("a type");
+        let args = [("flags", ty, Read::Bits(1))];
+        out.clear();
+        event_json(&mut out, &Event { args: Some(&args), ..event });
+        documented("TRACE, JSON", &out);
         words("TRACE, CSV", &Field::all().map(|f| f.name().to_owned()).collect::<Vec<_>>());
         out.clear();
         count_openmetrics(&mut out, &[CountRow { became: Became::Waiting, ..row }]);

@@ -17,7 +17,8 @@ PROBES:
   return:libc:read                       returns only (uretprobe: and uprobe: are understood)
   ns::Type::method   'ns::Vec<int>::f'   C++ and Rust, without parameters; <...> may be left out
   =SYMBOL                                exactly this symbol, mangled as it is
-  Types: i8 … i64, u8 … u64, hex, ptr, str, bool, char, f32, f64; what comes back may be void.
+  Types: i8 … i64, u8 … u64, hex, ptr, str, bool, char, f32, f64; what comes back may be void;
+  bytes[N], str[], out bytes[ret] (read at the return), names for flags: see xol help PROBE.
   With a return value, or return:, each call is told with its end: see xol help output.";
 
 /// The command, with what it says of itself: `-V` the version, `--version` of what it is made.
@@ -32,6 +33,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 fn version() -> &'static str {
     let features = [
         ("jump", cfg!(feature = "jump")),
+        ("names", cfg!(feature = "names")),
         ("demangle", cfg!(feature = "demangle")),
         ("debugdata", cfg!(feature = "debugdata")),
         ("manual", cfg!(feature = "manual")),
@@ -85,9 +87,17 @@ ARGUMENTS AND RETURNS
   u8 u16 u32 u64     unsigned numbers: size_t is u64
   hex  ptr           64 bits in hexadecimal; an address, NULL is 0
   str                a text that ends with a NUL
+  bytes[N]           N bytes: a number, or the name of an argument, as in write(fd: i32, buf: bytes[n], n: usize)
+  str[]  str[N]      an array of texts: up to NULL, or N; 64 of them are read
+  usize  isize       u64 and i64
   bool  char         the lowest byte
   f32  f64           float and double
   void               what a function returns that returns nothing
+  out ...            str, bytes or str[] as it is when the function returns: with ret as a length
+                     'read(fd: i32, buf: out bytes[ret], n: usize) -> isize'; bytes[ret<=n] for no more than n
+
+NUMBERS WITH NAMES, as functions of libc have them: oflags and mode? of open (O_RDONLY|O_CLOEXEC, 0644),
+  mode, prot, mapflags, signal, clock, family, socktype, whence, amode (of access), fcntl
 
 Filters, such as --where 'flags & 0x40 && path ~ \"/etc/*\"': see xol help trace.
 USDT markers (usdt:libc:setjmp) and lines (app.c:42) are understood, and not built yet.
@@ -166,6 +176,8 @@ pub(super) const TRACE: &str = "\
 EXAMPLES:
   xol trace 'open(path: str, flags: hex) -> i32' -- cat /etc/hostname
   xol trace return:libc:read -p 1234 --max-events 100
+  xol trace 'get(key: str, value: out bytes[ret], room: usize) -> isize' --string 1000 -- ./app
+  xol trace 'run(argv: str[], flags: oflags)' -- ./app
   xol trace 'libc:str*' --hits-per-site 1 -- ls
   xol trace 'open(path: str, flags: hex)' --where 'flags & 0x40 && path ~ \"/tmp/*\"' -- make
   xol trace return:libc:openat --failed -- ls /nowhere

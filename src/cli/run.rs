@@ -109,6 +109,7 @@ pub(super) fn run(run: Run) -> Result<ExitCode, Failure> {
     options.filter = run.filter;
     options.events = events;
     options.comm = events && comm;
+    options.string = run.string.unwrap_or(Options::STRING);
     let mut reporter = Reporter {
         book: Some(book),
         form,

@@ -59,6 +59,7 @@ impl Values {
 fn whole(ty: Option<Type>, value: Read<'_>) -> Option<i128> {
     let Read::Bits(bits) = value else { return None };
     Some(match ty {
+        Some(Type::Named(names)) => return whole(Some(names.base()), value),
         Some(Type::I8) => i128::from(bits as i8),
         Some(Type::I16) => i128::from(bits as i16),
         Some(Type::I32) => i128::from(bits as i32),
@@ -69,7 +70,9 @@ fn whole(ty: Option<Type>, value: Read<'_>) -> Option<i128> {
         Some(Type::U64 | Type::Hex | Type::Ptr) => i128::from(bits),
         // Whether it has a sign is not known: as reports show it.
         Some(Type::I64) | None => i128::from(bits.cast_signed()),
-        Some(Type::Str | Type::F32 | Type::F64 | Type::Void) => return None,
+        Some(Type::Str | Type::Bytes | Type::Strs | Type::F32 | Type::F64 | Type::Void) => {
+            return None;
+        }
     })
 }
 

@@ -16,12 +16,12 @@
 //!
 //! A value is its bits; in an event that has another kind of value, behind 0. A text is 1 (2 where it is
 //! cut) and its bytes, an address that cannot be read 3 and that, what could not be read 4, or 5 and its
-//! address. Of a moment at which nothing happened there is the time alone. What there is to compare with
+//! address. An array of texts is 6 (7 where it is cut), how many, and each as a value: NULL is the bits 0. Of a moment at which nothing happened there is the time alone. What there is to compare with
 //! is 0 where the bytes begin, and rows are told elsewhere: so any piece can be read alone.
 
 use super::numbers::{Eyes, Pen, Wrong};
 use super::{Moment, Record};
-use crate::report::End;
+use crate::report::{End, Text};
 use crate::trace::Value;
 use rustc_hash::FxHashMap;
 
@@ -180,9 +180,26 @@ impl Packer {
     }
 
     fn value(&mut self, value: &Value) {
+        if let Value::Texts(texts, more) = value {
+            self.pen.number(if *more { 7 } else { 6 });
+            self.pen.number(texts.len() as u64);
+            for text in texts {
+                match text {
+                    Text::Null => self.value(&Value::Bits(0)),
+                    Text::Bad(at) => self.value(&Value::Bad(*at)),
+                    Text::Read(bytes, more) => {
+                        self.pen.number(if *more { 2 } else { 1 });
+                        self.pen.text(bytes);
+                    }
+                }
+            }
+            return;
+        }
         let (kind, number) = match value {
             Value::Bits(bits) => (0, Some(*bits)),
             Value::Text(_, more) => (if *more { 2 } else { 1 }, None),
+            // Above.
+            Value::Texts(..) => (4, None),
             Value::Bad(at) => (3, Some(*at)),
             Value::Unknown(at) => (if at.is_some() { 5 } else { 4 }, *at),
         };
@@ -321,6 +338,22 @@ impl<'a> Unpacker<'a> {
             3 => Value::Bad(self.eyes.number()?),
             4 => Value::Unknown(None),
             5 => Value::Unknown(Some(self.eyes.number()?)),
+            6 | 7 => {
+                let count = self.eyes.number()?;
+                let mut texts = Vec::new();
+                for _ in 0..count {
+                    texts.push(match self.eyes.number()? {
+                        0 => Some(self.eyes.number()?)
+                            .filter(|&bits| bits == 0)
+                            .map(|_| Text::Null)
+                            .ok_or(Wrong)?,
+                        more @ (1 | 2) => Text::Read(self.eyes.text()?.to_vec(), more == 2),
+                        3 => Text::Bad(self.eyes.number()?),
+                        _ => return Err(Wrong),
+                    });
+                }
+                Value::Texts(texts, kind == 7)
+            }
             _ => return Err(Wrong),
         })
     }

@@ -1,7 +1,7 @@
 //! What a recording says of its run and of its rows, as bytes.
 
 use super::numbers::{Eyes, Pen, Wrong};
-use crate::spec::{Arg, Signature, Type};
+use crate::spec::{Signature, Type};
 use crate::symbols::BuildId;
 use crate::trace::Row;
 
@@ -102,11 +102,11 @@ impl Probed {
         pen.number(self.offset);
         pen.number(self.vaddr);
         if let Some(signature) = &self.signature {
-            pen.text(signature.ret.map_or("", Type::name).as_bytes());
+            pen.text(signature.ret.map_or(String::new(), Type::full_name).as_bytes());
             pen.number(signature.args.len() as u64);
-            for arg in &signature.args {
+            for (arg, ty) in signature.args.iter().zip(signature.full_types()) {
                 pen.text(arg.name.as_bytes());
-                pen.text(arg.ty.name().as_bytes());
+                pen.text(ty.as_bytes());
             }
         }
     }
@@ -128,15 +128,18 @@ impl Probed {
                 "" => None,
                 name => Some(Type::from_name(name).ok_or(Wrong)?),
             };
-            let args = (0..eyes.number()?).map(|_| {
-                let name = eyes.utf8()?.to_owned();
+            let count = eyes.number()?;
+            let mut text = String::new();
+            for n in 0..count {
+                let name = eyes.utf8()?;
                 if !name.chars().all(|c| c.is_alphanumeric() || c == '_') {
                     return Err(Wrong);
                 }
-                let ty = Type::from_name(eyes.utf8()?).ok_or(Wrong)?;
-                Ok(Arg { name, ty })
-            });
-            Some(Signature { args: args.collect::<Result<_, _>>()?, open: has(OPEN), ret })
+                text.push_str(if n == 0 { "" } else { "," });
+                text.extend([name, ":", eyes.utf8()?]);
+            }
+            let args = Signature::args_of(&text).filter(|args| args.len() as u64 == count);
+            Some(Signature { args: args.ok_or(Wrong)?, open: has(OPEN), ret })
         } else {
             None
         };

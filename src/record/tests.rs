@@ -1,8 +1,8 @@
 //! Recordings are read as they were written; damaged ones up to the damage.
 
 use super::*;
-use crate::report::End;
-use crate::spec::{Arg, Signature, Spec, Type, Where};
+use crate::report::{End, Text};
+use crate::spec::{Signature, Spec, Type, Where};
 use crate::symbols::BuildId;
 use std::collections::VecDeque;
 
@@ -56,7 +56,10 @@ impl Kept {
 }
 
 fn probed(row: u32) -> Probed {
-    let arg = |name: &str, ty| Arg { name: name.to_owned(), ty };
+    let args = match row {
+        0 => "n: i32, s: out bytes[ret<=n], o: oflags.arm64",
+        _ => "n: i32, s: str",
+    };
     Probed {
         probe: row as usize % 2,
         object: format!("/lib/{row}.so"),
@@ -67,7 +70,7 @@ fn probed(row: u32) -> Probed {
         vaddr: 0x1000 + u64::from(row),
         is_return: row == 1,
         signature: (row < 2).then(|| Signature {
-            args: vec![arg("n", Type::I32), arg("s", Type::Str)],
+            args: Signature::args_of(args).expect("arguments"),
             open: false,
             ret: (row == 1).then_some(Type::I64),
         }),
@@ -83,6 +86,10 @@ fn events(count: u64) -> Vec<Kept> {
             1 => Value::Bad(n << 40),
             2 => Value::Unknown(None),
             3 => Value::Unknown(Some(n)),
+            4 => Value::Texts(
+                vec![Text::Null, Text::Read(vec![1; n as usize % 9], n % 3 == 0), Text::Bad(n)],
+                n % 2 == 0,
+            ),
             _ => Value::Bits(n.wrapping_mul(0x1234_5678_9abc)),
         };
         let call = n / 8 * 4 + n % 4;

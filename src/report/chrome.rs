@@ -131,6 +131,9 @@ impl Chrome {
             for (name, ty, value) in event.args.unwrap_or_default() {
                 args.nested(name, |out| value_json(out, *ty, *value));
             }
+            for (name, text) in event.named() {
+                args.text(&format!("{name} name"), &text);
+            }
             if let Some((ty, value)) = event.ret.filter(|(ty, _)| *ty != Some(Type::Void)) {
                 args.nested("->", |out| value_json(out, ty.unwrap_or(Type::Hex), value));
             }

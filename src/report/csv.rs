@@ -2,7 +2,7 @@
 
 use super::count::{Became, CountRow};
 use super::errno_name;
-use super::event::Event;
+use super::event::{Event, names_json};
 use super::json::Object;
 use super::value::{Read, value_json};
 use crate::spec::Type;
@@ -12,7 +12,7 @@ use std::fmt::Write;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field(usize);
 
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 15] = [
     "ts_ns",
     "pid",
     "tid",
@@ -27,6 +27,7 @@ const FIELDS: [&str; 14] = [
     "errno",
     "duration_ns",
     "end",
+    "names",
 ];
 
 impl Field {
@@ -104,7 +105,14 @@ pub fn event_csv(out: &mut String, fields: &[Field], event: &Event<'_>) {
                     number(out, ns);
                 }
             }
-            _ => out.push_str(event.end.map_or("", |end| end.name())),
+            "end" => out.push_str(event.end.map_or("", |end| end.name())),
+            _ => {
+                if event.named().next().is_some() {
+                    let mut names = String::new();
+                    names_json(&mut names, event);
+                    cell(out, &names);
+                }
+            }
         }
     }
     out.push('\n');
@@ -184,9 +192,9 @@ mod tests {
         let _ = ARGS;
         assert_eq!(
             out,
-            "ts_ns,pid,tid,comm,probe,object,symbol,offset,addr,args,ret,errno,duration_ns,end\n\
+            "ts_ns,pid,tid,comm,probe,object,symbol,offset,addr,args,ret,errno,duration_ns,end,names\n\
              10000001000,41,42,cat,libc:open,/lib/libc.so.6,open,0,28672,\
-             \"{\"\"path\"\":\"\"/etc/hosts\"\",\"\"flags\"\":524288}\",,,,\n\
+             \"{\"\"path\"\":\"\"/etc/hosts\"\",\"\"flags\"\":524288}\",,,,,\n\
              \"a,\"\"b\"\"\n\",ENOENT,41\n"
         );
         assert_eq!(Field::from_name("time"), None);

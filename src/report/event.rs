@@ -60,6 +60,8 @@ pub struct Event<'a> {
     pub addr: u64,
     /// Names, types and values of the arguments; `None` where they are not known.
     pub args: Option<&'a [(&'a str, Type, Read<'a>)]>,
+    /// Which of them were read when the function returned, a bit for each of the first 64.
+    pub out: u64,
     /// How it has ended, of a call whose end is told.
     pub end: Option<End>,
     /// The return value, at a return; the type is `None` where it is not known.
@@ -89,6 +91,9 @@ pub fn event_json(out: &mut String, event: &Event<'_>) {
         }
         args.end();
     });
+    if event.named().next().is_some() {
+        object.nested("names", |out| names_json(out, event));
+    }
     if let Some((ty, value)) = event.ret.filter(|(ty, _)| *ty != Some(Type::Void)) {
         object.nested("ret", |out| value_json(out, ty.unwrap_or(Type::Hex), value));
     }
@@ -103,6 +108,28 @@ pub fn event_json(out: &mut String, event: &Event<'_>) {
     }
     object.end();
     out.push('\n');
+}
+
+impl Event<'_> {
+    /// The arguments that are numbers with names, and these.
+    pub(super) fn named(&self) -> impl Iterator<Item = (&str, String)> {
+        // Without names there is nothing to say of most.
+        let args = self.args.filter(|_| cfg!(feature = "names"));
+        args.unwrap_or_default().iter().filter_map(|&(name, ty, value)| {
+            let (Type::Named(names), Read::Bits(bits)) = (ty, value) else { return None };
+            let mut text = String::new();
+            names.write(&mut text, bits).then_some((name, text))
+        })
+    }
+}
+
+/// Appends the names of the arguments that are numbers with names.
+pub(super) fn names_json(out: &mut String, event: &Event<'_>) {
+    let mut object = Object::new(out);
+    for (name, text) in event.named() {
+        object.text(name, &text);
+    }
+    object.end();
 }
 
 /// Appends an error's name; of one that has none, its number.
@@ -137,6 +164,7 @@ pub(super) mod tests {
             vaddr: 0x1000,
             addr: 0x7000,
             args: Some(&ARGS),
+            out: 0,
             end: None,
             ret: None,
             errno: None,
@@ -149,6 +177,21 @@ pub(super) mod tests {
         let ret = returned.then_some((Some(Type::I32), Read::Bits(3)));
         let duration_ns = returned.then_some(12_345);
         Event { end: Some(end), ret, duration_ns, args: Some(&[]), ..event(symbol, micros) }
+    }
+
+    #[test]
+    #[cfg(feature = "names")]
+    fn numbers_keep_their_names_beside_them() {
+        let args = [
+            ("flags", Type::from_name("oflags.arm64").expect("a type"), Read::Bits(0o200_002)),
+            ("mode", Type::from_name("mode").expect("a type"), Read::Bits(0o644)),
+            ("signal", Type::from_name("signal").expect("a type"), Read::Bits(99)),
+        ];
+        let mut out = String::new();
+        event_json(&mut out, &Event { args: Some(&args), ..event("open", 1) });
+        let wanted = "\"args\":{\"flags\":65538,\"mode\":420,\"signal\":99},\
+                      \"names\":{\"flags\":\"O_RDWR|O_DIRECT\",\"mode\":\"0644\"}}\n";
+        assert!(out.ends_with(wanted), "{out}");
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use super::clock::{Stamp, padded};
 use super::event::{End, Event};
 use super::tree::Tree;
-use super::value::{untyped_text, value_text};
+use super::value::{Read, untyped_text, value_text};
 use super::{Colours, errno_name};
+use crate::spec::Type;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -101,16 +102,16 @@ impl Event<'_> {
         match self.args {
             _ if self.offset != 0 => {}
             None => out.push_str("(…)"),
-            Some(args) => {
-                out.push('(');
-                for (i, (name, ty, value)) in args.iter().enumerate() {
-                    out.push_str(if i == 0 { "" } else { ", " });
-                    out.push_str(name);
-                    out.push_str(": ");
-                    value_text(out, *ty, *value);
-                }
-                out.push(')');
-            }
+            Some(args) => values(out, args.iter()),
+        }
+    }
+
+    /// Appends the arguments that were read at the end, where others were shown when it began.
+    fn late(&self, out: &mut String) {
+        let is_late = |n: usize| n < 64 && self.out & 1 << n != 0;
+        if self.end == Some(End::Return) && self.offset == 0 && self.out != 0 {
+            let args = self.args.unwrap_or_default().iter().enumerate();
+            values(out, args.filter(|(n, _)| is_late(*n)).map(|(_, arg)| arg));
         }
     }
 
@@ -143,6 +144,18 @@ impl Event<'_> {
     fn is_bad(&self) -> bool {
         self.errno.is_some() || self.end.is_some_and(|end| end != End::Return)
     }
+}
+
+/// Appends arguments by their names.
+fn values<'a>(out: &mut String, args: impl Iterator<Item = &'a (&'a str, Type, Read<'a>)>) {
+    out.push('(');
+    for (i, (name, ty, value)) in args.enumerate() {
+        out.push_str(if i == 0 { "" } else { ", " });
+        out.push_str(name);
+        out.push_str(": ");
+        value_text(out, *ty, *value);
+    }
+    out.push(')');
 }
 
 /// The lines for people, in the order of what they tell.
@@ -275,11 +288,13 @@ fn line_of(look: &mut Look, out: &mut String, event: &Event<'_>, part: Part, dep
                     (Part::Resumed, Some(_)) => {
                         out.push_str("} ");
                         colours.name(out, |out| event.place(out));
+                        event.late(out);
                     }
                     (Part::Resumed, None) => {
                         out.push_str("<… ");
                         colours.name(out, |out| event.place(out));
                         out.push_str(" resumed>");
+                        event.late(out);
                     }
                     _ => event.call(out, colours),
                 }

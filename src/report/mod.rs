@@ -58,4 +58,4 @@ pub use openmetrics::count_openmetrics;
 pub use powers::Powers;
 pub use rates::{Rates, rates_json};
 pub use times::{Bar, Counts, Linear, Times};
-pub use value::{Read, untyped_text, value_json, value_text};
+pub use value::{Read, Text, untyped_text, value_json, value_text};

@@ -11,16 +11,52 @@ pub enum Read<'a> {
     Bits(u64),
     /// A string's bytes without the NUL; `true`: there is more.
     Text(&'a [u8], bool),
+    /// What is at the addresses of an array; `true`: there is more.
+    Texts(&'a [Text], bool),
     /// The address of a string that cannot be read.
     Bad(u64),
     /// A value that could not be read; where it is, if that is known.
     Unknown(Option<u64>),
 }
 
+/// A string of an array.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Text {
+    /// There is none: NULL.
+    Null,
+    /// Its bytes without the NUL; `true`: there is more.
+    Read(Vec<u8>, bool),
+    /// Its address, which cannot be read.
+    Bad(u64),
+}
+
+impl Text {
+    fn read(&self) -> Read<'_> {
+        match self {
+            Text::Null => Read::Bits(0),
+            Text::Read(bytes, more) => Read::Text(bytes, *more),
+            Text::Bad(at) => Read::Bad(*at),
+        }
+    }
+}
+
 /// Appends `value` for people.
 pub fn value_text(out: &mut String, ty: Type, value: Read<'_>) {
     let bits = match value {
         Read::Text(bytes, more) => return quoted(out, bytes, more),
+        Read::Texts(texts, more) => {
+            out.push('[');
+            for (n, text) in texts.iter().enumerate() {
+                out.push_str(if n == 0 { "" } else { ", " });
+                value_text(out, Type::Str, text.read());
+            }
+            out.push_str(match (more, texts) {
+                (false, _) => "]",
+                (true, []) => "…]",
+                (true, _) => ", …]",
+            });
+            return;
+        }
         Read::Bad(at) => {
             let _ = write!(out, "{at:#x} (unreadable)");
             return;
@@ -32,8 +68,12 @@ pub fn value_text(out: &mut String, ty: Type, value: Read<'_>) {
         Type::Void => write!(out, "void"),
         Type::I8 | Type::I16 | Type::I32 | Type::I64 => integer(out, signed(ty, bits)),
         Type::U8 | Type::U16 | Type::U32 | Type::U64 => integer(out, unsigned(ty, bits)),
-        Type::Ptr | Type::Str if bits == 0 => write!(out, "NULL"),
-        Type::Hex | Type::Ptr | Type::Str => write!(out, "{bits:#x}"),
+        Type::Named(names) => {
+            names.write(out, bits);
+            Ok(())
+        }
+        Type::Ptr | Type::Str | Type::Bytes | Type::Strs if bits == 0 => write!(out, "NULL"),
+        Type::Hex | Type::Ptr | Type::Str | Type::Bytes | Type::Strs => write!(out, "{bits:#x}"),
         Type::Bool => write!(out, "{}", bits as u8 != 0),
         Type::Char => {
             out.push('\'');
@@ -65,11 +105,20 @@ pub fn untyped_text(out: &mut String, value: Read<'_>) {
 /// | a NULL string | `null` |
 /// | a string that is cut | `{"str":"…","cut":true}` |
 /// | one that is not UTF-8 | `{"bytes":"…"}` in hexadecimal, with `"cut":true` too where it is |
+/// | an array | `["…","…"]`, of values as these; `{"strs":[…],"cut":true}` where it is cut |
+/// | what is not read, since its function has failed or not returned | its address: a number |
 /// | what cannot be read | `{"unreadable":ADDRESS}`, or `{"unreadable":null}` |
 /// | a float that JSON has no number for | `"NaN"`, `"inf"`, `"-inf"` |
 pub fn value_json(out: &mut String, ty: Type, value: Read<'_>) {
     let bits = match value {
         Read::Text(bytes, more) => return text_json(out, bytes, more),
+        Read::Texts(texts, false) => return texts_json(out, texts),
+        Read::Texts(texts, true) => {
+            let mut object = json::Object::new(out);
+            object.nested("strs", |out| texts_json(out, texts));
+            object.flag("cut", true);
+            return object.end();
+        }
         Read::Bad(at) | Read::Unknown(Some(at)) => {
             let _ = write!(out, "{{\"unreadable\":{at}}}");
             return;
@@ -89,7 +138,9 @@ pub fn value_json(out: &mut String, ty: Type, value: Read<'_>) {
         Type::I8 | Type::I16 | Type::I32 | Type::I64 => integer(out, signed(ty, bits)),
         Type::U8 | Type::U16 | Type::U32 | Type::U64 => integer(out, unsigned(ty, bits)),
         Type::Hex | Type::Ptr => integer(out, bits),
-        Type::Str | Type::Void => write!(out, "null"),
+        Type::Named(names) => return value_json(out, names.base(), value),
+        Type::Str | Type::Bytes | Type::Strs if bits != 0 => integer(out, bits),
+        Type::Str | Type::Bytes | Type::Strs | Type::Void => write!(out, "null"),
         Type::Bool => write!(out, "{}", bits as u8 != 0),
         Type::Char => {
             json::string(out, char::from(bits as u8).encode_utf8(&mut [0; 4]));
@@ -104,6 +155,15 @@ pub fn value_json(out: &mut String, ty: Type, value: Read<'_>) {
             float(out, value.is_finite(), format!("{value:?}"))
         }
     };
+}
+
+fn texts_json(out: &mut String, texts: &[Text]) {
+    out.push('[');
+    for (n, text) in texts.iter().enumerate() {
+        out.push_str(if n == 0 { "" } else { "," });
+        value_json(out, Type::Str, text.read());
+    }
+    out.push(']');
 }
 
 fn text_json(out: &mut String, bytes: &[u8], more: bool) {
@@ -201,6 +261,12 @@ mod tests {
     #[test]
     fn values_are_written_as_their_types_say() {
         let all = u64::MAX;
+        let texts = [
+            Text::Read(b"ls".to_vec(), false),
+            Text::Read(b"-".to_vec(), true),
+            Text::Null,
+            Text::Bad(16),
+        ];
         for (ty, value, text, json) in [
             (Type::I8, Read::Bits(0x1ff), "-1", "-1"),
             (Type::I16, Read::Bits(0x8000), "-32768", "-32768"),
@@ -232,6 +298,32 @@ mod tests {
             (Type::Str, Read::Bad(0x10), "0x10 (unreadable)", "{\"unreadable\":16}"),
             (Type::I32, Read::Unknown(Some(32)), "?", "{\"unreadable\":32}"),
             (Type::F64, Read::Unknown(None), "?", "{\"unreadable\":null}"),
+            (Type::Str, Read::Bits(0x10), "0x10", "16"),
+            (Type::Bytes, Read::Bits(0), "NULL", "null"),
+            (Type::Bytes, Read::Bits(0x10), "0x10", "16"),
+            (Type::Bytes, Read::Bad(0x10), "0x10 (unreadable)", "{\"unreadable\":16}"),
+            (Type::Bytes, Read::Text(b"a\0b", false), "\"a\\x00b\"", "\"a\\u0000b\""),
+            (
+                Type::Bytes,
+                Read::Text(b"\xff", true),
+                "\"\\xff\"…",
+                "{\"bytes\":\"ff\",\"cut\":true}",
+            ),
+            (Type::Strs, Read::Bits(0), "NULL", "null"),
+            (Type::Strs, Read::Texts(&[], false), "[]", "[]"),
+            (Type::Strs, Read::Texts(&[], true), "[…]", "{\"strs\":[],\"cut\":true}"),
+            (
+                Type::Strs,
+                Read::Texts(&texts, false),
+                "[\"ls\", \"-\"…, NULL, 0x10 (unreadable)]",
+                "[\"ls\",{\"str\":\"-\",\"cut\":true},null,{\"unreadable\":16}]",
+            ),
+            (
+                Type::Strs,
+                Read::Texts(&texts[..1], true),
+                "[\"ls\", …]",
+                "{\"strs\":[\"ls\"],\"cut\":true}",
+            ),
             (Type::Void, Read::Bits(7), "void", "null"),
             (Type::Bool, Read::Bits(0x100), "false", "false"),
             (Type::Bool, Read::Bits(1), "true", "true"),

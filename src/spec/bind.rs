@@ -5,7 +5,7 @@ use super::failing::Fails;
 use super::filter::{Node, Relation, Test, Where, With};
 use super::literal::{Number, Written};
 use super::nearest::nearest;
-use super::{Condition, Signature, SpecError, Type};
+use super::{Condition, Names, Signature, SpecError, Type};
 use std::ops::Range;
 
 /// The names that need no signature.
@@ -91,6 +91,37 @@ impl Where {
 
     fn test(&self, test: &Test, of: &Called<'_>, holds: bool) -> Result<Condition, SpecError> {
         let (what, ty) = self.named(test, of)?;
+        let compared = self.compared(test, (what, ty), of, holds)?;
+        // What is not there passes no filter.
+        Ok(match (what, ty) {
+            (What::Arg(n @ 1..), Type::Named(Names::OpenMode)) => {
+                let flags = |bits: u64| {
+                    let (value, relation) = (bits.into(), Relation::Eq);
+                    let (what, mask, ty) = (What::Arg(n - 1), Some(bits), Type::U32);
+                    Condition::Number(NumberTest {
+                        what,
+                        integer: n - 1,
+                        ty,
+                        mask,
+                        relation,
+                        value,
+                    })
+                };
+                let there = of.signature.map(|signature| signature.args[n - 1].ty.with_mode());
+                let there = there.into_iter().flatten().map(flags).collect();
+                Condition::All(vec![Condition::Any(there), compared])
+            }
+            _ => compared,
+        })
+    }
+
+    fn compared(
+        &self,
+        test: &Test,
+        (what, ty): (What, Type),
+        of: &Called<'_>,
+        holds: bool,
+    ) -> Result<Condition, SpecError> {
         let name = &test.name;
         let (relation, number) = match &test.with {
             With::Text(like, glob, at) => {
@@ -141,7 +172,16 @@ impl Where {
     fn named(&self, test: &Test, of: &Called<'_>) -> Result<(What, Type), SpecError> {
         let args = of.signature.map_or(&[][..], |signature| &signature.args);
         if let Some(arg) = args.iter().position(|arg| arg.name == test.name) {
-            return Ok((What::Arg(arg), args[arg].ty));
+            return match args[arg].ty {
+                // Arguments are compared when the function begins: what it points to is not there.
+                ty if args[arg].out && ty.is_memory() => Ok((What::Arg(arg), Type::Ptr)),
+                Type::Bytes => Ok((What::Arg(arg), Type::Str)),
+                Type::Strs => {
+                    let said = format!("'{}' is many texts, which are not compared", test.name);
+                    Err(self.wrong(&test.at, said).hint("another argument"))
+                }
+                ty => Ok((What::Arg(arg), ty)),
+            };
         }
         Ok(match test.name.as_str() {
             "pid" => (What::Pid, Type::I32),

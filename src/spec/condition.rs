@@ -272,7 +272,7 @@ impl Type {
         match self {
             Type::I8 | Type::U8 | Type::Bool | Type::Char => 8,
             Type::I16 | Type::U16 => 16,
-            Type::I32 | Type::U32 | Type::F32 => 32,
+            Type::I32 | Type::U32 | Type::F32 | Type::Named(_) => 32,
             _ => 64,
         }
     }
@@ -285,6 +285,7 @@ impl Type {
                 (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
             }
             Type::Bool => (0, 1),
+            Type::Named(names) => names.base().range(),
             _ => (0, (1 << bits) - 1),
         }
     }

@@ -7,7 +7,8 @@
 //! | room | holds |
 //! |---|---|
 //! | `parse` | the grammar |
-//! | `signature` | typed arguments and return values |
+//! | `signature`, `length` | typed arguments and return values; how much an argument points to |
+//! | `constants` | names of flags, signals and other numbers |
 //! | `filter`, `literal` | `--where`: its grammar, and its numbers |
 //! | `bind` | what its names mean |
 //! | `condition`, `compiled` | evaluating it; turning it into a trampoline's tests |
@@ -22,10 +23,12 @@
 mod bind;
 mod compiled;
 mod condition;
+mod constants;
 mod error;
 mod failing;
 mod filter;
 mod glob;
+mod length;
 mod literal;
 mod names;
 mod nearest;
@@ -38,10 +41,12 @@ mod tests;
 
 pub use bind::Called;
 pub use condition::{AtEntry, Condition, FailedTest, FloatTest, NumberTest, Seen, TextTest, What};
+pub use constants::Names;
 pub use error::SpecError;
 pub use failing::Fails;
 pub use filter::Where;
 pub use glob::Glob;
+pub use length::{Count, Length};
 pub use names::{ObjectName, ObjectPattern, SymbolName, demangled, written};
 pub use nearest::{Candidate, unknown};
 pub use prototypes::{libc_prototype, prototype};

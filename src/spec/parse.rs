@@ -6,7 +6,9 @@
 //! keyword   = "return" | "uretprobe" | "uprobe" | "usdt"
 //! place     = "=" anything                                   a literal symbol
 //!           | symbol ["@" version] ["+" number | "+*"] [signature]
-//! signature = "(" [name ":" type {"," name ":" type}] ")" ["->" type] | "->" type
+//! signature = "(" [arg {"," arg}] ")" ["->" type] | "->" type
+//! arg       = name ":" ["out"] (type | "bytes[" length "]" | "str[" [length] "]")
+//! length    = count ["<=" count], where count = number | name | "ret"
 //! ```
 //!
 //! A `:` separates only where it is alone (`::` is C++ and Rust) and outside brackets.
@@ -79,6 +81,9 @@ pub(crate) fn spec(text: &str) -> Result<Spec, SpecError> {
     }
     if when == When::Entry && signature.as_ref().is_some_and(|s| s.ret.is_some()) {
         when = When::Both;
+    }
+    if let Some(signature) = &signature {
+        signature.check(text, place, when.ret())?;
     }
     let object = object.map(|at| ObjectPattern::new(&text[at]));
     Ok(Spec { text: text.to_owned(), when, object, location, signature })
@@ -171,6 +176,13 @@ fn signature_of(
     {
         let arrow = place.start + arrow;
         // An arrow inside parentheses or generic arguments is none of ours.
+        let back = trim(text, arrow + 2..place.end);
+        if ["bytes[", "str[", "out "].iter().any(|ty| text[back.clone()].starts_with(ty)) {
+            let what = "what comes back is one value, and points to no more than a text";
+            return Err(
+                SpecError::new(text, back, what).hint("str, ptr, or an argument: out bytes[ret]")
+            );
+        }
         if !text[arrow + 2..place.end].contains(CLOSING) {
             ret = Some(signature::ty(text, arrow + 2..place.end)?);
             head = trim(text, place.start..arrow);

@@ -5,19 +5,20 @@ use super::signature::{self, Signature, Type};
 use crate::symbols::{Kind, Object, SymbolId, Symbols};
 use std::sync::OnceLock;
 
-/// One a line, sorted; what follows the last fixed argument of a variadic function is left out.
+/// One a line, sorted; what follows the last fixed argument of a variadic function is left out,
+/// but for the mode of a file that is made.
 const TABLE: &str = "\
 abort()
 accept(fd: i32, addr: ptr, len: ptr) -> i32
 accept4(fd: i32, addr: ptr, len: ptr, flags: hex) -> i32
-access(path: str, mode: i32) -> i32
+access(path: str, mode: amode) -> i32
 atoi(text: str) -> i32
 bind(fd: i32, addr: ptr, len: u32) -> i32
 calloc(count: u64, size: u64) -> ptr
 chdir(path: str) -> i32
-chmod(path: str, mode: u32) -> i32
-clock_gettime(clock: i32, time: ptr) -> i32
-clock_nanosleep(clock: i32, flags: i32, time: ptr, left: ptr) -> i32
+chmod(path: str, mode: mode) -> i32
+clock_gettime(clock: clock, time: ptr) -> i32
+clock_nanosleep(clock: clock, flags: i32, time: ptr, left: ptr) -> i32
 close(fd: i32) -> i32
 closedir(dir: ptr) -> i32
 connect(fd: i32, addr: ptr, len: u32) -> i32
@@ -28,11 +29,11 @@ dup2(fd: i32, to: i32) -> i32
 dup3(fd: i32, to: i32, flags: hex) -> i32
 epoll_ctl(fd: i32, op: i32, on: i32, event: ptr) -> i32
 epoll_wait(fd: i32, events: ptr, max: i32, timeout_ms: i32) -> i32
-execve(path: str, argv: ptr, envp: ptr) -> i32
-execvp(file: str, argv: ptr) -> i32
+execve(path: str, argv: str[], envp: ptr) -> i32
+execvp(file: str, argv: str[]) -> i32
 exit(status: i32)
 fclose(file: ptr) -> i32
-fcntl(fd: i32, cmd: i32) -> i32
+fcntl(fd: i32, cmd: fcntl) -> i32
 fdopen(fd: i32, mode: str) -> ptr
 fflush(file: ptr) -> i32
 fgets(buf: ptr, size: i32, file: ptr) -> ptr
@@ -42,21 +43,21 @@ fprintf(file: ptr, format: str) -> i32
 fputs(text: str, file: ptr) -> i32
 fread(buf: ptr, size: u64, count: u64, file: ptr) -> u64
 free(ptr: ptr)
-fseek(file: ptr, offset: i64, whence: i32) -> i32
+fseek(file: ptr, offset: i64, whence: whence) -> i32
 fstat(fd: i32, stat: ptr) -> i32
 fstatat(dir: i32, path: str, stat: ptr, flags: hex) -> i32
 fsync(fd: i32) -> i32
 ftruncate(fd: i32, len: i64) -> i32
 fwrite(buf: ptr, size: u64, count: u64, file: ptr) -> u64
 getaddrinfo(node: str, service: str, hints: ptr, result: ptr) -> i32
-getcwd(buf: ptr, size: u64) -> str
+getcwd(buf: out str, size: u64) -> str
 getenv(name: str) -> str
 getpid() -> i32
 gettimeofday(time: ptr, zone: ptr) -> i32
 ioctl(fd: i32, request: hex) -> i32
-kill(pid: i32, signal: i32) -> i32
+kill(pid: i32, signal: signal) -> i32
 listen(fd: i32, backlog: i32) -> i32
-lseek(fd: i32, offset: i64, whence: i32) -> i64
+lseek(fd: i32, offset: i64, whence: whence) -> i64
 lstat(path: str, stat: ptr) -> i32
 madvise(addr: ptr, len: u64, advice: i32) -> i32
 malloc(size: u64) -> ptr
@@ -65,20 +66,20 @@ memcmp(a: ptr, b: ptr, size: u64) -> i32
 memcpy(to: ptr, from: ptr, size: u64) -> ptr
 memmove(to: ptr, from: ptr, size: u64) -> ptr
 memset(mem: ptr, byte: i32, size: u64) -> ptr
-mkdir(path: str, mode: u32) -> i32
-mmap(addr: ptr, len: u64, prot: hex, flags: hex, fd: i32, offset: i64) -> ptr
-mprotect(addr: ptr, len: u64, prot: hex) -> i32
+mkdir(path: str, mode: mode) -> i32
+mmap(addr: ptr, len: u64, prot: prot, flags: mapflags, fd: i32, offset: i64) -> ptr
+mprotect(addr: ptr, len: u64, prot: prot) -> i32
 munmap(addr: ptr, len: u64) -> i32
 nanosleep(time: ptr, left: ptr) -> i32
-open(path: str, flags: hex) -> i32
-openat(dir: i32, path: str, flags: hex) -> i32
+open(path: str, flags: oflags, mode: mode?) -> i32
+openat(dir: i32, path: str, flags: oflags, mode: mode?) -> i32
 opendir(path: str) -> ptr
 perror(text: str)
 pipe(fds: ptr) -> i32
 pipe2(fds: ptr, flags: hex) -> i32
 poll(fds: ptr, count: u64, timeout_ms: i32) -> i32
 posix_memalign(result: ptr, align: u64, size: u64) -> i32
-pread(fd: i32, buf: ptr, size: u64, offset: i64) -> i64
+pread(fd: i32, buf: out bytes[ret], size: u64, offset: i64) -> i64
 printf(format: str) -> i32
 pthread_cond_signal(cond: ptr) -> i32
 pthread_cond_wait(cond: ptr, mutex: ptr) -> i32
@@ -87,29 +88,29 @@ pthread_join(thread: ptr, result: ptr) -> i32
 pthread_mutex_lock(mutex: ptr) -> i32
 pthread_mutex_unlock(mutex: ptr) -> i32
 puts(text: str) -> i32
-pwrite(fd: i32, buf: ptr, size: u64, offset: i64) -> i64
+pwrite(fd: i32, buf: bytes[size], size: u64, offset: i64) -> i64
 qsort(base: ptr, count: u64, size: u64, compare: ptr)
-raise(signal: i32) -> i32
-read(fd: i32, buf: ptr, size: u64) -> i64
+raise(signal: signal) -> i32
+read(fd: i32, buf: out bytes[ret], size: u64) -> i64
 readdir(dir: ptr) -> ptr
-readlink(path: str, buf: ptr, size: u64) -> i64
+readlink(path: str, buf: out bytes[ret], size: u64) -> i64
 realloc(ptr: ptr, size: u64) -> ptr
 realpath(path: str, resolved: ptr) -> str
-recv(fd: i32, buf: ptr, size: u64, flags: hex) -> i64
-recvfrom(fd: i32, buf: ptr, size: u64, flags: hex, addr: ptr, len: ptr) -> i64
+recv(fd: i32, buf: out bytes[ret<=size], size: u64, flags: hex) -> i64
+recvfrom(fd: i32, buf: out bytes[ret<=size], size: u64, flags: hex, addr: ptr, len: ptr) -> i64
 recvmsg(fd: i32, message: ptr, flags: hex) -> i64
 rename(from: str, to: str) -> i32
 rmdir(path: str) -> i32
 select(count: i32, read: ptr, write: ptr, except: ptr, timeout: ptr) -> i32
-send(fd: i32, buf: ptr, size: u64, flags: hex) -> i64
+send(fd: i32, buf: bytes[size], size: u64, flags: hex) -> i64
 sendmsg(fd: i32, message: ptr, flags: hex) -> i64
-sendto(fd: i32, buf: ptr, size: u64, flags: hex, addr: ptr, len: u32) -> i64
+sendto(fd: i32, buf: bytes[size], size: u64, flags: hex, addr: ptr, len: u32) -> i64
 setenv(name: str, value: str, overwrite: i32) -> i32
 setsockopt(fd: i32, level: i32, option: i32, value: ptr, len: u32) -> i32
-sigaction(signal: i32, action: ptr, old: ptr) -> i32
+sigaction(signal: signal, action: ptr, old: ptr) -> i32
 sleep(seconds: u32) -> u32
 snprintf(buf: ptr, size: u64, format: str) -> i32
-socket(domain: i32, kind: i32, protocol: i32) -> i32
+socket(domain: family, kind: socktype, protocol: i32) -> i32
 stat(path: str, stat: ptr) -> i32
 statx(dir: i32, path: str, flags: hex, mask: hex, stat: ptr) -> i32
 strcasecmp(a: str, b: str) -> i32
@@ -132,7 +133,7 @@ unlink(path: str) -> i32
 unlinkat(dir: i32, path: str, flags: hex) -> i32
 usleep(micros: u32) -> i32
 waitpid(pid: i32, status: ptr, options: hex) -> i32
-write(fd: i32, buf: ptr, size: u64) -> i64
+write(fd: i32, buf: bytes[size], size: u64) -> i64
 writev(fd: i32, parts: ptr, count: i32) -> i64
 ";
 

@@ -7,7 +7,7 @@ use object::elf;
 use std::ops::Range;
 
 /// An architecture that xol can plan for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Machine {
     /// AArch64.
     Arm64,

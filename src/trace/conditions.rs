@@ -45,7 +45,7 @@ impl Session<'_> {
         let Some(condition) = self.rows[row as usize].condition.clone() else {
             return Ok(AtEntry::Known(Some(true)));
         };
-        let args = self.read_args(tid, row)?;
+        let args = self.read_args_up_to(tid, row, self.compared())?;
         let Some(pid) = self.target.thread(tid).map(|t| t.pid) else {
             return Ok(AtEntry::Known(Some(false)));
         };
@@ -100,6 +100,6 @@ pub(crate) fn seen(value: &Value) -> Seen<'_> {
         Value::Text(text, _) => Seen::Text(text),
         Value::Bits(bits) => Seen::Bits(*bits),
         Value::Bad(at) => Seen::Address(*at),
-        Value::Unknown(_) => Seen::Unknown,
+        Value::Texts(..) | Value::Unknown(_) => Seen::Unknown,
     }
 }

@@ -24,6 +24,8 @@ enum Number {
     Value,
     /// There is one only.
     Always(i32),
+    /// Nowhere that is known.
+    Unknown,
     /// In errno: see [`Object::errno`].
     Errno(u64, u64),
 }
@@ -37,8 +39,11 @@ impl ErrorOf {
             _ if ["malloc", "calloc", "realloc", "strdup", "strndup"].contains(&name) => {
                 Number::Always(ENOMEM)
             }
-            (_, true) => object.errno().ok()?.map(|(slot, more)| Number::Errno(slot, more))?,
-            _ => return None,
+            (_, true) => match object.errno().ok().flatten() {
+                Some((slot, more)) => Number::Errno(slot, more),
+                None => Number::Unknown,
+            },
+            _ => Number::Unknown,
         };
         Some(ErrorOf { how: Fails::of_libc(name, ty).0, number })
     }
@@ -68,6 +73,13 @@ impl Session<'_> {
         error.is_some_and(|error| matches!(error.number, Number::Errno(..)))
     }
 
+    /// Whether a function of libc has returned what says that it has failed.
+    pub(super) fn has_failed(&self, row: u32, value: &Value) -> bool {
+        let row = &self.rows[row as usize];
+        let (Some(error), Value::Bits(bits)) = (row.error, value) else { return false };
+        error.how.has_failed(row.returned_type().unwrap_or(Type::I64), *bits)
+    }
+
     /// The error that what a function has returned tells, without a look at its thread.
     pub(super) fn told_error(&self, row: u32, value: &Value) -> Option<i32> {
         let Value::Bits(bits) = *value else { return None };
@@ -78,7 +90,7 @@ impl Session<'_> {
             _ if !error.how.has_failed(ty, bits) => None,
             Number::Value => i32::try_from(bits & 0xffff_ffff).ok(),
             Number::Always(number) => Some(number),
-            Number::Errno(..) => None,
+            Number::Errno(..) | Number::Unknown => None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What trampolines note down: which values a site's consumers need, and their telling.
 
 use super::Value;
+use super::arguments::only_present;
 use super::consumer::{Calls, Consumer};
 use super::events::Returned;
 use super::frames::{Expect, Frame, Key};
@@ -103,6 +104,10 @@ impl Session<'_> {
                     noted = true;
                     values = values.with(jump::Value::Sp).with(jump::Value::Link);
                     if self.options.events {
+                        let signature = self.rows[row as usize].signature.as_ref();
+                        if signature.is_some_and(|signature| signature.has_out()) {
+                            return Err(WhyNotJump::OutArgument);
+                        }
                         match self.rows[row as usize].returned_type() {
                             Some(Type::Str) => return Err(WhyNotJump::StringReturn),
                             Some(ty) if ty.is_float() => return Err(WhyNotJump::FloatReturn),
@@ -146,7 +151,7 @@ impl Session<'_> {
             if arg.ty.is_float() {
                 return Err(WhyNotJump::FloatArgument);
             }
-            if arg.ty == Type::Str {
+            if arg.is_read_at_entry() {
                 return Err(WhyNotJump::StringArgument);
             }
             match row.places.get(n) {
@@ -230,6 +235,7 @@ impl Session<'_> {
             };
             noted.map_or(Value::Unknown(None), Value::Bits)
         }));
+        only_present(signature, args);
     }
 }
 

@@ -100,6 +100,8 @@ pub struct Options {
     pub events: bool,
     /// Whether the names of threads are wanted.
     pub comm: bool,
+    /// How many bytes of a string are read at most.
+    pub string: usize,
 }
 
 impl Options {
@@ -107,6 +109,8 @@ impl Options {
     pub const SLOTS: usize = 16384;
     /// Sites where the user said nothing.
     pub const MAX_SITES: usize = 1 << 20;
+    /// Bytes of a string where the user said nothing.
+    pub const STRING: usize = 256;
 
     /// A run of a command, which is looked up in PATH as a shell does. It has no probes yet.
     ///
@@ -162,6 +166,7 @@ impl Options {
             calls: false,
             events: false,
             comm: false,
+            string: Options::STRING,
         }
     }
 }

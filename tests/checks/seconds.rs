@@ -156,7 +156,7 @@ fn files() {
 fn recording(calls: u64) -> Vec<u8> {
     let run = Recorded { probes: vec!["f(s: str) -> i32".into()], ..Recorded::default() };
     let mut recorder = Recorder::new(Vec::new(), &run).expect("a Vec takes all");
-    let arg = Arg { name: "s".into(), ty: Type::Str };
+    let arg = Arg::new("s", Type::Str);
     let signature = Signature { args: vec![arg], open: false, ret: Some(Type::I32) };
     let probed = || Probed { signature: Some(signature.clone()), ..Probed::default() };
     for n in 0..calls {
