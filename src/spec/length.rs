@@ -32,13 +32,13 @@ impl Length {
     pub fn value(
         self,
         signature: &Signature,
-        bits: &dyn Fn(usize) -> Option<u64>,
+        bits: &[Option<u64>],
         ret: Option<u64>,
     ) -> Option<i64> {
         let of = |count| match count {
             Count::Number(number) => Some(number.into()),
             Count::Ret => Some(signed(signature.ret?, ret?)),
-            Count::Arg(n) => Some(signed(signature.args.get(n)?.ty, bits(n)?)),
+            Count::Arg(n) => Some(signed(signature.args.get(n)?.ty, (*bits.get(n)?)?)),
         };
         let value = of(self.is)?;
         Some(match self.most {
@@ -119,12 +119,8 @@ fn count(text: &str, at: Range<usize>, out: bool, args: &[Arg]) -> Result<Count,
     let at = trim(text, at);
     let word = &text[at.clone()];
     if word.starts_with(|c: char| c.is_ascii_digit()) {
-        let parsed = match word.strip_prefix("0x") {
-            Some(hex) => u32::from_str_radix(hex, 16),
-            None => word.parse(),
-        };
         let wrong = |_| SpecError::new(text, at, "this is no length").hint("a number below 2^32");
-        return parsed.map(Count::Number).map_err(wrong);
+        return word.parse().map(Count::Number).map_err(wrong);
     }
     if let Some(n) = args.iter().position(|arg| arg.name == word) {
         if counts(args[n].ty) {
@@ -201,12 +197,12 @@ impl Signature {
 
     /// How many of its arguments a call has, by their bits: open(2) has a mode where it makes a file.
     #[must_use]
-    pub fn present(&self, bits: &dyn Fn(usize) -> Option<u64>) -> usize {
+    pub fn present(&self, bits: &[Option<u64>]) -> usize {
         let all = self.args.len();
         let [.., flags, last] = &self.args[..] else { return all };
         match (flags.ty, last.ty) {
-            (Type::Named(flags), Type::Named(super::Names::OpenMode)) => match bits(all - 2) {
-                Some(bits) if !flags.has_mode(bits) => all - 1,
+            (Type::Named(flags), Type::Named(super::Names::OpenMode)) => match bits.get(all - 2) {
+                Some(Some(bits)) if !flags.has_mode(*bits) => all - 1,
                 _ => all,
             },
             _ => all,
@@ -230,7 +226,7 @@ mod tests {
             ("f(b: out bytes[ret], n: usize) -> isize", "(b: out bytes[ret], n: u64) -> i64"),
             ("f(b: out  bytes[ ret <= n ], n: u8) -> i32", "(b: out bytes[ret<=n], n: u8) -> i32"),
             ("f(b: bytes[n],n: i32)", "(b: bytes[n], n: i32)"),
-            ("f(b: bytes[0x10])", "(b: bytes[16])"),
+            ("f(b: bytes[16])", "(b: bytes[16])"),
             ("f(v: str[], w: str[2])", "(v: str[], w: str[2])"),
             ("return:f(b: out str)", "(b: out str)"),
             // An argument comes before what comes back.
@@ -282,7 +278,7 @@ mod tests {
     #[test]
     fn a_length_is_a_value_of_its_type() {
         let signature = signature("f(b: out bytes[ret<=n], n: u8, c: bytes[m], m: i32) -> i32");
-        let bits = |n: usize| [0x1000, 0xff10, 0x2000, 0xffff_ffff].get(n).copied();
+        let bits = [0x1000, 0xff10, 0x2000, 0xffff_ffff].map(Some);
         let length = |n: usize| signature.args[n].length.expect("a length");
         for (ret, value) in
             [(Some(3), Some(3)), (Some(99), Some(16)), (Some(0xffff_ffff), Some(-1)), (None, None)]
@@ -290,15 +286,14 @@ mod tests {
             assert_eq!(length(0).value(&signature, &bits, ret), value, "{ret:?}");
         }
         assert_eq!(length(2).value(&signature, &bits, None), Some(-1));
-        assert_eq!(length(2).value(&signature, &|_| None, None), None);
+        assert_eq!(length(2).value(&signature, &[None; 4], None), None);
         assert_eq!(signed(Type::U64, u64::MAX), -1);
     }
 
     #[test]
     fn a_mode_that_is_not_there_is_left_out() {
         let signature = signature("f(p: str, o: oflags.x86_64, m: mode?)");
-        let present =
-            |flags: Option<u64>| signature.present(&|n| if n == 1 { flags } else { Some(7) });
+        let present = |flags: Option<u64>| signature.present(&[Some(7), flags, Some(7)]);
         assert_eq!(present(Some(0o2)), 2);
         assert_eq!(present(Some(0o102)), 3);
         assert_eq!(present(None), 3);

@@ -189,7 +189,7 @@ impl Signature {
     fn show_type(&self, f: &mut impl fmt::Write, arg: &Arg, name: &str) -> fmt::Result {
         f.write_str(if arg.out { "out " } else { "" })?;
         let Some(length) = arg.length else { return f.write_str(name) };
-        write!(f, "{}[", name.trim_end_matches("[]"))?;
+        write!(f, "{}[", name.strip_suffix("[]").unwrap_or(name))?;
         length.show(f, &self.args)?;
         f.write_char(']')
     }

@@ -48,9 +48,9 @@ impl Value {
     }
 }
 
-/// The bits of one of the values.
-fn bits_of(values: &[Value]) -> impl Fn(usize) -> Option<u64> {
-    |n| values.get(n)?.bits()
+/// The bits of values, of those that are known.
+fn bits_of(values: &[Value]) -> Vec<Option<u64>> {
+    values.iter().map(Value::bits).collect()
 }
 
 impl Session<'_> {
@@ -80,7 +80,7 @@ impl Session<'_> {
         });
         let mut values: Vec<Value> = values.collect();
         only_present(&signature, &mut values);
-        let plain = values.clone();
+        let plain = bits_of(&values);
         for (value, arg) in values.iter_mut().zip(&signature.args) {
             if let (Some(at), true) = (value.bits(), arg.is_read_at_entry()) {
                 *value = pointed(&mut machine, &signature, arg, at, &plain, (None, limit));
@@ -110,7 +110,7 @@ impl Session<'_> {
         }
         let limit = self.options.string;
         let mut machine = self.target.stopped(tid)?;
-        let plain = args.to_vec();
+        let plain = bits_of(args);
         for (value, arg) in args.iter_mut().zip(&signature.args).filter(|(_, arg)| arg.out) {
             if let Some(at) = value.bits() {
                 *value = match moves {
@@ -190,11 +190,11 @@ fn pointed(
     signature: &Signature,
     arg: &Arg,
     at: u64,
-    plain: &[Value],
+    plain: &[Option<u64>],
     (ret, limit): (Option<u64>, usize),
 ) -> Value {
     let length = match arg.length {
-        Some(length) => match length.value(signature, &bits_of(plain), ret) {
+        Some(length) => match length.value(signature, plain, ret) {
             // A length below zero says that there is nothing.
             Some(length) if length < 0 => return Value::Bits(at),
             Some(length) => Some(usize::try_from(length).unwrap_or(usize::MAX)),

@@ -82,7 +82,7 @@ impl Session<'_> {
         &mut self,
         tid: Tid,
         row: u32,
-        mut entry: Entry,
+        entry: &mut Entry,
         key: Key,
     ) -> io::Result<()> {
         let now = own::now_ns();
@@ -90,7 +90,7 @@ impl Session<'_> {
             true => self.read_returned(tid, row)?,
             false => Value::Unknown(None),
         };
-        let duration = Seen::Bits(self.lasted(&entry, now));
+        let duration = Seen::Bits(self.lasted(entry, now));
         let passes = passes_at_end(entry.rest.as_ref(), Some(&value), duration);
         if self.options.events {
             self.frames.ends(entry.who, key);
@@ -112,7 +112,7 @@ impl Session<'_> {
             let errno = self.error_of(tid, row, &value);
             let value = value.cut(self.options.string);
             let returned = Returned { value, errno };
-            self.return_event((pid, tid), row, &entry, key.back, now, returned);
+            self.return_event((pid, tid), row, entry, key.back, now, returned);
         }
         Ok(())
     }

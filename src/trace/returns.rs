@@ -122,7 +122,7 @@ impl Session<'_> {
         }
         for (key, expect) in ended {
             match expect {
-                Expect::Row(row, entry) => self.end_by_return(tid, row, entry, key)?,
+                Expect::Row(row, mut entry) => self.end_by_return(tid, row, &mut entry, key)?,
                 Expect::Resolver(resolver) => {
                     self.target.stopped(tid)?.rewind(at);
                     self.resolver_returned(tid, space, &resolver, Addr(regs.ret()))?;
@@ -140,7 +140,7 @@ impl Session<'_> {
         };
         let key = self.key_of(tid, space, self.is_go(row), place)?;
         match self.frames.take_last(key, row) {
-            Some(entry) => self.end_by_return(tid, row, entry, key),
+            Some(mut entry) => self.end_by_return(tid, row, &mut entry, key),
             None => Ok(()),
         }
     }
