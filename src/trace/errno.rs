@@ -73,11 +73,16 @@ impl Session<'_> {
         error.is_some_and(|error| matches!(error.number, Number::Errno(..)))
     }
 
-    /// Whether a function of libc has returned what says that it has failed.
+    /// Whether a function has returned what says that it has failed.
     pub(super) fn has_failed(&self, row: u32, value: &Value) -> bool {
         let row = &self.rows[row as usize];
-        let (Some(error), Value::Bits(bits)) = (row.error, value) else { return false };
-        error.how.has_failed(row.returned_type().unwrap_or(Type::I64), *bits)
+        let Value::Bits(bits) = value else { return false };
+        let ty = row.returned_type().unwrap_or(Type::I64);
+        match row.error {
+            Some(error) => error.how.has_failed(ty, *bits),
+            // Of one whose ways are not known, NULL says so.
+            None => *bits == 0 && matches!(ty, Type::Ptr | Type::Str),
+        }
     }
 
     /// The error that what a function has returned tells, without a look at its thread.
