@@ -63,6 +63,7 @@ cases! {
     probed_instruction_is_written "probed-instruction-is-written"
     program_writes_its_own_text "program-writes-its-own-text"
     prototypes_are_libcs "prototypes-are-libcs"
+    sigtrap_action_by_any_call "sigtrap-action-by-any-call"
     stack_arguments_mixed "stack-arguments-mixed"
     static_ifunc_counted "static-ifunc-counted"
     static_without_padding "static-without-padding"
