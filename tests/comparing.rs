@@ -24,7 +24,7 @@ fn alone() -> MutexGuard<'static, ()> {
 
 /// One round of few hits, with `more` options.
 fn compare(more: &[&str]) -> Run {
-    let few = ["compare", "--rounds", "1", "--hits", "20", "--object", OBJECT];
+    let few = ["compare", "--rounds", "1", "--hits", "100", "--object", OBJECT];
     command(few.iter().chain(more).copied()).limit(Duration::from_secs(300))
 }
 

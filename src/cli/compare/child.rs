@@ -116,16 +116,16 @@ pub(in crate::cli) fn run(work: Work, to: i32) -> Result<(), Failure> {
 fn kinds(out: &mut String, kind: usize, times: u64, warm: u64) {
     loops::run(kind, false, warm);
     loops::run(kind, true, warm);
-    let (mut twins, mut sites, mut stops) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut twins, mut sites) = (Vec::new(), Vec::new());
+    let before = switches();
     let turns = turns(times);
     for _ in 0..turns {
         twins.push(timed(|| loops::run(kind, false, times / turns)));
-        let before = switches();
         sites.push(timed(|| loops::run(kind, true, times / turns)));
-        stops.push(switches() - before);
     }
-    let [twin, site, stops] = [twins, sites, stops].map(|all| middle(all, times / turns));
-    let _ = writeln!(out, "kind {twin} {site} {stops}");
+    let stops = switches() - before;
+    let (twin, site) = (middle(twins, times / turns), middle(sites, times / turns));
+    let _ = writeln!(out, "kind {twin} {site} {}", stops * 1000 / (times / turns * turns));
 }
 
 /// As many turns as there is something for.
@@ -146,8 +146,7 @@ fn middle(mut turns: Vec<u64>, calls: u64) -> u64 {
     turns[turns.len() / 2].saturating_mul(1000) / calls.max(1)
 }
 
-/// How often this process has given its processor away: at every stop, and for whatever else it
-/// waits.
+/// How often this process has given its processor away: at every stop.
 fn switches() -> u64 {
     field("/proc/self/status", "voluntary_ctxt_switches:").unwrap_or(0)
 }
