@@ -69,7 +69,7 @@ pub fn value_text(out: &mut String, ty: Type, value: Read<'_>) {
         Type::I8 | Type::I16 | Type::I32 | Type::I64 => integer(out, signed(ty, bits)),
         Type::U8 | Type::U16 | Type::U32 | Type::U64 => integer(out, unsigned(ty, bits)),
         Type::Named(names) => {
-            names.write(out, bits);
+            names.show(out, bits);
             Ok(())
         }
         Type::Ptr | Type::Str | Type::Bytes | Type::Strs if bits == 0 => write!(out, "NULL"),

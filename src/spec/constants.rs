@@ -242,6 +242,20 @@ impl Names {
         named
     }
 
+    /// Appends the same for people: the number, and behind it what it stands for. A mode is octal alone.
+    pub fn show(self, out: &mut String, bits: u64) {
+        let start = out.len();
+        if !self.write(out, bits) || matches!(self, Names::Mode | Names::OpenMode) {
+            return;
+        }
+        let value = bits as u32;
+        let number = match self.base() {
+            Type::U32 => format!("{value:#x} "),
+            _ => format!("{} ", value.cast_signed()),
+        };
+        out.insert_str(start, &number);
+    }
+
     /// Whether a call whose flags these bits are takes a mode, too.
     pub(super) fn has_mode(self, bits: u64) -> bool {
         self.with_mode().into_iter().any(|flags| bits & flags == flags)
@@ -282,6 +296,20 @@ mod tests {
         let mut out = String::new();
         names.write(&mut out, bits);
         out
+    }
+
+    #[test]
+    fn people_see_the_number_too() {
+        let of = |names: Names, bits| {
+            let mut out = String::new();
+            names.show(&mut out, bits);
+            out
+        };
+        if cfg!(feature = "names") {
+            assert_eq!(of(X86, 0o2_000_000), "0x80000 O_RDONLY|O_CLOEXEC");
+            assert_eq!(of(X86, 0), "0x0 O_RDONLY");
+        }
+        assert_eq!(of(Names::Mode, 0o644), "0644");
     }
 
     #[test]
