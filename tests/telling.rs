@@ -274,7 +274,8 @@ for n, row in enumerate(rows):
     assert row['probe'].startswith('work(n: i32, x: f64')
 print(','.join(rows[0]))
 ";
-    let names = "ts_ns,pid,tid,comm,probe,object,symbol,offset,addr,args,ret,errno,duration_ns,end";
+    let names =
+        "ts_ns,pid,tid,comm,probe,object,symbol,offset,addr,args,ret,errno,duration_ns,end,names";
     assert_eq!(python(script, &path), names);
     run(&["trace", "--columns", "ret,symbol"], WORK);
     let text = std::fs::read_to_string(&path).expect("it was written");
