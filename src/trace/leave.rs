@@ -59,8 +59,10 @@ impl Session<'_> {
                 continue;
             }
             let Some(space) = self.open_space() else { break };
-            if self.leaving.bare.insert(space) {
+            if !self.leaving.bare.contains(&space) {
                 keep(self.bare_space(space));
+                // Not before: children that begin meanwhile might come to a trap.
+                self.leaving.bare.insert(space);
                 continue;
             }
             keep(self.finish_space(space, begun));
