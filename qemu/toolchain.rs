@@ -30,11 +30,13 @@ pub(crate) fn rustup(guest: Guest) -> Result<Kit, Error> {
 }
 
 /// A seventh of the file would be tables for unwinding, which a program that aborts never reads;
-/// and instances of one generic function often are the same code.
-const SMALL: [&str; 4] = [
+/// instances of one generic function often are the same code; and addresses that are only moved
+/// (DT_RELR, which musl reads since 1.2.4) need a bit each, not 24 bytes.
+const SMALL: [&str; 5] = [
     "-Cforce-unwind-tables=no",
     "-Clink-arg=--no-eh-frame-hdr",
     "-Clink-arg=--icf=all",
+    "-Clink-arg=--pack-dyn-relocs=relr",
     concat!("-Clink-arg=-T", env!("CARGO_MANIFEST_DIR"), "/board.ld"),
 ];
 

@@ -24,6 +24,6 @@ fn one_for_arm64_is_small() {
 
 #[test]
 fn both_toolchains_make_one() {
-    a_board_runs_it(Guest::X86_64, Toolchain::Rustup, Parts::Usual, (2 << 20) + (1 << 14));
+    a_board_runs_it(Guest::X86_64, Toolchain::Rustup, Parts::Usual, 2 << 20);
     a_board_runs_it(Guest::X86_64, Toolchain::Debian, Parts::Usual, 7 << 19);
 }
