@@ -226,6 +226,9 @@ impl Session<'_> {
 
     /// A SIGTRAP that is not about a site: the program gets what it would have got.
     pub(super) fn foreign_trap(&mut self, tid: Tid, info: SigInfo) -> io::Result<()> {
+        if self.target.is_bare(tid) {
+            return self.target.go(tid, Go::Deliver(info));
+        }
         // Where the calls were not seen that set it, only the kernel knows the program's action.
         let looked = !self.target.has_seen_action(tid) && self.target.look_at_action(tid).is_ok();
         let pid = self.target.thread(tid).map(|t| t.pid);

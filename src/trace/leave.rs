@@ -138,8 +138,9 @@ impl Session<'_> {
         }
         let mut done = Ok(());
         for pid in self.processes_of(space) {
-            let Some(tid) = self.borrow_thread_of(pid) else { continue };
+            let Some(tid) = self.borrow_outside(pid, space)? else { continue };
             done = done.and(self.take_traps(space, true));
+            let Some(tid) = self.borrow_untrapped(tid, pid)? else { continue };
             if self.target.check_calls(tid).is_ok() {
                 done = done.and(self.unprotect(tid));
             }
@@ -150,6 +151,54 @@ impl Session<'_> {
         let done = done.and(self.take_traps(space, true));
         self.target.begin_bare(space);
         done
+    }
+
+    /// Borrows a thread that is not on its way through a call which sees SIGTRAP's action: one that stands
+    /// before the trap behind it has been told ours, and is put right there.
+    fn borrow_outside(&mut self, pid: Pid, space: SpaceId) -> io::Result<Option<Tid>> {
+        for _ in 0..LOOKS {
+            let Some(tid) = self.borrow_thread_of(pid) else { return Ok(None) };
+            let pc = self.target.pc(tid)?;
+            let site = self.sites(space).and_then(|sites| sites.find(pc));
+            let inside = self.target.space(space).is_some_and(|s| s.is_ours(pc))
+                || site.is_some_and(|site| self.sees_action(space, site));
+            if !inside && !trap_on_its_way(tid) {
+                return Ok(Some(tid));
+            }
+            self.let_come(tid)?;
+        }
+        Ok(self.borrow_thread_of(pid))
+    }
+
+    /// A borrowed thread, or another, at a moment when none of its process has trapped and not stopped for
+    /// it yet: where the program ignores SIGTRAP, the kernel drops what waits as soon as it is told so.
+    fn borrow_untrapped(&mut self, tid: Tid, pid: Pid) -> io::Result<Option<Tid>> {
+        let mut borrowed = tid;
+        for _ in 0..LOOKS {
+            let of_process = self.target.threads().filter(|t| t.pid == pid).map(|t| t.tid);
+            let trapped: Vec<Tid> = of_process.filter(|&tid| trap_on_its_way(tid)).collect();
+            if trapped.is_empty() {
+                break;
+            }
+            self.let_come(borrowed)?;
+            for tid in trapped.into_iter().filter(|&tid| tid != borrowed) {
+                self.target.await_turn(tid, u64::MAX, TURN);
+                self.take_event_of(tid)?;
+            }
+            match self.borrow_thread_of(pid) {
+                Some(tid) => borrowed = tid,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(borrowed))
+    }
+
+    /// Lets a borrowed thread go on as far as what it is about to stop for, and deals with that.
+    fn let_come(&mut self, tid: Tid) -> io::Result<()> {
+        let turns = self.target.turns(tid);
+        self.give_back(tid)?;
+        self.target.await_turn(tid, turns, TURN);
+        self.take_event_of(tid)
     }
 
     /// Whether a thread was seen outside of our code, after the last trap was gone.

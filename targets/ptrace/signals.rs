@@ -143,7 +143,14 @@ impl Ptrace {
     #[must_use]
     pub fn has_seen_action(&self, tid: Tid) -> bool {
         let process = self.threads.get(&tid).and_then(|t| self.processes.get(&t.pid));
-        !self.leaving && process.is_some_and(|p| p.seen_action)
+        process.is_some_and(|p| p.seen_action)
+    }
+
+    /// Whether the last trap of a thread's space is gone: the kernel alone knows the program's action.
+    #[must_use]
+    pub fn is_bare(&self, tid: Tid) -> bool {
+        let space = self.space_of(tid).and_then(|id| self.spaces.get(&id));
+        space.is_some_and(|space| space.bare)
     }
 
     /// Whether the kernel would show a thread's process, as its action, what stands in for it: our
