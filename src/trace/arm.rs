@@ -71,6 +71,7 @@ impl Session<'_> {
         let mut order: Vec<usize> = (0..wants.len()).collect();
         order.sort_by_key(|&i| wants[i].addr);
         let planned = self.plan_all(space, wants, &order, &mut results)?;
+        let first = !self.sites_mut(space).prepared;
         if !planned.is_empty() {
             self.prepare(space, tid, wants, &planned)?;
         }
@@ -91,17 +92,6 @@ impl Session<'_> {
             }
             results[p.want] = Some(result);
         }
-        // Slots, then the table of orphans, then the traps: whole at every moment.
-        self.write_code(space, &code)?;
-        self.target.set_orphans(space, &orphans)?;
-        self.write_traps(space, writes.keys().copied(), true)?;
-        let sites = self.sites_mut(space);
-        for number in writes.into_values() {
-            sites.sites[number as usize].armed = true;
-        }
-        let read: Vec<_> =
-            planned.iter().map(|p| (wants[p.want].addr, p.bytes, p.plan.len)).collect();
-        self.check_unwritten(space, &read)?;
         let sites = self.sites_mut(space);
         // Several wants for one new site: the first made it.
         for (i, want) in wants.iter().enumerate() {
@@ -111,6 +101,22 @@ impl Session<'_> {
                 sites.link(site, want.consumer);
             }
         }
+        // Slots, then the table of orphans, then the traps: whole at every moment.
+        self.write_code(space, &code)?;
+        self.target.set_orphans(space, &orphans)?;
+        let sites = self.sites_mut(space);
+        for &number in writes.values() {
+            sites.sites[number as usize].armed = true;
+        }
+        if first && self.sites_mut(space).prepared {
+            let watched = wants.iter().filter(|want| self.is_watched(want.consumer));
+            let watched = watched.map(|want| want.addr.0).filter(|at| writes.contains_key(at));
+            self.arm_watched(space, tid, &watched.collect())?;
+        }
+        self.write_traps(space, writes.keys().copied(), true)?;
+        let read: Vec<_> =
+            planned.iter().map(|p| (wants[p.want].addr, p.bytes, p.plan.len)).collect();
+        self.check_unwritten(space, &read)?;
         self.jump_at_once(space, tid, wants, fresh)?;
         Ok(results.into_iter().flatten().collect())
     }
@@ -277,9 +283,7 @@ impl Session<'_> {
             let bytes = more as u64 * SLOT_SIZE;
             let first = !std::mem::replace(&mut self.sites_mut(space).prepared, true);
             let area = if first {
-                let area = self.target.install(tid, near, table, bytes);
-                self.protect_sharers(space)?;
-                area
+                self.target.install(tid, near, table, bytes)
             } else {
                 self.target.map_slots(tid, near, bytes)
             };

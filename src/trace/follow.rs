@@ -81,51 +81,6 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Has the other processes that share a memory survive us too, as far as they can be stopped now.
-    pub(super) fn protect_sharers(&mut self, space: SpaceId) -> io::Result<()> {
-        let of_space = self.target.threads().filter(|t| {
-            self.target.space_of(t.tid) == Some(space)
-                && self.target.wants_protection(t.tid)
-                && !self.target.is_deaf(t.tid)
-        });
-        let pids: BTreeSet<Pid> = of_space.map(|t| t.pid).collect();
-        for pid in pids {
-            if let Some(tid) = self.borrow_thread_of(pid) {
-                self.protect(tid);
-                self.give_back(tid)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn protect(&mut self, tid: Tid) {
-        if self.target.check_calls(tid).is_ok()
-            && let Err(error) = self.target.protect(tid)
-            && !error.is_gone()
-            && let Some(pid) = self.target.thread(tid).map(|t| t.pid)
-        {
-            self.note(format!("process {pid} does not survive xol being killed: {error}"));
-        }
-    }
-
-    /// Puts SIGTRAP's own action back in a stopped thread's process.
-    ///
-    /// # Errors
-    /// That it is gone: nothing is wrong then.
-    pub(super) fn unprotect(&mut self, tid: Tid) -> io::Result<()> {
-        match self.target.unprotect(tid) {
-            Err(error) if error.is_gone() => Err(io::ErrorKind::NotFound.into()),
-            Err(error) => {
-                let pid = self.target.thread(tid).map_or(Pid(tid.0), |t| t.pid);
-                self.note(format!(
-                    "process {pid}: SIGTRAP's action could not be restored: {error}"
-                ));
-                Ok(())
-            }
-            Ok(()) => Ok(()),
-        }
-    }
-
     /// A child that is not followed: nothing of ours is in it when it runs.
     fn clean(&mut self, tid: Tid, pid: Pid, text: &[Addr]) -> io::Result<()> {
         let Some(space) = self.target.space_of(tid) else { return Ok(()) };

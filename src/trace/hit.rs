@@ -226,7 +226,7 @@ impl Session<'_> {
 
     /// A SIGTRAP that is not about a site: the program gets what it would have got.
     pub(super) fn foreign_trap(&mut self, tid: Tid, info: SigInfo) -> io::Result<()> {
-        if self.target.is_bare(tid) {
+        if self.target.is_unwatched(tid) {
             return self.target.go(tid, Go::Deliver(info));
         }
         // Where the calls were not seen that set it, only the kernel knows the program's action.

@@ -19,7 +19,7 @@ pub(super) struct Leaving {
     /// Spaces without any: the program's own action is in the kernel.
     bare: HashSet<SpaceId>,
     /// Threads that were seen outside of our code. They cannot come back: no trap leads there.
-    out: HashSet<Tid>,
+    pub(super) out: HashSet<Tid>,
     /// Spaces with a thread that could not be seen there.
     stuck: HashSet<SpaceId>,
     /// Spaces in which nothing is left to be done.
@@ -99,7 +99,7 @@ impl Session<'_> {
     }
 
     /// Takes the traps of a space away: all, or all but those that see SIGTRAP's action.
-    fn take_traps(&mut self, space: SpaceId, all: bool) -> io::Result<()> {
+    pub(super) fn take_traps(&mut self, space: SpaceId, all: bool) -> io::Result<()> {
         let mut addrs = BTreeSet::new();
         for number in 0..self.sites_mut(space).sites.len() as u32 {
             let site = self.sites_mut(space).sites[number as usize];
@@ -117,88 +117,6 @@ impl Session<'_> {
         }
         self.progress(Stage::Disarmed, count, count);
         Ok(())
-    }
-
-    /// Whether a site sees SIGTRAP's action.
-    fn sees_action(&self, space: SpaceId, number: u32) -> bool {
-        use super::consumer::Consumer::{ActionSet, AnyCall, AnyCalled, SettingAction};
-        let Some(sites) = self.spaces.get(&space) else { return false };
-        sites.consumers(number).any(|consumer| {
-            let consumer = self.consumers.get(consumer as usize);
-            matches!(consumer, Some(ActionSet | AnyCall | AnyCalled | SettingAction))
-        })
-    }
-
-    /// Takes the last traps of a space away, and puts SIGTRAP's action back while a thread that might
-    /// ask for it stands still: between the two the program would see ours. Its threads are then to be
-    /// seen outside once more.
-    fn bare_space(&mut self, space: SpaceId) -> io::Result<()> {
-        if self.target.space(space).is_none() {
-            return Ok(());
-        }
-        let mut done = Ok(());
-        for pid in self.processes_of(space) {
-            let Some(tid) = self.borrow_outside(pid, space)? else { continue };
-            done = done.and(self.take_traps(space, true));
-            let Some(tid) = self.borrow_untrapped(tid, pid)? else { continue };
-            if self.target.check_calls(tid).is_ok() {
-                done = done.and(self.unprotect(tid));
-            }
-            done = done.and(self.give_back(tid));
-        }
-        let target = &self.target;
-        self.leaving.out.retain(|tid| target.space_of(*tid) != Some(space));
-        let done = done.and(self.take_traps(space, true));
-        self.target.begin_bare(space);
-        done
-    }
-
-    /// Borrows a thread that is not on its way through a call which sees SIGTRAP's action: one that stands
-    /// before the trap behind it has been told ours, and is put right there.
-    fn borrow_outside(&mut self, pid: Pid, space: SpaceId) -> io::Result<Option<Tid>> {
-        for _ in 0..LOOKS {
-            let Some(tid) = self.borrow_thread_of(pid) else { return Ok(None) };
-            let pc = self.target.pc(tid)?;
-            let site = self.sites(space).and_then(|sites| sites.find(pc));
-            let inside = self.target.space(space).is_some_and(|s| s.is_ours(pc))
-                || site.is_some_and(|site| self.sees_action(space, site));
-            if !inside && !trap_on_its_way(tid) {
-                return Ok(Some(tid));
-            }
-            self.let_come(tid)?;
-        }
-        Ok(self.borrow_thread_of(pid))
-    }
-
-    /// A borrowed thread, or another, at a moment when none of its process has trapped and not stopped for
-    /// it yet: where the program ignores SIGTRAP, the kernel drops what waits as soon as it is told so.
-    fn borrow_untrapped(&mut self, tid: Tid, pid: Pid) -> io::Result<Option<Tid>> {
-        let mut borrowed = tid;
-        for _ in 0..LOOKS {
-            let of_process = self.target.threads().filter(|t| t.pid == pid).map(|t| t.tid);
-            let trapped: Vec<Tid> = of_process.filter(|&tid| trap_on_its_way(tid)).collect();
-            if trapped.is_empty() {
-                break;
-            }
-            self.let_come(borrowed)?;
-            for tid in trapped.into_iter().filter(|&tid| tid != borrowed) {
-                self.target.await_turn(tid, u64::MAX, TURN);
-                self.take_event_of(tid)?;
-            }
-            match self.borrow_thread_of(pid) {
-                Some(tid) => borrowed = tid,
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(borrowed))
-    }
-
-    /// Lets a borrowed thread go on as far as what it is about to stop for, and deals with that.
-    fn let_come(&mut self, tid: Tid) -> io::Result<()> {
-        let turns = self.target.turns(tid);
-        self.give_back(tid)?;
-        self.target.await_turn(tid, turns, TURN);
-        self.take_event_of(tid)
     }
 
     /// Whether a thread was seen outside of our code, after the last trap was gone.
@@ -373,7 +291,7 @@ impl Session<'_> {
 
     /// The processes of a space that have a thread: those in another's memory first, because that one may
     /// wait for them.
-    fn processes_of(&self, space: SpaceId) -> Vec<Pid> {
+    pub(super) fn processes_of(&self, space: SpaceId) -> Vec<Pid> {
         let lives = |pid: Pid| self.target.threads().any(|t| t.pid == pid);
         let all = self.target.processes().filter(|p| p.space == space && lives(p.pid));
         let mut all: Vec<_> = all.map(|p| (!p.shares_memory, p.pid)).collect();

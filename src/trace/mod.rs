@@ -17,7 +17,7 @@
 //! | `windows`, `trampolines`, `land`, `jumps`, `patch`, `inside` | jumps instead of traps: chosen, built, placed, kept, written; threads found in them |
 //! | `notes`, `ring`, `names`, `clock` | what trampolines note down: which values, read, by whom, when |
 //! | `whole` | jumps at both ends of calls, and memory for what they note down |
-//! | `watch` | sites that serve xol itself |
+//! | `watch`, `action` | sites that serve xol itself; SIGTRAP's action |
 //! | `tracers` | programs that trace their own children |
 //! | `changing` | text that the program itself writes or moves |
 //! | `leftover` | what an xol that was killed has left |
@@ -30,6 +30,7 @@
 //! | `calls` | open calls, and how they end |
 //! | `events`, `silent` | events told, counts reported; to nobody |
 
+mod action;
 mod ahead;
 mod arguments;
 mod arm;

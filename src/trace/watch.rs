@@ -10,14 +10,11 @@ use crate::symbols::{Kind, Object, RelocValue};
 use std::collections::HashSet;
 use std::io;
 use std::rc::Rc;
-use xol_arch::{Addr, Arch, Memory as _, Regs as _, Text};
+use xol_arch::{Addr, Arch, Text};
 use xol_targets::Native;
 use xol_targets::native::{self, SYSCALL_LEN};
-use xol_targets::ptrace::{Action, SpaceId, Tid};
+use xol_targets::ptrace::{SpaceId, Tid};
 
-/// How many rt_sigactions of one thread, each in a handler that interrupted the one before, are
-/// remembered.
-const NESTED: usize = 8;
 /// How long syscall(2) is at most, in bytes.
 const CALLER: u64 = 256;
 /// After so many calls by syscall(2), none of which concerned us, it is not looked at any more.
@@ -111,20 +108,6 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// On rt_sigaction: what it is asked for is remembered until it is done.
-    pub(super) fn setting_action(&mut self, tid: Tid) -> io::Result<()> {
-        let regs = self.target.regs(tid)?;
-        let args = [0, 1, 2].map(|n| native::syscall_arg(&regs, n));
-        let setting = &mut self.visits.entry(tid).or_default().setting;
-        // What a handler left by a longjmp never came to its end.
-        setting.retain(|&(sp, _)| sp != regs.sp());
-        if setting.len() == NESTED {
-            setting.remove(0);
-        }
-        setting.push((regs.sp(), args));
-        Ok(())
-    }
-
     /// At the beginning of syscall(2): once a call by it concerns us, the instruction that makes it is
     /// looked at. Not before: a thread would wait in a copy of it, and most of such calls wait.
     pub(super) fn any_caller(&mut self, tid: Tid, space: SpaceId, at: Addr) -> io::Result<()> {
@@ -140,26 +123,47 @@ impl Session<'_> {
                 _ => Ok(()),
             };
         }
-        let mut code = [0; CALLER as usize];
-        let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
-        let got = memory.read_some(at, &mut code)?;
-        let sites = self.sites_mut(space);
-        for offset in 0..got.saturating_sub(Native::TRAP.len()) {
-            // The program's own code, without our traps.
-            let site = sites.find(at.add(offset as u64)).and_then(|n| sites.sites.get(n as usize));
-            if let Some(site) = site.filter(|site| site.armed) {
-                let len = Native::TRAP.len();
-                code[offset..offset + len].copy_from_slice(&site.original[..len]);
-            }
-        }
-        let Some(call) = call_in(&Text::new(at, &code[..got]), at) else { return Ok(()) };
-        if sites.find(call).is_some() {
+        let Some(call) = self.call_of(space, at)? else { return Ok(()) };
+        if self.sites_mut(space).find(call).is_some() {
             return Ok(());
         }
         let consumer = self.internal(Consumer::AnyCall);
         let want = self.want_in_memory(space, call, consumer);
         self.target.stopped(tid)?.rewind(at);
         self.arm(space, Some(tid), &Vec::from_iter(want)).map(drop)
+    }
+
+    /// The instruction that makes the call of a syscall(2) that begins at `at`.
+    fn call_of(&mut self, space: SpaceId, at: Addr) -> io::Result<Option<Addr>> {
+        let mut code = [0; CALLER as usize];
+        let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
+        let got = memory.read_some(at, &mut code)?;
+        self.sites_mut(space).restore(at.0, &mut code[..got]);
+        Ok(call_in(&Text::new(at, &code[..got]), at))
+    }
+
+    /// Whether a thread at `pc` is in a syscall(2), and its call may be one that concerns us: where the
+    /// function begins, nobody saw it.
+    pub(super) fn is_calling(&mut self, tid: Tid, space: SpaceId, pc: Addr) -> io::Result<bool> {
+        let Some(entry) = self.caller_of(space, pc) else { return Ok(false) };
+        let Some(call) = self.call_of(space, entry)? else { return Ok(false) };
+        if pc != call {
+            return Ok(pc < call);
+        }
+        let regs = self.target.regs(tid)?;
+        Ok(concerns(native::next_call(&regs), native::syscall_arg(&regs, 0)))
+    }
+
+    /// Where a syscall(2) begins that `pc` may be in.
+    fn caller_of(&self, space: SpaceId, pc: Addr) -> Option<Addr> {
+        let sites = self.spaces.get(&space)?;
+        let is_caller = |number: u32| {
+            let mut all = sites.consumers(number).filter_map(|c| self.consumers.get(c as usize));
+            all.any(|c| matches!(c, Consumer::AnyCaller))
+        };
+        let mut all = (0..).zip(&sites.sites);
+        let may = |at: Addr| at < pc && pc.0 - at.0 < CALLER;
+        all.find(|(number, site)| may(site.addr) && is_caller(*number)).map(|(_, s)| s.addr)
     }
 
     /// On a call whose number was not known before.
@@ -209,62 +213,6 @@ impl Session<'_> {
             Some(Consumer::AnyCall | Consumer::SettingAction) => Wish::Auto,
             _ => self.options.wish,
         }
-    }
-
-    /// The arguments of the rt_sigaction that a thread stands behind; `any`: if it was one.
-    fn set_with(&mut self, tid: Tid, any: bool) -> io::Result<Option<[u64; 3]>> {
-        let regs = self.target.regs(tid)?;
-        if !native::RESULT_IS_AN_ARG && !any {
-            return Ok(Some([0, 1, 2].map(|n| native::syscall_arg(&regs, n))));
-        }
-        let Some(visit) = self.visits.get_mut(&tid) else { return Ok(None) };
-        let found = visit.setting.iter().position(|&(sp, _)| sp == regs.sp());
-        Ok(found.map(|i| visit.setting.remove(i).1))
-    }
-
-    /// Behind rt_sigaction: the program sees its own SIGTRAP action, and ours stays in place.
-    pub(super) fn action_set(&mut self, tid: Tid, at: Addr, any: bool) -> io::Result<()> {
-        let Some([signal, new, old]) = self.set_with(tid, any)? else { return Ok(()) };
-        let regs = self.target.regs(tid)?;
-        if signal != native::SIGTRAP || native::result(&regs) != 0 {
-            return Ok(());
-        }
-        let pid = self.target.thread(tid).map(|t| t.pid);
-        let Some(process) = pid.and_then(|pid| self.target.process(pid)).cloned() else {
-            return Ok(());
-        };
-        let mut machine = self.target.stopped(tid)?;
-        let mut bytes = [0; 32];
-        let set = new != 0 && machine.read(Addr(new), &mut bytes).is_ok();
-        let mut told = [0; 32];
-        let read = old != 0 && machine.read(Addr(old), &mut told).is_ok();
-        let told = Action::from_bytes(&told);
-        // Where the program handles SIGTRAP itself, a trap of another thread may have made the kernel
-        // forget that a moment ago.
-        let lost = matches!(process.action, Action::Handler(_)) && told.is_default();
-        if read && (lost || self.target.is_stand_in(tid, told)) {
-            let mut was = [0; 32];
-            for (to, word) in was.chunks_exact_mut(8).zip(process.action.words()) {
-                to.copy_from_slice(&word.to_ne_bytes());
-            }
-            // It was writable for the kernel a moment ago.
-            let _ = self.target.stopped(tid)?.write(Addr(old), &was);
-        }
-        if set {
-            self.target.stopped(tid)?.rewind(at);
-            let action = Action::from_bytes(&bytes);
-            self.target.settle_mask_behind(tid, action)?;
-            if let Action::Handler(_) = action {
-                self.note(format!(
-                    "process {} handles SIGTRAP itself: it does not survive xol being killed",
-                    process.pid
-                ));
-            }
-            if let Err(error) = self.target.set_program_action(tid, action) {
-                self.note(format!("process {}: {error}", process.pid));
-            }
-        }
-        Ok(())
     }
 
     /// An IFUNC resolver was entered: its return value is of interest.

@@ -10,9 +10,9 @@ use crate::native::{self, head};
 use std::io;
 
 impl Ptrace {
-    /// Maps the head, a table for `sites` orphans and `slots` bytes for slots near `near`, and
-    /// installs the handler where the program has none of its own. Done once for a space; the
-    /// area for slots.
+    /// Maps the head, a table for `sites` orphans and `slots` bytes for slots near `near`; the area for
+    /// slots. Done once for a space; before a trap is written, [`Ptrace::protect`] has the handler in
+    /// the head stand in for SIGTRAP's action.
     ///
     /// # Errors
     /// See [`InjectError`]; nothing of ours is then left.
@@ -42,7 +42,6 @@ impl Ptrace {
         memory.head = Some(area);
         memory.areas.push(area);
         self.tell_front(space);
-        self.protect(tid)?;
         Ok(slots)
     }
 

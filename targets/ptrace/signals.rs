@@ -146,11 +146,14 @@ impl Ptrace {
         process.is_some_and(|p| p.seen_action)
     }
 
-    /// Whether the last trap of a thread's space is gone: the kernel alone knows the program's action.
+    /// Whether the kernel alone knows SIGTRAP's action of a thread's process: nobody looked at it yet, or
+    /// the last trap of its space is gone.
     #[must_use]
-    pub fn is_bare(&self, tid: Tid) -> bool {
-        let space = self.space_of(tid).and_then(|id| self.spaces.get(&id));
-        space.is_some_and(|space| space.bare)
+    pub fn is_unwatched(&self, tid: Tid) -> bool {
+        let process = self.threads.get(&tid).and_then(|t| self.processes.get(&t.pid));
+        process.is_none_or(|process| {
+            !process.known_action || self.spaces.get(&process.space).is_some_and(|s| s.bare)
+        })
     }
 
     /// Whether the kernel would show a thread's process, as its action, what stands in for it: our
@@ -201,8 +204,10 @@ impl Ptrace {
     pub fn unprotect(&mut self, tid: Tid) -> Result<(), InjectError> {
         let pid = self.known(tid)?.pid;
         let process = self.processes.get_mut(&pid).ok_or_else(gone)?;
-        if std::mem::take(&mut process.protected) {
-            let action = process.action;
+        let action = process.action;
+        if !std::mem::take(&mut process.protected) {
+            self.remember_handler(tid)?;
+        } else {
             // What the program has set where that was not seen stays.
             let now = self.read_action(tid)?;
             if self.is_stand_in(tid, now) {
@@ -231,6 +236,20 @@ impl Ptrace {
         self.write_action(tid, words)?;
         self.doubt_others(tid)?;
         Ok(true)
+    }
+
+    /// Puts the program's own handler back where a trap of a thread that blocks SIGTRAP has made the kernel
+    /// forget it; its flags are then still there.
+    fn remember_handler(&mut self, tid: Tid) -> Result<(), InjectError> {
+        let pid = self.known(tid)?.pid;
+        let process = self.processes.get(&pid).ok_or_else(gone)?;
+        let Action::Handler(words) = process.action else { return Ok(()) };
+        let [handler, rest @ ..] = self.read_action(tid)?.words();
+        if handler == 0 && words[1..] == rest {
+            self.write_action(tid, words)?;
+            self.doubt_others(tid)?;
+        }
+        Ok(())
     }
 
     /// Puts into the kernel what stands there: our handler or the program's own action.
