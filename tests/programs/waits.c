@@ -51,12 +51,17 @@ static void on_trap(int signal)
 	traps++;
 }
 
-static double now(void)
+static double time_of(clockid_t clock)
 {
 	struct timespec at;
 
-	clock_gettime(CLOCK_MONOTONIC, &at);
+	clock_gettime(clock, &at);
 	return at.tv_sec * 1e3 + at.tv_nsec / 1e6;
+}
+
+static double now(void)
+{
+	return time_of(CLOCK_MONOTONIC);
 }
 
 static int semaphores, event_fd, epoll_fd, poll_fd, sockets[2];
@@ -208,6 +213,9 @@ static void *waits(void *arg)
 	pthread_sigmask(SIG_SETMASK, &mask, NULL);
 	for (int round = 0; !over; round++) {
 		int event = self->post && round % 2;
+		// The kernel counts a socket's limit in ticks. Where a tick is late, as under a hypervisor, its
+		// count is behind by as much as the clock that it sets at each, and the wait so much shorter.
+		double behind = self->again ? now() - time_of(CLOCK_MONOTONIC_COARSE) : 0;
 		double begun = now(), took, want = event ? EVENT_MS : TIMEOUT_MS;
 		int result;
 
@@ -223,9 +231,10 @@ static void *waits(void *arg)
 				usleep(1000);
 			if (event)
 				self->wait(10);
-		} else if (took < want - 1) {
+		} else if (took < want - behind - 1) {
 			self->early++;
-			fprintf(stderr, "%s: %.1f ms instead of %.0f\n", self->name, took, want);
+			fprintf(stderr, "%s: %.1f ms instead of %.0f; ticks were %.1f ms behind\n", self->name, took,
+				want, behind);
 		} else if (took > want + tolerance + self->again) {
 			self->late++;
 		}
