@@ -36,7 +36,7 @@ pub(super) trait Answer {
 pub(super) type RowName = (usize, usize, u64, bool);
 
 pub(super) fn row_name(row: &Row) -> RowName {
-    let object = std::rc::Rc::as_ptr(&row.object).cast::<u8>() as usize;
+    let object = std::sync::Arc::as_ptr(&row.object).cast::<u8>() as usize;
     (row.probe, object, row.addr, row.is_return)
 }
 

@@ -3,7 +3,7 @@
 use super::objects;
 use rustc_hash::FxHashMap;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 use xol::spec::demangled;
 use xol::symbols::Object;
 use xol_targets::ptrace::Pid;
@@ -15,7 +15,7 @@ const MOST: usize = 1 << 16;
 /// The names of return addresses.
 #[derive(Default)]
 pub(super) struct Callers {
-    names: FxHashMap<(i32, u64), Rc<str>>,
+    names: FxHashMap<(i32, u64), Arc<str>>,
     /// What was mapped when a process was last looked at: one that is gone has nothing.
     maps: FxHashMap<i32, Vec<Mapping>>,
     objects: FxHashMap<PathBuf, Option<Object>>,
@@ -28,7 +28,7 @@ impl Callers {
     }
 
     /// `libc.so.6:qsort+0x1b`; an address where nothing is known.
-    pub(super) fn name(&mut self, pid: i32, back: u64) -> Rc<str> {
+    pub(super) fn name(&mut self, pid: i32, back: u64) -> Arc<str> {
         if let Some(name) = self.names.get(&(pid, back)) {
             return name.clone();
         }
@@ -36,7 +36,7 @@ impl Callers {
             self.names.clear();
         }
         self.look(pid);
-        let name: Rc<str> = self.find(pid, back).unwrap_or_else(|| format!("{back:#x}")).into();
+        let name: Arc<str> = self.find(pid, back).unwrap_or_else(|| format!("{back:#x}")).into();
         self.names.insert((pid, back), name.clone());
         name
     }

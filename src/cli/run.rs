@@ -12,12 +12,12 @@ use super::ready::Ready;
 use super::top::Top;
 use super::values::Values;
 use super::whom;
-use std::cell::RefCell;
 use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::time::Duration;
 use xol::engine::Wish;
 use xol::record::{Gaps, Record, Recorded};
@@ -75,7 +75,9 @@ pub(super) fn run(run: Run) -> Result<ExitCode, Failure> {
     let subject = subject(&run.subject)?;
     // Two processes from here on; where there can be only one, it does all by itself.
     let program = match &subject {
-        trace::Subject::Begun(begun) => begun.borrow().as_ref().map(Begun::pid),
+        trace::Subject::Begun(begun) => {
+            begun.lock().ok().and_then(|begun| begun.as_ref().map(Begun::pid))
+        }
         _ => None,
     };
     let front = match pair::split(program) {
@@ -207,7 +209,7 @@ fn subject(subject: &Subject) -> Result<trace::Subject, Failure> {
             let begun = Launch { program: args[0].clone(), args }.begin();
             let begun =
                 begun.map_err(|error| Failure::new(TraceError::Launch(error).to_string()))?;
-            Ok(trace::Subject::Begun(RefCell::new(Some(begun))))
+            Ok(trace::Subject::Begun(Mutex::new(Some(begun))))
         }
     }
 }

@@ -4,13 +4,13 @@ use super::{Moment, Probed, Record};
 use crate::spec::{AtEntry, Called, Condition, Fails, Seen, Spec, What, Where};
 use crate::trace::{lasted, passes_at_end, seen};
 use rustc_hash::FxHashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// A call that has passed so far.
 #[derive(Debug)]
 struct Open {
     /// What is left to be seen at its end: then that it has begun was not told.
-    rest: Option<Rc<Condition>>,
+    rest: Option<Arc<Condition>>,
     ts_ns: u64,
     pid: i32,
     tid: i32,
@@ -92,7 +92,7 @@ impl Again {
         });
         let rest = match found {
             AtEntry::Known(Some(true)) => None,
-            AtEntry::Open(rest) => Some(Rc::new(rest)),
+            AtEntry::Open(rest) => Some(Arc::new(rest)),
             AtEntry::Known(_) => return,
         };
         let is_open = rest.is_some();

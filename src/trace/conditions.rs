@@ -8,7 +8,7 @@ use crate::spec::{
 };
 use crate::symbols::Object;
 use std::io;
-use std::rc::Rc;
+use std::sync::Arc;
 use xol_targets::ptrace::{Tid, procfs};
 
 impl Session<'_> {
@@ -24,7 +24,7 @@ impl Session<'_> {
         place: &Place,
         signature: Option<&Signature>,
         object: &Object,
-    ) -> Option<Rc<Condition>> {
+    ) -> Option<Arc<Condition>> {
         let spec = &self.options.probes[probe];
         // Arguments are known at a function's entry only.
         let entry = place.kind != PlaceKind::Insn;
@@ -36,7 +36,7 @@ impl Session<'_> {
         };
         let fails = if spec.signature.is_none() { fails() } else { None };
         let of = Called { signature, returns: spec.when.ret() && entry, fails };
-        self.options.filter.as_ref()?.bind(&of).ok().map(Rc::new)
+        self.options.filter.as_ref()?.bind(&of).ok().map(Arc::new)
     }
 
     /// Whether a thread that is at a function's entry passes the filter, or what is left to be seen
@@ -73,7 +73,7 @@ impl Session<'_> {
 /// Whether a call passes what was left of the filter when it began. `None` where that depends on
 /// what is not known of its end.
 pub(crate) fn passes_at_end(
-    rest: Option<&Rc<Condition>>,
+    rest: Option<&Arc<Condition>>,
     ret: Option<&Value>,
     duration: Seen<'_>,
 ) -> Option<bool> {

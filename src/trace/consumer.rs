@@ -6,6 +6,7 @@ use crate::WhyNotJump;
 use crate::spec::{Condition, Signature};
 use crate::symbols::{BuildId, Go, Object};
 use std::rc::Rc;
+use std::sync::Arc;
 use xol_arch::{Arch as _, ArgPlace, Convention, Reject, Strategy};
 use xol_targets::Native;
 
@@ -77,13 +78,13 @@ pub struct Row {
     /// Number of the probe on the command line.
     pub probe: usize,
     /// The object's path.
-    pub object: Rc<str>,
+    pub object: Arc<str>,
     /// The object's build-id.
     pub build_id: Option<BuildId>,
     /// The function's name as one writes it in a PROBE; empty where there is none.
-    pub symbol: Rc<str>,
+    pub symbol: Arc<str>,
     /// The symbol itself, where that is another name.
-    pub mangled: Option<Rc<str>>,
+    pub mangled: Option<Arc<str>>,
     /// Bytes behind the function's start.
     pub offset: u64,
     /// The address in the file.
@@ -95,13 +96,13 @@ pub struct Row {
     /// Why the last site that it was armed at is no jump, if that was asked.
     pub(super) no_jump: Option<WhyNotJump>,
     /// The types of its arguments and of what it returns, if known.
-    pub signature: Option<Rc<Signature>>,
+    pub signature: Option<Arc<Signature>>,
     /// How its function is called.
     pub(super) calls: Calls,
     /// Where the arguments of its signature are; none where that is not known.
-    pub(super) places: Rc<[ArgPlace]>,
+    pub(super) places: Arc<[ArgPlace]>,
     /// What must hold of its arguments.
-    pub(super) condition: Option<Rc<Condition>>,
+    pub(super) condition: Option<Arc<Condition>>,
     /// How its function tells which error it was, of one of libc's that is told when it returns.
     pub(super) error: Option<ErrorOf>,
     /// Its counter.
@@ -137,12 +138,12 @@ impl Calls {
     }
 
     /// Where the arguments of a signature are.
-    pub(super) fn places(self, signature: Option<&Signature>) -> Rc<[ArgPlace]> {
+    pub(super) fn places(self, signature: Option<&Signature>) -> Arc<[ArgPlace]> {
         let convention: Convention = match self {
             Calls::C => Native::CONVENTION,
             Calls::Go => Native::GO,
             Calls::GoAssembly => Native::GO.on_stack(),
-            Calls::Unknown => return Rc::default(),
+            Calls::Unknown => return Arc::default(),
         };
         let args = signature.into_iter().flat_map(|signature| &signature.args);
         convention.places(args.map(|arg| (arg.ty.is_float(), arg.ty.size()))).collect()

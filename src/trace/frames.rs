@@ -7,6 +7,7 @@ use crate::spec::Condition;
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
+use std::sync::Arc;
 use xol_arch::Addr;
 use xol_targets::ptrace::{SpaceId, Tid};
 
@@ -43,7 +44,7 @@ pub(super) struct Entry {
     pub(super) ts_ns: u64,
     pub(super) args: Vec<Value>,
     /// What of the filter is left to be seen at the end; the call is told of then.
-    pub(super) rest: Option<Rc<Condition>>,
+    pub(super) rest: Option<Arc<Condition>>,
     /// How long its thread had waited for room in a ring, in ns.
     pub(super) waited: u64,
     /// Whether records may be missing since: the next return with this key may be that of a later

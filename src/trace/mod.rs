@@ -224,14 +224,14 @@ impl std::error::Error for TraceError {}
 
 /// Runs to the end. Whatever the result, the program's text is then as it was found.
 ///
-/// While it runs, the calling program must not wait for children of its own: the status of one that
-/// ends meanwhile is lost. SIGINT, SIGTERM, SIGHUP and SIGQUIT end the run; SIGUSR1 and SIGALRM are used
-/// by it. Their handlers stay installed afterwards.
+/// It runs in a thread of its own, and waits for nobody but whom it has started or traces. SIGINT,
+/// SIGTERM, SIGHUP and SIGQUIT to the calling program end it; SIGUSR1 and SIGALRM are used by it. Their
+/// handlers stay installed afterwards. A program makes one run at a time.
 ///
 /// # Errors
 /// See [`TraceError`].
-pub fn run(options: &Options, sink: &mut dyn Sink) -> Result<Outcome, TraceError> {
-    run_behind(options, sink, None)
+pub fn run(options: &Options, sink: &mut (dyn Sink + Send)) -> Result<Outcome, TraceError> {
+    xol_targets::ptrace::own::apart(|| run_behind(options, sink, None)).map_err(TraceError::Io)?
 }
 
 /// The same in a process that stands behind another, which puts the text back should this one be

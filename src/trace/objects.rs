@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::sync::Arc;
 use xol_arch::Addr;
 use xol_targets::ptrace::Pid;
 use xol_targets::ptrace::procfs::Mapping;
@@ -21,7 +21,7 @@ pub(super) struct Loaded {
     pub(super) offset: u64,
     pub(super) file: FileId,
     /// As the target names it.
-    pub(super) path: Rc<str>,
+    pub(super) path: Arc<str>,
     /// Writes go to the file: its text cannot be changed for one process.
     pub(super) shared: bool,
     /// The program has put its text elsewhere, and this memory, which is no file's, in its place.

@@ -3,10 +3,10 @@
 use super::TraceError;
 use crate::engine::Wish;
 use crate::spec::{Spec, SpecError, Where};
-use std::cell::RefCell;
 use std::ffi::CString;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::Duration;
 use xol_arch::Rules;
 use xol_targets::ptrace::{Begun, Launch, LaunchError, Pid};
@@ -18,7 +18,7 @@ pub enum Subject {
     /// A command that xol starts.
     Launch(Launch),
     /// A command that was started, and waits; taken when the run begins.
-    Begun(RefCell<Option<Begun>>),
+    Begun(Mutex<Option<Begun>>),
     /// Running processes.
     Attach(Vec<Pid>),
 }

@@ -16,13 +16,14 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 use xol_arch::{Addr, Arch, Reason, Reject};
 use xol_targets::Native;
 use xol_targets::ptrace::{Pid, SpaceId, Tid, is_gone, procfs};
 
 /// The row's name that was made last: file and symbol, what reports call it, its own name.
-pub(super) type Named = ((FileId, Option<SymbolId>), Rc<str>, Option<Rc<str>>);
+pub(super) type Named = ((FileId, Option<SymbolId>), Arc<str>, Option<Arc<str>>);
 
 /// Objects that were read already: a shell's children all map the same ones.
 pub(super) type Cache = HashMap<FileId, Result<Rc<Object>, ElfError>>;
@@ -31,8 +32,8 @@ pub(super) type Cache = HashMap<FileId, Result<Rc<Object>, ElfError>>;
 #[derive(Debug)]
 pub(super) struct Looked {
     file: FileId,
-    path: Rc<str>,
-    soname: Option<Rc<str>>,
+    path: Arc<str>,
+    soname: Option<Arc<str>>,
     program: bool,
     debug: Rc<[PathBuf]>,
 }
@@ -123,8 +124,7 @@ impl Session<'_> {
             .zip(armed)
             .find_map(|(want, armed)| armed.as_ref().err().filter(|_| mapped(want)));
         if let Some(reject) = blind {
-            let text = format!("what the loader maps from now on is not seen: {reject}");
-            self.note(text);
+            self.note(format!("what the loader maps from now on is not seen: {reject}"));
         }
     }
 
@@ -380,7 +380,7 @@ impl Session<'_> {
             let looked = self.looked.iter().find(|l| l.file == loaded.file)?;
             libc_prototype(&looked.name(), object, place.symbol?)
         };
-        let signature = self.options.probes[probe].signature.clone().or_else(known).map(Rc::new);
+        let signature = self.options.probes[probe].signature.clone().or_else(known).map(Arc::new);
         let condition = self.bound(probe, place, signature.as_deref(), object);
         let error = self.error_place(loaded.file, place, object, is_return);
         let calls = Calls::of(object, &symbol);
@@ -422,7 +422,7 @@ impl Session<'_> {
         file: FileId,
         object: &Object,
         symbol: Option<SymbolId>,
-    ) -> (Rc<str>, Option<Rc<str>>) {
+    ) -> (Arc<str>, Option<Arc<str>>) {
         if let Some((key, shown, mangled)) = &self.named
             && *key == (file, symbol)
         {
@@ -430,9 +430,9 @@ impl Session<'_> {
         }
         let symbols = object.symbols();
         let found = symbol.and_then(|id| Some(symbols.ok()?.get(id)));
-        let shown: Rc<str> = found.as_ref().map_or_else(String::new, written).into();
+        let shown: Arc<str> = found.as_ref().map_or_else(String::new, written).into();
         let plain = found.map(|symbol| symbol.name).filter(|name| !shown.starts_with(name));
-        let mangled: Option<Rc<str>> = plain.map(Into::into);
+        let mangled: Option<Arc<str>> = plain.map(Into::into);
         self.named = Some(((file, symbol), shown.clone(), mangled.clone()));
         (shown, mangled)
     }

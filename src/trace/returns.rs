@@ -9,7 +9,7 @@ use super::session::Session;
 use crate::spec::AtEntry;
 use std::collections::HashMap;
 use std::io;
-use std::rc::Rc;
+use std::sync::Arc;
 use xol_arch::{Addr, Arch, Fault, Flow, Machine, Memory, Regs as _, Text};
 use xol_targets::Native;
 use xol_targets::native::{self, Regs};
@@ -29,7 +29,7 @@ impl Session<'_> {
         let rest = match self.at_entry(tid, row)? {
             AtEntry::Known(Some(true)) => None,
             AtEntry::Known(_) => return Ok(()),
-            AtEntry::Open(rest) => Some(Rc::new(rest)),
+            AtEntry::Open(rest) => Some(Arc::new(rest)),
         };
         let args = if self.options.events { self.read_args(tid, row)? } else { Vec::new() };
         let Some(pid) = self.target.thread(tid).map(|t| t.pid) else { return Ok(()) };

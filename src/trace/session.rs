@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::rc::Rc;
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 use xol_arch::Addr;
 use xol_targets::native::Regs;
@@ -219,7 +220,10 @@ impl<'a> Session<'a> {
                 let begun = launch.begin().map_err(TraceError::Launch)?;
                 self.launch(begun)
             }
-            Subject::Begun(begun) => begun.take().map_or(Ok(()), |begun| self.launch(begun)),
+            Subject::Begun(begun) => {
+                let begun = begun.lock().unwrap_or_else(PoisonError::into_inner).take();
+                begun.map_or(Ok(()), |begun| self.launch(begun))
+            }
             Subject::Attach(pids) => {
                 // What takes time comes before anybody can see that it is traced.
                 for &pid in pids {

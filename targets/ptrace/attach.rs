@@ -273,9 +273,9 @@ impl Ptrace {
     }
 }
 
-/// Whether the thread `tracer` is of this process.
+/// Whether `tracer` is this thread: TracerPid names the thread that traces.
 pub(super) fn is_ours(tracer: i32) -> bool {
-    tracer as u32 == std::process::id()
+    tracer == own::tid().0
 }
 
 /// What an error of the kernel says about a process that is to be attached to.

@@ -78,10 +78,12 @@ static ASKED: AtomicBool = AtomicBool::new(false);
 static TICKED: AtomicBool = AtomicBool::new(false);
 static REAPING: AtomicBool = AtomicBool::new(false);
 static REAPED: AtomicBool = AtomicBool::new(false);
+/// The thread whose waits signals are to end.
+static WAITS: AtomicI32 = AtomicI32::new(0);
 
 /// Takes the ends of threads and processes that have ended, in a signal handler.
 fn reap() {
-    let options = libc::__WALL | libc::WEXITED | libc::WNOHANG;
+    let options = libc::__WALL | libc::__WNOTHREAD | libc::WEXITED | libc::WNOHANG;
     // SAFETY: it takes nothing and always has a result.
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: the address of this thread's errno, valid as long as the thread is.
@@ -108,9 +110,33 @@ pub(super) fn reap_at_ticks(on: bool) -> bool {
 }
 
 extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    let waits = WAITS.load(Ordering::Relaxed);
+    let elsewhere = waits != 0 && waits != tid().0;
+    note_signal(signal, info, elsewhere);
+    if elsewhere {
+        wake(waits);
+    }
+}
+
+/// Ends the wait of another thread of this process, in a signal handler.
+fn wake(waits: i32) {
+    // SAFETY: it takes nothing and always has a result.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: the address of this thread's errno, valid as long as the thread is.
+    let had = unsafe { *errno };
+    // SAFETY: nothing is passed.
+    let pid = unsafe { libc::getpid() };
+    // SAFETY: three numbers; where that thread has ended there is none to wake.
+    unsafe { libc::syscall(libc::SYS_tgkill, pid, waits, libc::SIGALRM) };
+    // SAFETY: as above.
+    unsafe { *errno = had };
+}
+
+/// Remembers a signal, which may have come to a thread `elsewhere` than the one that waits.
+fn note_signal(signal: i32, info: *mut libc::siginfo_t, elsewhere: bool) {
     TICKED.store(true, Ordering::Relaxed);
     if signal == libc::SIGALRM {
-        if REAPING.load(Ordering::Relaxed) {
+        if !elsewhere && REAPING.load(Ordering::Relaxed) {
             reap();
         }
         return;
@@ -129,12 +155,13 @@ extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c
     CAUGHT.store(signal, Ordering::Relaxed);
 }
 
-/// Catches SIGINT, SIGTERM, SIGHUP, SIGQUIT and SIGUSR1 so that a wait ends with EINTR. Those that are
+/// Catches SIGINT, SIGTERM, SIGHUP, SIGQUIT and SIGUSR1 so that a wait of this thread ends with EINTR. Those that are
 /// ignored stay so (nohup(1), a shell's `&`), also in what is started.
 ///
 /// # Errors
 /// None in practice.
 pub fn catch_signals() -> io::Result<()> {
+    WAITS.store(tid().0, Ordering::Relaxed);
     let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = on_signal;
     for signal in ENDING.into_iter().chain([libc::SIGALRM, ASKING]) {
         handle(signal, handler as usize, libc::SA_SIGINFO)?;
@@ -254,6 +281,23 @@ pub fn take_caught() -> Option<(i32, bool)> {
 #[must_use]
 pub fn take_asked() -> bool {
     ASKED.swap(false, Ordering::Relaxed)
+}
+
+/// Runs something in a thread of its own. A wait for any child ([`sys::wait`]) takes what that thread
+/// started and traces, and leaves alone whom others of this process have started.
+///
+/// # Errors
+/// EAGAIN: there can be no more threads.
+///
+/// [`sys::wait`]: super::sys::wait
+pub fn apart<T: Send>(run: impl FnOnce() -> T + Send) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("xol".into()).spawn_scoped(scope, run)?;
+        match thread.join() {
+            Ok(result) => Ok(result),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
 }
 
 /// Starts a thread of ours that takes no signals: they are for who waits for stops.

@@ -314,7 +314,7 @@ pub fn get_event_message(tid: Tid) -> io::Result<u64> {
 /// Which tracees to wait for.
 #[derive(Clone, Copy, Debug)]
 pub enum Whom {
-    /// Any tracee or child.
+    /// Any tracee or child of this thread.
     Any,
     /// This one.
     One(Tid),
@@ -332,7 +332,8 @@ pub fn wait(whom: Whom, consume: bool, block: bool) -> io::Result<Option<(Tid, S
         Whom::Any => (libc::P_ALL, 0),
         Whom::One(tid) => (libc::P_PID, tid.0 as libc::id_t),
     };
-    let mut options = libc::__WALL | libc::WSTOPPED | libc::WEXITED;
+    // What other threads of this process have started is none of ours.
+    let mut options = libc::__WALL | libc::__WNOTHREAD | libc::WSTOPPED | libc::WEXITED;
     if !consume {
         options |= libc::WNOWAIT;
     }
