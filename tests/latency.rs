@@ -260,6 +260,44 @@ fn hits_are_counted_by_value() {
     assert_eq!(rows.len(), 3);
 }
 
+/// Calls and errors of system calls as `strace -c` has them for `programs/asks.c`.
+fn calls_by_strace(rounds: u32) -> BTreeMap<String, [u64; 2]> {
+    let asks = program("asks", Build::Pie);
+    let finished = run("strace")
+        .args(["-c", "-e", "trace=openat,read,close"])
+        .arg(asks)
+        .arg(rounds.to_string());
+    let told = finished.limit(Duration::from_secs(60)).finish().ok().err();
+    // "% time, seconds, usecs/call, calls, errors if there are any, name"
+    let row = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let name = words.last().filter(|name| ["openat", "read", "close"].contains(name))?;
+        let number = |n: usize| words.get(n).and_then(|word| word.parse().ok()).unwrap_or(0);
+        let errors = if words.len() == 6 { number(4) } else { 0 };
+        Some(((*name).to_owned(), [number(3), errors]))
+    };
+    told.lines().filter_map(row).collect()
+}
+
+#[test]
+fn sums_are_those_of_strace() {
+    const ROUNDS: u32 = 2_000;
+    let whole = calls_by_strace(ROUNDS);
+    // What the loader asks for is no call of libc's functions.
+    let start = calls_by_strace(0);
+    let asks = run(program("asks", Build::Pie)).arg(ROUNDS.to_string());
+    let (_, rows) =
+        objects("count", &["--summary"], &["libc:open", "libc:read", "libc:close"], &asks);
+    for (symbol, call) in [("open", "openat"), ("read", "read"), ("close", "close")] {
+        let of_strace = [0, 1].map(|n| whole[call][n] - start.get(call).map_or(0, |row| row[n]));
+        let row = rows.iter().find(|row| row["symbol"] == symbol).expect("a row");
+        assert_eq!([number(row, "hits"), number(row, "errors")], of_strace, "{row}");
+        // No error's number is asked for, so nothing has to stop.
+        assert_eq!(row["strategy"], "jump", "{row}");
+    }
+    assert_eq!(whole["openat"][0] - start["openat"][0], 2 * u64::from(ROUNDS));
+}
+
 #[test]
 fn slow_calls_have_lines() {
     const WORK: &str = "work(ns: i64, kind: i32) -> i32";

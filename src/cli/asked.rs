@@ -94,7 +94,10 @@ impl Asked {
     /// How hits are taken where the user leaves it to us: a stop would be most of a short call's
     /// time.
     pub(crate) fn wish(&self) -> Wish {
-        if self.what == What::Times { Wish::Only(Strategy::Jump) } else { Wish::Auto }
+        match self.what {
+            What::Times | What::Summary => Wish::Only(Strategy::Jump),
+            _ => Wish::Auto,
+        }
     }
 }
 

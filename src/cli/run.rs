@@ -93,6 +93,8 @@ pub(super) fn run(run: Run) -> Result<ExitCode, Failure> {
         What::Rates => Some(Duration::from_millis(100)),
         _ => run.interval,
     };
+    // A sum counts errors, whichever they were.
+    let errno = asked.tells_lines();
     let answer = answer(asked, &report, (run.interval, &run.debug_folders));
     let mut options = Options::to_count(subject, run.probes);
     options.follow = run.follow;
@@ -110,6 +112,7 @@ pub(super) fn run(run: Run) -> Result<ExitCode, Failure> {
     options.calls = run.calls;
     options.filter = run.filter;
     options.events = events;
+    options.errno = errno;
     options.comm = events && comm;
     options.string = run.string.unwrap_or(Options::STRING);
     let mut reporter = Reporter {

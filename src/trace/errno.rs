@@ -64,7 +64,13 @@ impl Session<'_> {
         }
         let looked = self.looked.iter().find(|looked| looked.file() == file)?;
         libc_prototype(&looked.name(), object, place.symbol?)?;
-        ErrorOf::of(object.symbols().ok()?.get(place.symbol?).name, object)
+        let error = ErrorOf::of(object.symbols().ok()?.get(place.symbol?).name, object)?;
+        Some(match error.number {
+            Number::Errno(..) if !self.options.errno => {
+                ErrorOf { number: Number::Unknown, ..error }
+            }
+            _ => error,
+        })
     }
 
     /// Whether errno has to be read when a row's function has failed.

@@ -98,6 +98,9 @@ pub struct Options {
     pub calls: bool,
     /// Whether each hit is wanted, or only the counts.
     pub events: bool,
+    /// Whether the number of an error that libc has told is wanted, not only that there was one: where
+    /// it is in errno, the program stops when the function returns.
+    pub errno: bool,
     /// Whether the names of threads are wanted.
     pub comm: bool,
     /// How many bytes of a string are read at most.
@@ -165,6 +168,7 @@ impl Options {
             toggle: None,
             calls: false,
             events: false,
+            errno: true,
             comm: false,
             string: Options::STRING,
         }
