@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::io;
 use xol_arch::{Addr, Memory as _, Regs as _};
 use xol_targets::native;
-use xol_targets::ptrace::{Action, Pid, SpaceId, Tid};
+use xol_targets::ptrace::{Action, Pid, SpaceId, Tid, is_gone};
 
 /// How many rt_sigactions of one thread, each in a handler that interrupted the one before, are
 /// remembered.
@@ -72,13 +72,11 @@ impl Session<'_> {
         }
         let mut done = Ok(());
         for pid in self.processes_of(space) {
-            let Some(tid) = self.borrow_outside(pid, space)? else { continue };
-            done = done.and(self.take_traps(space, true));
-            let Some(tid) = self.borrow_untrapped(tid, pid)? else { continue };
-            if self.target.check_calls(tid).is_ok() {
-                done = done.and(self.unprotect(tid));
+            match self.bare_process(pid, space) {
+                // Another process may have that memory too.
+                Err(error) if is_gone(&error) => {}
+                its => done = done.and(its),
             }
-            done = done.and(self.give_back(tid));
         }
         let target = &self.target;
         self.leaving.out.retain(|tid| target.space_of(*tid) != Some(space));
@@ -87,22 +85,44 @@ impl Session<'_> {
         done
     }
 
+    fn bare_process(&mut self, pid: Pid, space: SpaceId) -> io::Result<()> {
+        let Some(tid) = self.borrow_outside(pid, space)? else { return Ok(()) };
+        self.take_traps(space, true)?;
+        let Some(tid) = self.borrow_untrapped(tid, pid)? else { return Ok(()) };
+        if self.target.check_calls(tid).is_ok() {
+            self.unprotect(tid)?;
+        }
+        self.give_back(tid)
+    }
+
     /// Borrows a thread that is not on its way through a call which sees SIGTRAP's action: one that stands
     /// before the trap behind it has been told ours, and is put right there.
     fn borrow_outside(&mut self, pid: Pid, space: SpaceId) -> io::Result<Option<Tid>> {
         for _ in 0..LOOKS {
             let Some(tid) = self.borrow_thread_of(pid) else { return Ok(None) };
-            let pc = self.target.pc(tid)?;
-            let site = self.sites(space).and_then(|sites| sites.find(pc));
-            let inside = self.target.space(space).is_some_and(|s| s.is_ours(pc))
-                || self.is_calling(tid, space, pc)?
-                || site.is_some_and(|site| self.sees_action(space, site));
-            if !inside && !trap_on_its_way(tid) {
-                return Ok(Some(tid));
+            let found = match self.is_outside(tid, space) {
+                Ok(false) => self.let_come(tid).map(|()| false),
+                found => found,
+            };
+            match found {
+                Ok(true) => return Ok(Some(tid)),
+                Ok(false) => {}
+                // Killed meanwhile; another may live.
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(error),
             }
-            self.let_come(tid)?;
         }
         Ok(self.borrow_thread_of(pid))
+    }
+
+    /// Whether a stopped thread is not on its way through a call which sees SIGTRAP's action.
+    fn is_outside(&mut self, tid: Tid, space: SpaceId) -> io::Result<bool> {
+        let pc = self.target.pc(tid)?;
+        let site = self.sites(space).and_then(|sites| sites.find(pc));
+        let inside = self.target.space(space).is_some_and(|s| s.is_ours(pc))
+            || self.is_calling(tid, space, pc)?
+            || site.is_some_and(|site| self.sees_action(space, site));
+        Ok(!inside && !trap_on_its_way(tid))
     }
 
     /// A borrowed thread, or another, at a moment when none of its process has trapped and not stopped for
