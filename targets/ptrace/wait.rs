@@ -379,7 +379,7 @@ impl Ptrace {
         let process = self.processes.get_mut(&pid).ok_or_else(gone)?;
         let old = std::mem::replace(&mut process.space, space);
         (process.shares_memory, process.vforked, process.handlers) = (false, false, pid);
-        process.seen_action = true;
+        (process.seen_action, process.known_action) = (true, false);
         // The kernel reset a handler. Ours, standing in for "ignore", must not be lost as one.
         process.protected &= process.action.is_ignore();
         if let Action::Handler(_) = process.action {
