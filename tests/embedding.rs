@@ -55,7 +55,8 @@ fn a_signal_to_any_thread_ends_the_run() -> Result<(), Box<dyn std::error::Error
     let begun = Instant::now();
     let interrupt = thread::spawn(|| {
         thread::sleep(Duration::from_millis(500));
-        Command::new("kill").args(["-INT", &std::process::id().to_string()]).status()
+        // Nobody has this one ignored, as a shell has others in its background.
+        Command::new("kill").args(["-TERM", &std::process::id().to_string()]).status()
     });
     trace::run(&options, &mut |_: &HitEvent<'_>| ())?;
     let took = begun.elapsed();

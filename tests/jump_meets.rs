@@ -253,11 +253,14 @@ fn a_program_full_of_mappings() {
 #[test]
 fn ends_that_are_asked_for() {
     let mut target = Target::start("loops");
-    // Under nohup(1) SIGHUP is ignored, and xol leaves it so.
+    // Under nohup(1), or in a shell's background, some are ignored, and xol leaves them so.
     let status = std::fs::read_to_string("/proc/self/status").expect("it is ours");
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t"));
     let ignored = ignored.and_then(|set| u64::from_str_radix(set, 16).ok()).expect("a set");
-    let hang_up = if ignored & 1 == 0 { Signal::SIGHUP } else { Signal::SIGTERM };
+    let signals = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].map(|signal| {
+        let is_ignored = ignored >> (signal as i32 - 1) & 1 == 1;
+        if is_ignored { Signal::SIGTERM } else { signal }
+    });
     for n in 0..40 {
         let every = if n % 2 == 0 { "" } else { "+*" };
         let pid = target.pid().to_string();
@@ -266,7 +269,7 @@ fn ends_that_are_asked_for() {
             .limit(Duration::from_secs(20))
             .start();
         std::thread::sleep(Duration::from_micros(2_000 * n));
-        let signal = [Signal::SIGINT, Signal::SIGTERM, hang_up][n as usize % 3];
+        let signal = signals[n as usize % 3];
         kill(Pid::from_raw(started.pid().cast_signed()), signal).expect("it runs");
         let finished = started.finish();
         // Before it has begun to catch signals, it dies of them.
