@@ -13,8 +13,8 @@ use xol_targets::ptrace::{Action, Pid, SpaceId, Tid, is_gone};
 /// How many rt_sigactions of one thread, each in a handler that interrupted the one before, are
 /// remembered.
 const NESTED: usize = 8;
-/// How often a thread is looked at until it stands where it may be borrowed: one that does nothing but
-/// set SIGTRAP's action stands elsewhere at every third or fourth.
+/// How often a thread is looked at until it stands where it may be borrowed. Eight were too few for one
+/// that does nothing but set SIGTRAP's action.
 const LOOKS: u32 = 64;
 
 impl Session<'_> {
@@ -137,17 +137,22 @@ impl Session<'_> {
             }
             for &tid in trapped.iter().filter(|&&tid| tid != borrowed) {
                 self.target.await_turn(tid, u64::MAX, TURN);
-                self.take_event_of(tid)?;
+                match self.take_event_of(tid) {
+                    // The borrowed one must go on all the same.
+                    Err(error) if !is_gone(&error) => return Err(error),
+                    _ => {}
+                }
             }
             // It sees the program's action as long as it stands still.
             if !trapped.contains(&borrowed) {
                 continue;
             }
-            self.let_come(borrowed)?;
-            match self.borrow_thread_of(pid) {
-                Some(tid) => borrowed = tid,
-                None => return Ok(None),
+            match self.let_come(borrowed) {
+                Err(error) if !is_gone(&error) => return Err(error),
+                _ => {}
             }
+            let Some(tid) = self.borrow_thread_of(pid) else { return Ok(None) };
+            borrowed = tid;
         }
         Ok(Some(borrowed))
     }

@@ -225,8 +225,9 @@ impl std::error::Error for TraceError {}
 /// Runs to the end. Whatever the result, the program's text is then as it was found.
 ///
 /// It runs in a thread of its own, and waits for nobody but whom it has started or traces. SIGINT,
-/// SIGTERM, SIGHUP and SIGQUIT to the calling program end it; SIGUSR1 and SIGALRM are used by it. Their
-/// handlers stay installed afterwards. A program makes one run at a time.
+/// SIGTERM, SIGHUP and SIGQUIT to the calling program end it; SIGUSR1 and SIGALRM are used by it. Afterwards
+/// their handlers are what they were, but for a SIGALRM that nobody handled: it is then ignored. A program
+/// makes one run at a time.
 ///
 /// # Errors
 /// See [`TraceError`].

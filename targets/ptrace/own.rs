@@ -155,15 +155,15 @@ fn note_signal(signal: i32, info: *mut libc::siginfo_t, elsewhere: bool) {
     CAUGHT.store(signal, Ordering::Relaxed);
 }
 
-/// Catches SIGINT, SIGTERM, SIGHUP, SIGQUIT and SIGUSR1 so that a wait of this thread ends with EINTR. Those that are
-/// ignored stay so (nohup(1), a shell's `&`), also in what is started.
+/// Catches SIGINT, SIGTERM, SIGHUP, SIGQUIT and SIGUSR1 so that a wait of this thread ends with EINTR.
+/// Those that are ignored stay so (nohup(1), a shell's `&`), also in what is started.
 ///
 /// # Errors
 /// None in practice.
 pub fn catch_signals() -> io::Result<()> {
     WAITS.store(tid().0, Ordering::Relaxed);
     let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = on_signal;
-    for signal in ENDING.into_iter().chain([libc::SIGALRM, ASKING]) {
+    for signal in CAUGHT_IN_A_RUN {
         handle(signal, handler as usize, libc::SA_SIGINFO)?;
     }
     tick_after(None)
@@ -174,6 +174,9 @@ pub(super) const ENDING: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, 
 
 /// The signal that asks xol for what it has by now.
 pub(super) const ASKING: i32 = libc::SIGUSR1;
+
+const CAUGHT_IN_A_RUN: [i32; 6] =
+    [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, ASKING, libc::SIGALRM];
 
 /// What the kernel sends the tracer when the process in front of it dies. Nobody ignores it.
 pub(super) const FRONT_IS_GONE: i32 = libc::SIGUSR2;
@@ -283,21 +286,58 @@ pub fn take_asked() -> bool {
     ASKED.swap(false, Ordering::Relaxed)
 }
 
-/// Runs something in a thread of its own. A wait for any child ([`sys::wait`]) takes what that thread
-/// started and traces, and leaves alone whom others of this process have started.
+/// Runs something in a thread of its own, and puts the signals' handlers and the timer back behind it. A
+/// wait for any child ([`sys::wait`]) takes what that thread started and traces, and leaves alone whom
+/// others of this process have started.
 ///
 /// # Errors
 /// EAGAIN: there can be no more threads.
 ///
 /// [`sys::wait`]: super::sys::wait
 pub fn apart<T: Send>(run: impl FnOnce() -> T + Send) -> io::Result<T> {
-    std::thread::scope(|scope| {
+    let former = Former::look();
+    let result = std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("xol".into()).spawn_scoped(scope, run)?;
-        match thread.join() {
-            Ok(result) => Ok(result),
-            Err(panic) => std::panic::resume_unwind(panic),
+        Ok(thread.join())
+    });
+    former.put_back();
+    result.map(|joined| joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+}
+
+/// What [`catch_signals`] changes in a program that is not ours alone.
+struct Former {
+    actions: [libc::sigaction; CAUGHT_IN_A_RUN.len()],
+    timer: libc::itimerval,
+}
+
+impl Former {
+    fn look() -> Former {
+        // SAFETY: all-zero is a valid sigaction, and a valid itimerval.
+        let mut former: Former = unsafe { std::mem::zeroed() };
+        for (signal, action) in CAUGHT_IN_A_RUN.into_iter().zip(&mut former.actions) {
+            // SAFETY: a null pointer asks; the kernel's answer goes into `action`.
+            unsafe { libc::sigaction(signal, std::ptr::null(), action) };
         }
-    })
+        // SAFETY: the kernel writes one itimerval.
+        unsafe { libc::getitimer(libc::ITIMER_REAL, &raw mut former.timer) };
+        former
+    }
+
+    fn put_back(&self) {
+        // SAFETY: the kernel reads one itimerval; the other pointer may be null.
+        unsafe {
+            libc::setitimer(libc::ITIMER_REAL, &raw const self.timer, std::ptr::null_mut());
+        }
+        WAITS.store(0, Ordering::Relaxed);
+        for (signal, action) in CAUGHT_IN_A_RUN.into_iter().zip(&self.actions) {
+            // A last tick may be on its way to a thread, which it would end.
+            if signal == libc::SIGALRM && action.sa_sigaction == libc::SIG_DFL {
+                continue;
+            }
+            // SAFETY: the kernel reads one sigaction, which stood there before.
+            unsafe { libc::sigaction(signal, action, std::ptr::null_mut()) };
+        }
+    }
 }
 
 /// Starts a thread of ours that takes no signals: they are for who waits for stops.

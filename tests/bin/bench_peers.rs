@@ -1,12 +1,14 @@
 //! `bench-peers`: the same run of `programs/asks.c` summed up by strace, perf, uftrace, bpftrace and xol:
-//! the calls and errors that each tells, and what a call then costs, as rows of a table. Never a test.
+//! the calls and errors that each tells, and what a call then costs, as rows of a table. Never a test. Who is
+//! not installed is left out. strace, perf and bpftrace also count what the loader asks for.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use xol_tests::bench::median;
 use xol_tests::programs::{Build, program};
-use xol_tests::run::{Finished, run};
+use xol_tests::run::run;
 use xol_tests::xol::{scratch, xol};
 
 /// Rounds of a run: each opens, reads, closes, and opens what is not there.
@@ -18,7 +20,7 @@ const RUNS: usize = 5;
 /// Somebody who sums up calls.
 struct Peer {
     name: &'static str,
-    /// What stands before the command; `FILE` is where the report goes.
+    /// What stands before the command.
     before: Vec<OsString>,
     /// What then tells the report, where that is a command of its own.
     then: &'static [&'static str],
@@ -83,6 +85,13 @@ fn main() {
             table(text, &["openat", "read", "close"], 3, Some(4))
         }),
     ];
+    peers.retain(|peer| match peer.before.first() {
+        Some(tool) if which(tool).is_none() => {
+            eprintln!("{}: there is no {}", peer.name, tool.display());
+            false
+        }
+        _ => true,
+    });
     for _ in 0..RUNS {
         for peer in &mut peers {
             if let Err(why) = once(peer, &report) {
@@ -92,9 +101,9 @@ fn main() {
     }
     println!("| by | calls of {CALLS} | errors of {ROUNDS} | a call, ns | times nobody |");
     println!("|---|---|---|---|---|");
-    let alone = median(&mut peers[0].costs);
-    for peer in &mut peers {
-        let cost = median(&mut peer.costs);
+    let alone = median(&peers[0].costs);
+    for peer in peers.iter().filter(|peer| !peer.costs.is_empty()) {
+        let cost = median(&peer.costs);
         let errors = peer.told.1.map_or("not told".to_owned(), |errors| errors.to_string());
         let (name, calls) = (peer.name, peer.told.0);
         println!("| {name} | {calls} | {errors} | {cost:.0} | {:.1} |", cost / alone);
@@ -109,7 +118,7 @@ fn once(peer: &mut Peer, report: &Path) -> Result<(), String> {
         true => run("bpftrace").args(&peer.before[1..]).arg(format!("{} {ROUNDS}", asks.display())),
         false => run(asks).arg(ROUNDS.to_string()).under(peer.before.clone()),
     };
-    let finished: Finished = command.limit(Duration::from_secs(120)).finish();
+    let finished = command.limit(Duration::from_secs(120)).finish();
     if finished.code() != 0 {
         return Err(format!("{finished}"));
     }
@@ -146,16 +155,15 @@ fn table(text: &str, names: &[&str], calls: usize, errors: Option<usize>) -> (u6
     sums
 }
 
-fn median(all: &mut [f64]) -> f64 {
-    all.sort_by(f64::total_cmp);
-    all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
+/// Where a command is found.
+fn which(tool: &OsStr) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(tool)).find(|file| file.exists())
 }
 
 /// The C library that programs here are linked with.
 fn libc_path() -> String {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    let path = maps
-        .lines()
-        .find_map(|line| line.split_whitespace().nth(5).filter(|p| p.contains("libc.so")));
-    PathBuf::from(path.unwrap_or("libc")).display().to_string()
+    let mut paths = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
+    paths.find(|path| path.contains("libc.so")).unwrap_or("libc").to_owned()
 }

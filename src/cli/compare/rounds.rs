@@ -347,7 +347,7 @@ fn traced(strategy: Strategy, probes: Vec<Spec>, work: Work) -> Result<Run, Miss
     options.wish = Wish::Only(strategy);
     options.duration = Some(LIMIT);
     let mut quiet = Silent::default();
-    let outcome = trace::run(&options, &mut quiet);
+    let outcome = trace::run_behind(&options, &mut quiet, None);
     drop(pipe);
     let outcome = outcome.map_err(|error| failed(error.to_string()))?;
     if outcome.signal.is_some() {

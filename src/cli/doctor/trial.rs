@@ -33,7 +33,7 @@ pub(super) fn run() -> Finding {
     let subject = Subject::Launch(Launch { program, args: words });
     let mut options = Options::to_count(subject, vec![probe]);
     options.duration = Some(LIMIT);
-    match trace::run(&options, &mut Silent::default()) {
+    match trace::run_behind(&options, &mut Silent::default(), None) {
         Ok(outcome) => judged(check, &outcome.report),
         Err(TraceError::Launch(LaunchError::Io(error))) if error.raw_os_error() == Some(ENOSYS) => {
             Finding::no(check, "there is no ptrace: this is qemu-user, gVisor or their like")
