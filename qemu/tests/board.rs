@@ -18,7 +18,7 @@ fn a_board_runs_it(guest: Guest, toolchain: Toolchain, parts: Parts, limit: u64)
 
 #[test]
 fn one_for_arm64_is_small() {
-    a_board_runs_it(Guest::Arm64, Toolchain::Rustup, Parts::WithoutJumps, (1 << 20) + (49 << 13));
+    a_board_runs_it(Guest::Arm64, Toolchain::Rustup, Parts::WithoutJumps, (1 << 20) + (97 << 12));
     a_board_runs_it(Guest::Arm64, Toolchain::Rustup, Parts::Usual, 3 << 19);
 }
 

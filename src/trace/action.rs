@@ -97,7 +97,7 @@ impl Session<'_> {
 
     /// Borrows a thread that is not on its way through a call which sees SIGTRAP's action: one that stands
     /// before the trap behind it has been told ours, and is put right there.
-    fn borrow_outside(&mut self, pid: Pid, space: SpaceId) -> io::Result<Option<Tid>> {
+    pub(super) fn borrow_outside(&mut self, pid: Pid, space: SpaceId) -> io::Result<Option<Tid>> {
         for _ in 0..LOOKS {
             let Some(tid) = self.borrow_thread_of(pid) else { return Ok(None) };
             let found = match self.is_outside(tid, space) {

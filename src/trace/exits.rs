@@ -261,9 +261,22 @@ impl Session<'_> {
         Some(bytes)
     }
 
+    /// Arms all of `wants` and the exits of their functions, and says what became of them.
+    pub(super) fn arm_all(
+        &mut self,
+        space: SpaceId,
+        tid: Option<Tid>,
+        wants: &[Want],
+    ) -> io::Result<()> {
+        let armed = self.arm(space, tid, wants)?;
+        self.note_blind(wants, &armed);
+        self.note_states(space, wants, &armed);
+        self.arm_exits(space, tid, wants, &armed)
+    }
+
     /// Arms the exits of those functions among `wants` whose returns are of interest. Those for
     /// which that fails are left to the return address.
-    pub(super) fn arm_exits(
+    fn arm_exits(
         &mut self,
         space: SpaceId,
         tid: Option<Tid>,

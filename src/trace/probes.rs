@@ -59,6 +59,8 @@ impl Looked {
 
 /// So many places at once take a while.
 const MANY: usize = 20_000;
+/// So few places are armed while a thread stands still.
+const FEW: usize = 64;
 /// How many objects are kept open at most.
 const KEPT: usize = 64;
 
@@ -105,27 +107,19 @@ impl Session<'_> {
                 wants.len()
             ));
         }
-        let armed = self.arm(space, tid, &wants)?;
-        self.note_blind(&wants, &armed);
-        self.note_states(space, &wants, &armed);
-        self.arm_exits(space, tid, &wants, &armed)?;
+        // Stopped once for all calls that are made in it, a thread is disturbed least.
+        let borrowed = match tid {
+            None if wants.len() <= FEW => self.borrow_outside(pid, space)?,
+            _ => None,
+        };
+        let armed = self.arm_all(space, tid.or(borrowed), &wants);
+        if let Some(tid) = borrowed {
+            self.give_back(tid)?;
+        }
+        armed?;
         self.sink.progress_done();
         self.check_hope();
         Ok(())
-    }
-
-    /// Says so where the loader cannot be watched.
-    fn note_blind(&mut self, wants: &[Want], armed: &[super::arm::Armed]) {
-        let mapped = |want: &Want| {
-            matches!(self.consumers.get(want.consumer as usize), Some(Consumer::Mapped))
-        };
-        let blind = wants
-            .iter()
-            .zip(armed)
-            .find_map(|(want, armed)| armed.as_ref().err().filter(|_| mapped(want)));
-        if let Some(reject) = blind {
-            self.note(format!("what the loader maps from now on is not seen: {reject}"));
-        }
     }
 
     /// Something new was mapped over these addresses.

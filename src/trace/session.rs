@@ -241,7 +241,7 @@ impl<'a> Session<'a> {
                         _ => self.await_program(pid, space).map_err(TraceError::Io)?,
                     }
                     if self.target.process(pid).is_none() {
-                        return Err(TraceError::Attach(AttachError::Gone(pid)));
+                        return Err(TraceError::Attach(AttachError::Ended(pid)));
                     }
                 }
                 self.fatal.take().map_or(Ok(()), Err)?;

@@ -1,7 +1,7 @@
 //! Sites that serve xol itself: what the loader maps, what the program does with SIGTRAP, what
 //! IFUNC resolvers choose.
 
-use super::arm::Want;
+use super::arm::{Armed, Want};
 use super::consumer::{Consumer, Resolver};
 use super::objects::Loaded;
 use super::session::Session;
@@ -81,6 +81,20 @@ impl Session<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Says so where the loader cannot be watched.
+    pub(super) fn note_blind(&mut self, wants: &[Want], armed: &[Armed]) {
+        let mapped = |want: &Want| {
+            matches!(self.consumers.get(want.consumer as usize), Some(Consumer::Mapped))
+        };
+        let blind = wants
+            .iter()
+            .zip(armed)
+            .find_map(|(want, armed)| armed.as_ref().err().filter(|_| mapped(want)));
+        if let Some(reject) = blind {
+            self.note(format!("what the loader maps from now on is not seen: {reject}"));
+        }
     }
 
     /// The one consumer of a kind that needs no more than one.
@@ -239,9 +253,7 @@ impl Session<'_> {
             let consumer = self.rows[row as usize].consumer;
             wants.extend(self.want_in_memory(space, target, consumer));
         }
-        let armed = self.arm(space, Some(tid), &wants)?;
-        self.note_states(space, &wants, &armed);
-        self.arm_exits(space, Some(tid), &wants, &armed)
+        self.arm_all(space, Some(tid), &wants)
     }
 
     /// What an IFUNC's resolver has chosen already, from the slots that were filled with it: those of

@@ -22,6 +22,8 @@ const PTRACE_O_SUSPEND_SECCOMP: i32 = 1 << 21;
 pub enum AttachError {
     /// There is no such process.
     Gone(Pid),
+    /// It ended while it was attached to.
+    Ended(Pid),
     /// It has exited and waits for its parent.
     Zombie(Pid),
     /// Another tracer has it: its pid and name.
@@ -51,6 +53,9 @@ impl fmt::Display for AttachError {
         match self {
             AttachError::Gone(pid) => {
                 write!(f, "no such process: {pid}; `ps -e` lists those there are")
+            }
+            AttachError::Ended(pid) => {
+                write!(f, "process {pid} ended before its probes were in")
             }
             AttachError::Zombie(pid) => {
                 write!(f, "process {pid} has exited already (a zombie); there is nothing to probe")
