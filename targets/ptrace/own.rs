@@ -59,8 +59,9 @@ impl CpuSet {
 /// This thread.
 #[must_use]
 pub fn tid() -> Tid {
+    // Not the libc's own: std names it weakly, and what is weak is not taken from a static libc.
     // SAFETY: nothing is passed.
-    Tid(unsafe { libc::gettid() })
+    Tid(unsafe { libc::syscall(libc::SYS_gettid) } as i32)
 }
 
 /// CLOCK_MONOTONIC in nanoseconds.
