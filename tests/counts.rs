@@ -1,10 +1,14 @@
 //! Counts are the kernel's own: a slice of what `compare-counts` compares in full.
 
+use std::time::Duration;
+
 use xol_tests::compare::{Choice, Row, compare, places};
 use xol_tests::elf::Object;
 use xol_tests::programs::{Build, program};
 use xol_tests::returns;
 use xol_tests::run::{as_often, run};
+use xol_tests::target::Target;
+use xol_tests::xol::{command, parse};
 
 #[test]
 fn entries_of_libc_in_ls() {
@@ -96,4 +100,36 @@ fn returns_of_libc() {
         assert!(returns.rows.len() >= 15, "{returns}");
         assert_eq!(returns.differences().count(), 0, "{returns}");
     }
+}
+
+/// Whoever waits until it is traced has it go on at once: what it does then is counted.
+#[test]
+fn from_the_moment_it_is_seen_to_be_traced() {
+    let times = as_often(40, 8);
+    let mut ended_between = 0;
+    for strategy in ["auto", "jump", "boost", "simulate"].into_iter().cycle().take(times) {
+        let target = Target::start("ready");
+        let pid = target.pid().to_string();
+        let status = format!("/proc/{pid}/status");
+        let words = ["count", "--strategy", strategy, "--format", "json", "libc:exit", "-p", &pid];
+        let counting = command(words).start();
+        let is_traced = || {
+            let status = std::fs::read_to_string(&status).expect("it waits for us");
+            !status.contains("TracerPid:\t0\n")
+        };
+        while !is_traced() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(target.end().code(), 3);
+        let counted = counting.finish();
+        // The kernel has no one call that traces and stops: we may have lost the CPU between the two.
+        if counted.code() == 125 && counted.err().contains("no such process") {
+            ended_between += 1;
+            continue;
+        }
+        let hits: Vec<u64> = parse(&counted.err()).iter().map(|line| line.hits).collect();
+        assert_eq!((counted.code(), hits), (0, vec![1]), "{strategy}: {counted}");
+    }
+    println!("{ended_between} of {times} ended between two calls of ours");
+    assert!(ended_between * 8 <= times, "{ended_between} of {times}");
 }

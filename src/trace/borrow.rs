@@ -127,6 +127,17 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Lets a process that was asked to stop when it was attached to go on: what comes now takes long.
+    pub(super) fn let_asked_go(&mut self, pid: Pid) -> io::Result<Option<Tid>> {
+        let asked = self.target.threads().find(|t| t.pid == pid && self.target.is_asked(t.tid));
+        if let Some(tid) = asked.map(|t| t.tid)
+            && matches!(self.stop_thread(tid, PATIENCE), Ok(true))
+        {
+            self.give_back(tid)?;
+        }
+        Ok(None)
+    }
+
     /// Lets a borrowed thread go on.
     pub(super) fn give_back(&mut self, tid: Tid) -> io::Result<()> {
         let steps = self.doing(tid).is_trampoline();

@@ -240,9 +240,12 @@ impl<'a> Session<'a> {
                         Err(error) if !is_gone(&error) => return Err(TraceError::Io(error)),
                         _ => self.await_program(pid, space).map_err(TraceError::Io)?,
                     }
-                    if self.target.process(pid).is_none() {
-                        return Err(TraceError::Attach(AttachError::Ended(pid)));
-                    }
+                }
+                // With its probes in, it may have come to its end by now.
+                if let Some(&pid) = pids.iter().find(|pid| self.target.process(**pid).is_none())
+                    && !self.armed_once
+                {
+                    return Err(TraceError::Attach(AttachError::Ended(pid)));
                 }
                 self.fatal.take().map_or(Ok(()), Err)?;
                 self.note_waiting();

@@ -133,7 +133,9 @@ fn is_emulator(name: &str) -> bool {
 }
 
 impl Ptrace {
-    /// Attaches to a process and all its threads, without stopping any.
+    /// Attaches to a process and all its threads, without stopping any but one that is alone: who sees
+    /// it traced may have it go on, and it is to meet what is armed by then. It is asked to stop, and
+    /// goes on when it is given back.
     ///
     /// # Errors
     /// See [`AttachError`]; what was attached is then let go again when we end.
@@ -143,7 +145,7 @@ impl Ptrace {
             // It shares the memory of one that was attached to.
             return Ok(());
         }
-        if !self.seize_all(pid)? {
+        if !self.seize_all(pid, true)? {
             return Err(AttachError::Zombie(pid));
         }
         self.look_at_masks(pid);
@@ -157,8 +159,9 @@ impl Ptrace {
         self.attach_sharers(pid, space)
     }
 
-    /// Has every thread of a process traced; whether there is one.
-    pub(super) fn seize_all(&mut self, pid: Pid) -> Result<bool, AttachError> {
+    /// Has every thread of a process traced; whether there is one. With `hold`, one that is alone is
+    /// asked to stop.
+    pub(super) fn seize_all(&mut self, pid: Pid, hold: bool) -> Result<bool, AttachError> {
         // A thread that execs becomes the first one, whose end is not seen then.
         const TRIES: u32 = 10;
         const PAUSE: Duration = Duration::from_millis(2);
@@ -178,11 +181,14 @@ impl Ptrace {
                 if has && (tid.0 != pid.0 || same()) {
                     continue;
                 }
-                match sys::seize(tid, OPTIONS) {
-                    Ok(()) => {
+                let seized = match hold && tasks.len() == 1 {
+                    true => self.seize_and_ask(tid, pid),
+                    false => sys::seize(tid, OPTIONS).map(|()| {
                         self.threads.insert(tid, Thread::new(tid, pid, State::Running));
-                        new = true;
-                    }
+                    }),
+                };
+                match seized {
+                    Ok(()) => new = true,
                     Err(error) if is_gone(&error) => {}
                     // On its way out, the kernel lets nobody have it. A zombie leader is one too.
                     Err(_) if procfs::is_exiting(tid) => {}

@@ -1,11 +1,11 @@
 //! Stopping threads that run.
 
-use super::Ptrace;
-use super::own;
+use super::attach::OPTIONS;
 use super::procfs::{self, Whereabouts};
 use super::restart::Entered;
-use super::sys::{self, EVENT_STOP, Status, Tid, Whom};
-use super::thread::State;
+use super::sys::{self, EVENT_STOP, Pid, Status, Tid, Whom};
+use super::thread::{State, Thread};
+use super::{Ptrace, own};
 use crate::native;
 use std::io;
 use std::time::{Duration, Instant};
@@ -29,24 +29,39 @@ impl Ptrace {
         }
         // One that was asked before may be at the end of its call by now.
         let before = self.known(tid)?.entered.filter(|_| self.is_asked(tid));
-        let entered = match self.entered(tid) {
-            None if native::FORGETS_AN_ARGUMENT => self.interrupt_from_its_cpu(tid)?,
-            entered => {
-                sys::interrupt(tid)?;
-                entered
-            }
-        };
+        let entered = self.look_and(tid, || sys::interrupt(tid))?;
         let thread = self.known(tid)?;
         (thread.asked, thread.entered) = (true, entered.or(before));
         Ok(())
     }
 
-    /// Interrupts a thread that runs, and says which call it is blocked in, should it be by then. It
-    /// must not enter a call between the look and the interrupt: where that ends the call with EINTR,
-    /// what the call was cannot be told any more. So both are done on the CPU that it runs on, where
-    /// it waits for us. (One that the kernel took the CPU from inside a call, before it was blocked
-    /// there, is not told from one that runs.)
-    fn interrupt_from_its_cpu(&self, tid: Tid) -> io::Result<Option<Entered>> {
+    /// Has a thread traced, and stop at once: nothing else of ours comes between the two.
+    pub(super) fn seize_and_ask(&mut self, tid: Tid, pid: Pid) -> io::Result<()> {
+        let entered = self.look_and(tid, || {
+            sys::seize(tid, OPTIONS)?;
+            // One that is killed meanwhile is told of.
+            let _ = sys::interrupt(tid);
+            Ok(())
+        })?;
+        let mut thread = Thread::new(tid, pid, State::Running);
+        (thread.asked, thread.entered) = (true, entered);
+        self.threads.insert(tid, thread);
+        Ok(())
+    }
+
+    /// Looks which call a thread is blocked in, and then does to it what ends that. It must not enter one
+    /// between the two: where a stop ends a call with EINTR, what the call was cannot be told any more. So
+    /// both are done on the CPU that it runs on, where it waits for us. (One that the kernel took the CPU
+    /// from inside a call, before it was blocked there, is not told from one that runs.)
+    fn look_and(
+        &self,
+        tid: Tid,
+        interrupt: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<Option<Entered>> {
+        let entered = self.entered(tid);
+        if entered.is_some() || !native::FORGETS_AN_ARGUMENT {
+            return interrupt().map(|()| entered);
+        }
         let home = own::get_affinity().ok();
         let cpu =
             || procfs::cpu_and_policy(tid).filter(|&(_, policy)| !procfs::is_real_time(policy));
@@ -56,7 +71,7 @@ impl Ptrace {
             Some(home)
         });
         let entered = self.entered(tid);
-        let interrupted = sys::interrupt(tid);
+        let interrupted = interrupt();
         if let Some(home) = moved {
             // Failing to widen it again would only cost speed.
             let _ = own::set_affinity(&home);

@@ -33,7 +33,7 @@ impl Ptrace {
                     let by = procfs::status(Tid(status.tracer)).unwrap_or_default();
                     return Err(shares(AttachError::Traced(sharer, by.tgid, by.name)));
                 }
-                match self.seize_all(sharer) {
+                match self.seize_all(sharer, false) {
                     Ok(true) => {
                         self.add_process(sharer, space, false);
                         if let Some(process) = self.processes.get_mut(&sharer) {
