@@ -279,7 +279,9 @@ fn hot_programs_are_as_without_probes() {
         let hot: Vec<_> = auto.lines.iter().filter(|l| l.hits > 2000).collect();
         let upgraded = hot.iter().filter(|l| l.strategy == "jump").count();
         println!("{command}: {jumps} jumps, {upgraded} of {} hot ones", hot.len());
-        assert!(upgraded * 10 >= hot.len() * 9 && jumps > 0, "{}", auto.text);
+        // One that ends soon may have done so between two batches.
+        assert!(deterministic || upgraded * 10 >= hot.len() * 9, "{}", auto.text);
+        assert!(jumps > 0, "{}", auto.text);
         all += upgraded;
         if deterministic {
             let boost = counted("boost", &["libc:*"], &command);
@@ -290,6 +292,30 @@ fn hot_programs_are_as_without_probes() {
         }
     }
     assert!(all > 5, "{all} hot jumps");
+}
+
+/// Both ends of calls that are made often become jumps, some of which begin before the RET: returns are
+/// those that traps see.
+#[test]
+fn returns_of_hot_programs_are_those_of_traps() {
+    let sort = run("sort").args(["-k2", "-n"]).stdin(words());
+    let calls = run(program("calls", Build::Pie)).args(["3000", "5"]);
+    for (command, probes) in [(sort, "return:libc:*"), (calls, "return:calls-pie:*")] {
+        let alone = command.finish();
+        let [auto, jump, boost] = ["auto", "jump", "boost"].map(|strategy| {
+            let run = counted(strategy, &[probes], &command);
+            alone.assert_same(&run.finished);
+            run
+        });
+        let hits = |run: &Counted| -> Vec<(String, u64, u64)> {
+            run.lines.iter().map(|l| (l.symbol.clone(), l.addr, l.hits)).collect()
+        };
+        assert_eq!(hits(&auto), hits(&boost), "{command}");
+        assert_eq!(hits(&jump), hits(&boost), "{command}");
+        let jumps = |run: &Counted| run.lines.iter().filter(|l| l.strategy == "jump").count();
+        println!("{command}: {} of {} are jumps", jumps(&jump), jump.lines.len());
+        assert!(jumps(&auto) > 0 && jumps(&jump) * 3 > jump.lines.len(), "{}", jump.text);
+    }
 }
 
 /// A filter that is there when a site gets hot is passed by for our calls, and for no others.

@@ -196,8 +196,6 @@ impl Session<'_> {
             _ if self.options.max_events.is_some() && !self.options.events => {
                 Some(WhyNotJump::LimitedHits)
             }
-            // Both ends of a call are jumps or neither, which is not decided while the program runs.
-            (_, Wish::Auto) if row.is_return => Some(WhyNotJump::NotOnlyCounted),
             _ => row.no_jump.or(Some(WhyNotJump::FewHits)),
         }
     }

@@ -215,6 +215,7 @@ impl Session<'_> {
                 Consumer::Protecting => self.protecting(tid, space)?,
                 Consumer::Moving => self.moving(tid, space)?,
                 Consumer::Moved => self.moved(tid, space, at)?,
+                Consumer::RunUp => {}
                 Consumer::Resolver(resolver) => {
                     let resolver = resolver.clone();
                     self.resolver_entered(tid, space, &resolver, at)?;

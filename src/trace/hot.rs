@@ -100,12 +100,14 @@ impl Session<'_> {
 
     /// Returns those of the new sites of `wants` whose places were hot in a former process.
     fn known_hot(&self, space: SpaceId, wants: &[Want], mut fresh: Vec<usize>) -> Vec<usize> {
-        let Some(sites) = self.spaces.get(&space).filter(|_| !self.heat.0.is_empty()) else {
-            return Vec::new();
-        };
-        let was_hot = |at| sites.in_file(at).is_some_and(|place| self.heat.is_hot(&place));
-        fresh.retain(|&want| was_hot(wants[want].addr));
+        fresh.retain(|&want| self.was_hot(space, wants[want].addr));
         fresh
+    }
+
+    /// Whether a place was hot in a former process.
+    pub(super) fn was_hot(&self, space: SpaceId, at: Addr) -> bool {
+        let sites = self.spaces.get(&space).filter(|_| !self.heat.0.is_empty());
+        sites.and_then(|sites| sites.in_file(at)).is_some_and(|place| self.heat.is_hot(&place))
     }
 
     /// Remembers how often the sites of a space were hit that nobody is in any more.
@@ -163,15 +165,18 @@ impl Session<'_> {
         }
         let begun = Instant::now();
         let batch = sites.hot.take();
+        let mut alone = batch.clone();
+        let groups = self.take_ends(space, &mut alone);
         let mut wants: Vec<_> =
-            batch.iter().filter_map(|&at| self.want_in_memory(space, at, NONE)).collect();
+            alone.iter().filter_map(|&at| self.want_in_memory(space, at, NONE)).collect();
         wants.sort_unstable_by_key(|want| want.addr);
         wants.dedup_by_key(|want| want.addr);
         self.target.settle(tid)?;
         let all: Vec<usize> = (0..wants.len()).collect();
         // Should we die in a call made here, the thread comes to the trap once more.
         self.target.stopped(tid)?.rewind(at);
-        if let Err(error) = self.jump(space, Some(tid), &wants, &all) {
+        let jumped = self.jump(space, Some(tid), &wants, &all);
+        if let Err(error) = jumped.and_then(|()| self.jump_groups(space, Some(tid), groups)) {
             // What is not a jump is a trap as before.
             for &at in &batch {
                 self.no_jump(space, at, WhyNotJump::Failed);

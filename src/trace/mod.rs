@@ -16,7 +16,7 @@
 //! | `hot` | traps that become jumps while the program runs |
 //! | `windows`, `trampolines`, `land`, `jumps`, `patch`, `inside` | jumps instead of traps: chosen, built, placed, kept, written; threads found in them |
 //! | `notes`, `ring`, `names`, `clock` | what trampolines note down: which values, read, by whom, when |
-//! | `whole` | jumps at both ends of calls, and memory for what they note down |
+//! | `whole`, `run_ups` | jumps at both ends of calls, some of which begin before a RET; memory for what they note down |
 //! | `watch`, `action` | sites that serve xol itself; SIGTRAP's action |
 //! | `tracers` | programs that trace their own children |
 //! | `changing` | text that the program itself writes or moves |
@@ -66,6 +66,7 @@ mod patch;
 mod probes;
 mod returns;
 mod ring;
+mod run_ups;
 mod session;
 mod signals;
 mod silent;

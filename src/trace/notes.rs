@@ -75,7 +75,7 @@ impl Session<'_> {
                         values = self.arguments(row, values)?;
                     }
                 }
-                Consumer::Row(_) => {}
+                Consumer::Row(_) | Consumer::RunUp => {}
                 Consumer::Entered(row) => {
                     // What cannot be seen at its exits is waited for where it returns to.
                     if !sites.exits.proven(site.addr, row) {

@@ -147,7 +147,7 @@ impl Session<'_> {
 
     /// Why a consumer's site is no jump, for its row.
     pub(super) fn set_no_jump(&mut self, consumer: u32, why: Option<WhyNotJump>) {
-        if let Consumer::Row(row) = self.consumers[consumer as usize] {
+        if let Consumer::Row(row) | Consumer::Entered(row) = self.consumers[consumer as usize] {
             self.rows[row as usize].no_jump = why;
         }
     }

@@ -129,7 +129,7 @@ impl Sites {
             return;
         }
         // What was decoded there may be something else now.
-        self.exits.calls.clear();
+        self.exits.retain(&keep);
         self.sites = kept;
         self.slots.renumber(&moved);
         self.rebuild();

@@ -5,7 +5,7 @@ use super::consumer::{Consumer, RowState};
 use super::jumps::Jump;
 use super::session::Session;
 use crate::WhyNotJump;
-use crate::engine::Wish;
+use crate::engine::{NONE, Wish};
 use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
@@ -15,18 +15,54 @@ use xol_targets::Native;
 use xol_targets::ptrace::{Area, SpaceId, Tid};
 
 impl Session<'_> {
-    /// Turns the ends of functions into jumps: each group has the wants of one function, its
-    /// entry and its exits.
+    /// Turns the ends of new functions into jumps where they need not get hot first: each group has the
+    /// wants of one function, its entry and its exits.
     pub(super) fn jump_returns(
+        &mut self,
+        space: SpaceId,
+        tid: Option<Tid>,
+        mut groups: Vec<Vec<Want>>,
+    ) -> io::Result<()> {
+        match self.options.wish {
+            Wish::Only(Strategy::Jump) => {}
+            Wish::Auto => {
+                groups.retain(|group| group.iter().any(|want| self.was_hot(space, want.addr)));
+            }
+            Wish::Only(_) => return Ok(()),
+        }
+        self.jump_groups(space, tid, groups)
+    }
+
+    /// Of the hot sites of a batch, takes out those that are ends of functions: what is wanted at all ends
+    /// of each of these functions.
+    pub(super) fn take_ends(&mut self, space: SpaceId, batch: &mut Vec<Addr>) -> Vec<Vec<Want>> {
+        let is_end = |at: &mut Addr| {
+            let site = self.spaces.get(&space).and_then(|sites| sites.find(*at));
+            site.is_some_and(|site| self.is_of_return(space, site))
+        };
+        let ends: Vec<Addr> = batch.extract_if(.., is_end).collect();
+        let functions = self.sites_mut(space).exits.together(&ends);
+        let mut groups = Vec::new();
+        for function in functions {
+            let wants = function.iter().map(|&at| self.want_in_memory(space, at, NONE));
+            match wants.collect::<Option<Vec<Want>>>() {
+                Some(group) => groups.push(group),
+                None => function.iter().for_each(|&at| {
+                    self.no_jump(space, at, WhyNotJump::NotAllExits);
+                }),
+            }
+        }
+        groups
+    }
+
+    /// Turns the ends of functions into jumps, all of a function's or none.
+    pub(super) fn jump_groups(
         &mut self,
         space: SpaceId,
         tid: Option<Tid>,
         groups: Vec<Vec<Want>>,
     ) -> io::Result<()> {
-        if !cfg!(feature = "jump") {
-            return Ok(());
-        }
-        if self.options.wish != Wish::Only(Strategy::Jump) || groups.is_empty() {
+        if !cfg!(feature = "jump") || groups.is_empty() {
             return Ok(());
         }
         let mut wants = Vec::new();
@@ -39,7 +75,13 @@ impl Session<'_> {
         let mut fresh: Vec<usize> = (0..wants.len()).collect();
         fresh.sort_by_key(|&i| wants[i].addr);
         fresh.dedup_by_key(|i| wants[*i].addr);
+        let run_ups = self.arm_run_ups(space, tid, &wants, &fresh)?;
+        fresh.extend(wants.len()..wants.len() + run_ups.len());
+        wants.extend_from_slice(&run_ups);
+        fresh.sort_by_key(|&i| wants[i].addr);
+        fresh.dedup_by_key(|i| wants[*i].addr);
         self.jump_whole(space, tid, &wants, &fresh, &ranges)?;
+        self.drop_run_ups(space, &run_ups)?;
         for want in &wants {
             let sites = self.sites_mut(space);
             let why = sites.jumps.refusals.get(&want.addr.0).copied();
@@ -64,6 +106,11 @@ impl Session<'_> {
         groups: &[Range<usize>],
         built: &mut Vec<Rc<Jump>>,
     ) {
+        if groups.is_empty() {
+            return;
+        }
+        let listed = groups.iter().flat_map(|group| &wants[group.clone()]).map(|want| want.addr);
+        let listed: BTreeSet<Addr> = listed.collect();
         let mut broken: BTreeSet<Addr> = BTreeSet::new();
         loop {
             let jumps: BTreeSet<Addr> = built.iter().flat_map(|jump| jump.sites()).collect();
@@ -75,6 +122,11 @@ impl Session<'_> {
                     drop.extend(ends());
                 }
             }
+            // Nor an end of a function whose turn it is not.
+            drop.extend(jumps.iter().filter(|&at| !listed.contains(at)).filter(|&&at| {
+                let site = self.spaces.get(&space).and_then(|sites| sites.find(at));
+                site.is_some_and(|site| self.is_of_return(space, site))
+            }));
             let before = built.len();
             built.retain(|jump| !jump.sites().any(|at| drop.contains(&at)));
             broken.extend(jumps.intersection(&drop));

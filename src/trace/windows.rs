@@ -40,7 +40,7 @@ pub(super) struct Site {
 
 /// Text as the program has it, read in pieces: wants come in the order of their addresses.
 #[derive(Default)]
-struct Piece {
+pub(super) struct Piece {
     base: u64,
     bytes: Vec<u8>,
 }
@@ -153,7 +153,11 @@ impl Session<'_> {
         right
     }
 
-    fn object_at(&mut self, space: SpaceId, at: Addr) -> Option<(Loaded, Rc<Object>, u64)> {
+    pub(super) fn object_at(
+        &mut self,
+        space: SpaceId,
+        at: Addr,
+    ) -> Option<(Loaded, Rc<Object>, u64)> {
         let pid = self.target.space(space)?.pid;
         let loaded = self.sites_mut(space).objects.iter().find(|l| l.has(at)).cloned()?;
         let object = self.open(pid, &loaded)?;
@@ -162,7 +166,7 @@ impl Session<'_> {
     }
 
     /// A function as the program has it, and what follows it.
-    fn function(
+    pub(super) fn function(
         &mut self,
         space: SpaceId,
         range: (Addr, Addr),
@@ -275,7 +279,7 @@ impl Session<'_> {
     }
 
     /// Whether a site is an end of a call, of which all or none are jumps.
-    fn is_of_return(&self, space: SpaceId, number: u32) -> bool {
+    pub(super) fn is_of_return(&self, space: SpaceId, number: u32) -> bool {
         let ends =
             |c| matches!(self.consumers[c as usize], Consumer::Entered(_) | Consumer::Exit(_));
         self.spaces.get(&space).is_some_and(|sites| sites.consumers(number).any(ends))
