@@ -1,5 +1,5 @@
-//! What a hit costs, in instructions of the guest: `cargo test -p xol-qemu --test xol costs --
-//! --nocapture` (qemu/tests/xol.rs) sets `XOL_ICOUNT` and has the clock count instructions.
+//! What a hit costs, in instructions of the guest: `ci/guests as_debian --nocapture` (qemu/tests) sets
+//! `XOL_ICOUNT` and has the clock count instructions.
 //! Elsewhere the same is counted, and the nanoseconds are told only.
 
 use nix::sched::{CpuSet, sched_setaffinity};

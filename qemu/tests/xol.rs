@@ -1,105 +1,32 @@
-//! xol in guests: the tests of `tests/`, built here and run there, as `tests/targets.txt` says.
-//! Clocks count instructions, so that how busy this machine is changes nothing.
+//! xol in guests, in a quarter of an hour: `full.rs` takes an hour, and has the rest.
 
-use std::ffi::OsString;
-use std::io::Write;
-use std::path::Path;
-use std::time::Duration;
+mod suite;
 
-use xol_qemu::board::{self, Toolchain};
-use xol_qemu::cargo_test::CargoTest;
-use xol_qemu::{Guest, Stream, Vm};
-
-const TARGETS: &str = include_str!("../../tests/targets.txt");
-
-/// What the tests compile, compare with and probe.
-const PACKAGES: [&str; 19] = [
-    "bash",
-    "binutils",
-    "busybox",
-    "coreutils",
-    "findutils",
-    "g++",
-    "gcc",
-    "git",
-    "gzip",
-    "libc6-dev",
-    "mawk",
-    "musl-tools",
-    "openssl",
-    "perl",
-    "procps",
-    "python3",
-    "sqlite3",
-    "tar",
-    "util-linux",
-];
-
-/// The tests of one column, each with the names of its parts, if not all of it.
-fn column(target: &str) -> Vec<(&'static str, Vec<OsString>)> {
-    let mut rows = TARGETS.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let head = rows.find(|row| row.first() == Some(&"test")).expect("a head");
-    let at = head.iter().position(|&cell| cell == target).expect("a column");
-    let rows = rows.take_while(|row| !row.is_empty());
-    let runs = rows.filter(|row| !row[at].starts_with('-'));
-    let parts = |cell: &'static str| match cell {
-        "all" => Vec::new(),
-        names => names.split(',').map(OsString::from).collect(),
-    };
-    runs.map(|row| (row[0], parts(row[at]))).collect()
-}
-
-/// Runs the tests of the column `target` in `vm`, which is of its kind.
-fn passes(target: &str, guest: Guest, vm: impl FnOnce(Vm) -> Vm) {
-    let tests = column(target);
-    assert!(!tests.is_empty(), "{target} has nothing to run");
-    let xol = board::build(guest, Some(Toolchain::Rustup), board::Parts::Measuring).unwrap();
-    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/programs");
-    let plain = Vm::new(guest).xol(xol.path).timeout(Duration::from_secs(1800)).icount();
-    let plain = PACKAGES.iter().fold(plain, |vm, &package| vm.package(package));
-    let mut cargo: Vec<OsString> = vec!["--quiet".into(), "--package".into(), "xol-tests".into()];
-    for (test, _) in &tests {
-        cargo.extend(["--test".into(), (*test).into()]);
-    }
-    let environment = ["XOL=/usr/local/bin/xol", "XOL_ICOUNT=1", "XOL_SLOW=4"].map(Into::into);
-    let suite = CargoTest {
-        vm: vm(plain).in_place(programs).unwrap(),
-        environment: environment.into(),
-        cargo,
-        libtest: ["--test-threads", "1", "--nocapture"].map(Into::into).into(),
-        filters: tests.into_iter().map(|(test, parts)| (test.to_owned(), parts)).collect(),
-    };
-    let failed = suite.run(&mut |stream, bytes| {
-        let _ = match stream {
-            Stream::Stdout => std::io::stdout().write_all(bytes),
-            Stream::Stderr => std::io::stderr().write_all(bytes),
-        };
-    });
-    assert_eq!(failed.unwrap(), 0, "test programs failed, see above");
-}
+use suite::{Much, passes};
+use xol_qemu::Guest;
 
 /// The longest: by its name it begins first, and the others run beside it.
 #[test]
 fn as_debian_has_it() {
-    passes("arm64:6.1", Guest::Arm64, |vm| vm);
+    passes("arm64:6.1", Much::Quick, Guest::Arm64, |vm| vm);
 }
 
 #[test]
 fn on_a_newer_kernel_and_processor() {
-    passes("arm64:6.12", Guest::Arm64, |vm| vm.emulator("trixie").kernel("6.12"));
+    passes("arm64:6.12", Much::Quick, Guest::Arm64, |vm| vm.emulator("trixie").kernel("6.12"));
 }
 
 #[test]
 fn on_the_oldest_kernel() {
-    passes("arm64:5.10", Guest::Arm64, |vm| vm.kernel("5.10"));
+    passes("arm64:5.10", Much::Quick, Guest::Arm64, |vm| vm.kernel("5.10"));
 }
 
 #[test]
 fn on_pages_of_16_kib() {
-    passes("arm64:16k", Guest::Arm64, |vm| vm.kernel("6.12-16k"));
+    passes("arm64:16k", Much::Quick, Guest::Arm64, |vm| vm.kernel("6.12-16k"));
 }
 
 #[test]
 fn on_an_emulated_x86_64() {
-    passes("x86_64:6.1", Guest::X86_64, |vm| vm);
+    passes("x86_64:6.1", Much::Quick, Guest::X86_64, |vm| vm);
 }

@@ -56,8 +56,8 @@ pub(super) struct Known {
     proven: HashSet<(Addr, u32)>,
     /// The function around a jump that may leave it, by the jump's address and the row.
     around: HashMap<(Addr, u32), Rc<Inside>>,
-    /// By each of their ends, the functions of which all ends may be jumps: their entries and RETs.
-    ends: HashMap<Addr, Vec<Rc<[Addr]>>>,
+    /// Of functions of which all ends may be jumps: their entries and RETs.
+    whole: Vec<Rc<[Addr]>>,
     /// The call instructions before return addresses, where they were looked for.
     pub(super) calls: HashMap<Addr, Option<Addr>>,
 }
@@ -68,40 +68,32 @@ impl Known {
         self.proven.contains(&(entry, row))
     }
 
-    /// Remembers the ends of a function that may all be jumps.
-    fn add_ends(&mut self, ends: &Rc<[Addr]>) {
-        for &at in &**ends {
-            let of = self.ends.entry(at).or_default();
-            if !of.contains(ends) {
-                of.push(ends.clone());
-            }
-        }
-    }
-
     /// The functions that have one of `ends`, and those that have an end together with one of them: all
     /// are jumps, or none.
     pub(super) fn together(&self, ends: &[Addr]) -> Vec<Rc<[Addr]>> {
         let mut found: Vec<Rc<[Addr]>> = Vec::new();
-        let mut seen = HashSet::new();
-        let mut todo = ends.to_vec();
-        while let Some(at) = todo.pop() {
-            if !seen.insert(at) {
-                continue;
+        let mut ends = ends.to_vec();
+        loop {
+            ends.sort_unstable();
+            let has = |function: &&Rc<[Addr]>| {
+                function.iter().any(|at| ends.binary_search(at).is_ok())
+                    && !found.contains(function)
+            };
+            let more: Vec<Rc<[Addr]>> = self.whole.iter().filter(has).cloned().collect();
+            if more.is_empty() {
+                return found;
             }
-            for function in self.ends.get(&at).into_iter().flatten() {
-                todo.extend_from_slice(function);
-                if !found.contains(function) {
-                    found.push(function.clone());
-                }
-            }
+            ends.extend(more.iter().flat_map(|function| function.iter()));
+            found.extend(more);
         }
-        found
     }
 
     /// Forgets the functions whose mappings are gone.
     pub(super) fn retain(&mut self, keep: impl Fn(Addr) -> bool) {
         self.calls.clear();
-        self.ends.retain(|&at, _| keep(at));
+        if cfg!(feature = "jump") {
+            self.whole.retain(|ends| ends.iter().all(|&at| keep(at)));
+        }
     }
 
     /// The function that the jump at `at` may leave.
@@ -360,8 +352,10 @@ impl Session<'_> {
             }
             if proven && !leaves {
                 let group: Vec<Want> = std::iter::once(want).chain(&all[range]).cloned().collect();
-                let ends: Rc<[Addr]> = group.iter().map(|want| want.addr).collect();
-                self.sites_mut(space).exits.add_ends(&ends);
+                if cfg!(feature = "jump") {
+                    let ends = group.iter().map(|want| want.addr).collect();
+                    self.sites_mut(space).exits.whole.push(ends);
+                }
                 groups.push(group);
             } else {
                 let why = if leaves { WhyNotJump::TailCall } else { WhyNotJump::ExitsNotProven };

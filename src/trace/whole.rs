@@ -23,6 +23,9 @@ impl Session<'_> {
         tid: Option<Tid>,
         mut groups: Vec<Vec<Want>>,
     ) -> io::Result<()> {
+        if !cfg!(feature = "jump") {
+            return Ok(());
+        }
         match self.options.wish {
             Wish::Only(Strategy::Jump) => {}
             Wish::Auto => {
@@ -72,15 +75,9 @@ impl Session<'_> {
             wants.extend(group);
             ranges.push(from..wants.len());
         }
-        let mut fresh: Vec<usize> = (0..wants.len()).collect();
-        fresh.sort_by_key(|&i| wants[i].addr);
-        fresh.dedup_by_key(|i| wants[*i].addr);
-        let run_ups = self.arm_run_ups(space, tid, &wants, &fresh)?;
-        fresh.extend(wants.len()..wants.len() + run_ups.len());
+        let run_ups = self.arm_run_ups(space, tid, &wants, &in_order(&wants))?;
         wants.extend_from_slice(&run_ups);
-        fresh.sort_by_key(|&i| wants[i].addr);
-        fresh.dedup_by_key(|i| wants[*i].addr);
-        self.jump_whole(space, tid, &wants, &fresh, &ranges)?;
+        self.jump_whole(space, tid, &wants, &in_order(&wants), &ranges)?;
         self.drop_run_ups(space, &run_ups)?;
         for want in &wants {
             let sites = self.sites_mut(space);
@@ -231,4 +228,12 @@ impl Session<'_> {
         at.sort_unstable();
         self.make_way(space, &at)
     }
+}
+
+/// The numbers of wants in the order of their addresses, one for each.
+fn in_order(wants: &[Want]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..wants.len()).collect();
+    order.sort_unstable_by_key(|&i| wants[i].addr);
+    order.dedup_by_key(|i| wants[*i].addr);
+    order
 }

@@ -29,7 +29,7 @@ impl Ptrace {
         }
         // One that was asked before may be at the end of its call by now.
         let before = self.known(tid)?.entered.filter(|_| self.is_asked(tid));
-        let entered = self.look_and(tid, || sys::interrupt(tid))?;
+        let entered = self.look_and(tid, &|| sys::interrupt(tid))?;
         let thread = self.known(tid)?;
         (thread.asked, thread.entered) = (true, entered.or(before));
         Ok(())
@@ -37,7 +37,7 @@ impl Ptrace {
 
     /// Has a thread traced, and stop at once: nothing else of ours comes between the two.
     pub(super) fn seize_and_ask(&mut self, tid: Tid, pid: Pid) -> io::Result<()> {
-        let entered = self.look_and(tid, || {
+        let entered = self.look_and(tid, &|| {
             sys::seize(tid, OPTIONS)?;
             // One that is killed meanwhile is told of.
             let _ = sys::interrupt(tid);
@@ -56,7 +56,7 @@ impl Ptrace {
     fn look_and(
         &self,
         tid: Tid,
-        interrupt: impl FnOnce() -> io::Result<()>,
+        interrupt: &dyn Fn() -> io::Result<()>,
     ) -> io::Result<Option<Entered>> {
         let entered = self.entered(tid);
         if entered.is_some() || !native::FORGETS_AN_ARGUMENT {
