@@ -61,7 +61,6 @@ reasons! {
     Disarmed: "disarmed", "its trap was taken away";
     ExitsNotProven: "exits-not-proven", "not every way out of the function is known";
     NotAllExits: "not-all-exits", "one of the function's ways out cannot be a jump";
-    TailCall: "tail-call", "the function is left by a jump to another one";
     MovingStack: "moving-stack", "Go has compiled the function, and may move its stack";
     GoArgument: "go-argument", "Go passes the arguments in registers that are not recorded";
     StringArgument: "string-argument", "an argument is a string or bytes, which are read while the thread stands";

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use xol_tests::killing::{Death, End, Victim, dies};
 use xol_tests::programs::{Build, program};
-use xol_tests::run::{as_often, slowness};
+use xol_tests::run::{Finished, as_often, slowness};
 use xol_tests::target::Target;
 use xol_tests::xol::{Line, parse, scratch, xol};
 
@@ -40,15 +40,20 @@ fn toggled(build: Build, times: u32, every: &str, args: &[&str]) -> (Did, Vec<Li
     let finished = target.end();
     let text = std::fs::read_to_string(&report).unwrap_or_else(|e| panic!("{e}\n{finished}"));
     _ = std::fs::remove_file(&report);
+    let did = did(&finished);
+    println!("{} calls and {} ticks in {:?}", did.calls, did.ticks, begun.elapsed());
+    (did, parse(&text))
+}
+
+/// What the program says at its end.
+fn did(finished: &Finished) -> Did {
     let out = finished.out();
     let number = |name: &str| -> u64 {
         let rest = out.split(name).nth(1).unwrap_or_else(|| panic!("{finished}"));
         rest.split([',', '\n']).next().and_then(|n| n.parse().ok()).expect("a number")
     };
     assert_eq!((finished.code(), number("wrong: ")), (5, 0), "{finished}");
-    let did = Did { calls: number("calls: "), ticks: number("ticks: ") };
-    println!("{} calls and {} ticks in {:?}", did.calls, did.ticks, begun.elapsed());
-    (did, parse(&text))
+    Did { calls: number("calls: "), ticks: number("ticks: ") }
 }
 
 /// That each function was entered as often as the program says, and most as jumps.
@@ -92,6 +97,42 @@ fn at_low_addresses() {
     let (did, lines) = toggled(Build::NoPie, as_often(100_000, 2_000), "", &["1000"]);
     assert_exact(&did, &lines);
     assert!(did.ticks > 0, "{} ticks", did.ticks);
+}
+
+/// Each call that eight threads make returns, with timers that find them in the middle of records: one
+/// that waits for another's record, and one whose next signal is there before its next instruction, go on.
+#[test]
+fn returns_of_threads_under_fast_timers() {
+    let path = program("toggles", Build::Pie);
+    let report = scratch("toggles");
+    for strategy in ["auto", "jump"] {
+        let mut words: Vec<String> =
+            ["count", "--strategy", strategy, "--format", "json", "-o"].map(str::to_owned).into();
+        words.push(report.to_string_lossy().into_owned());
+        words.extend(SHAPES.iter().map(|shape| format!("return:toggles-pie:{shape}_*")));
+        words.extend(["return:toggles-pie:on_tick", "--"].map(str::to_owned));
+        words.extend([path.to_string_lossy().into_owned(), "1000".to_owned()]);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let target = Target::start_with(xol().to_owned(), &words);
+        std::thread::sleep(Duration::from_secs(2));
+        let finished = target.end();
+        let text = std::fs::read_to_string(&report).unwrap_or_else(|e| panic!("{e}\n{finished}"));
+        _ = std::fs::remove_file(&report);
+        let did = did(&finished);
+        println!("{strategy}: {} calls and {} ticks", did.calls, did.ticks);
+        let lines = parse(&text);
+        for shape in SHAPES {
+            for n in 0..5 {
+                let symbol = format!("{shape}_{n}");
+                let line = lines.iter().find(|l| l.symbol == symbol).expect("it is asked for");
+                let calls = if line.symbol == "leaf_0" { did.calls * 6 } else { did.calls };
+                assert_eq!(line.hits, calls, "{strategy}: {line:?}");
+            }
+        }
+        let on_tick = lines.iter().find(|l| l.symbol == "on_tick").expect("it is asked for");
+        assert_eq!(on_tick.hits, did.ticks, "{strategy}: {on_tick:?}");
+        assert!(did.calls > 0, "{strategy}");
+    }
 }
 
 /// Threads come to the last byte of jumps, by traps that signals interrupt, while these are taken

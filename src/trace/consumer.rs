@@ -46,7 +46,7 @@ pub(super) enum Consumer {
     Moving,
     /// It has, perhaps.
     Moved,
-    /// Nothing: a jump begins here that has a RET in it.
+    /// Nobody is: a jump begins here that has a RET in it.
     RunUp,
     /// An IFUNC resolver was entered: what it returns is what these rows are about.
     Resolver(Rc<Resolver>),

@@ -168,10 +168,11 @@ impl Session<'_> {
         if let Err(error) = drained {
             self.note(format!("the last events: {error}"));
         }
-        let rows = self.rows.iter().map(|row| {
+        let places = self.places();
+        let rows = self.rows.iter().zip(places).map(|(row, (_, why_not_jump))| {
             let counter = self.counters[row.consumer as usize];
             let (hits, missed) = (counter.hits, counter.missed);
-            Counted { row: row.clone(), hits, missed, why_not_jump: self.why_not_jump(row) }
+            Counted { row: row.clone(), hits, missed, why_not_jump }
         });
         let found: BTreeSet<usize> = self.rows.iter().map(|r| r.probe).collect();
         let absent = (0..self.options.probes.len()).filter(|p| !found.contains(p));
@@ -201,7 +202,9 @@ impl Session<'_> {
     }
 
     /// What became of each row's places.
-    pub(super) fn places(&self) -> Vec<(RowState, Option<WhyNotJump>)> {
+    pub(super) fn places(&mut self) -> Vec<(RowState, Option<WhyNotJump>)> {
+        let spaces: Vec<_> = self.spaces.keys().copied().collect();
+        spaces.into_iter().for_each(|space| self.settle_ends(space));
         self.rows.iter().map(|row| (row.state, self.why_not_jump(row))).collect()
     }
 

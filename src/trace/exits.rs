@@ -56,8 +56,8 @@ pub(super) struct Known {
     proven: HashSet<(Addr, u32)>,
     /// The function around a jump that may leave it, by the jump's address and the row.
     around: HashMap<(Addr, u32), Rc<Inside>>,
-    /// Of functions of which all ends may be jumps: their entries and RETs.
-    whole: Vec<Rc<[Addr]>>,
+    /// The entry and the RETs of each function whose exits are proven.
+    pub(super) ends: Vec<Rc<[Addr]>>,
     /// The call instructions before return addresses, where they were looked for.
     pub(super) calls: HashMap<Addr, Option<Addr>>,
 }
@@ -68,31 +68,11 @@ impl Known {
         self.proven.contains(&(entry, row))
     }
 
-    /// The functions that have one of `ends`, and those that have an end together with one of them: all
-    /// are jumps, or none.
-    pub(super) fn together(&self, ends: &[Addr]) -> Vec<Rc<[Addr]>> {
-        let mut found: Vec<Rc<[Addr]>> = Vec::new();
-        let mut ends = ends.to_vec();
-        loop {
-            ends.sort_unstable();
-            let has = |function: &&Rc<[Addr]>| {
-                function.iter().any(|at| ends.binary_search(at).is_ok())
-                    && !found.contains(function)
-            };
-            let more: Vec<Rc<[Addr]>> = self.whole.iter().filter(has).cloned().collect();
-            if more.is_empty() {
-                return found;
-            }
-            ends.extend(more.iter().flat_map(|function| function.iter()));
-            found.extend(more);
-        }
-    }
-
     /// Forgets the functions whose mappings are gone.
     pub(super) fn retain(&mut self, keep: impl Fn(Addr) -> bool) {
         self.calls.clear();
         if cfg!(feature = "jump") {
-            self.whole.retain(|ends| ends.iter().all(|&at| keep(at)));
+            self.ends.retain(|ends| ends.iter().all(|&at| keep(at)));
         }
     }
 
@@ -329,8 +309,7 @@ impl Session<'_> {
             let inside = Rc::new(exits.inside);
             let around = exits.leaves.iter().map(|&at| ((Addr(at), row), inside.clone()));
             self.sites_mut(space).exits.around.extend(around);
-            let leaves = !exits.leaves.is_empty();
-            functions.push((want, row, all.len()..all.len() + its.len(), leaves));
+            functions.push((want, row, all.len()..all.len() + its.len(), exits.returns.len()));
             all.append(&mut its);
         }
         let results = match all.is_empty() {
@@ -338,8 +317,8 @@ impl Session<'_> {
             true => Vec::new(),
             false => self.arm(space, tid, &all)?,
         };
-        let mut groups = Vec::new();
-        for (want, row, range, leaves) in functions {
+        let mut ends = Vec::new();
+        for (want, row, range, returns) in functions {
             let mut proven = true;
             for result in &results[range.clone()] {
                 proven &= match result {
@@ -347,22 +326,22 @@ impl Session<'_> {
                     Err(_) => false,
                 };
             }
-            if proven {
-                self.sites_mut(space).exits.proven.insert((want.addr, row));
+            if !proven {
+                self.no_jump(space, want.addr, WhyNotJump::ExitsNotProven);
+                continue;
             }
-            if proven && !leaves {
-                let group: Vec<Want> = std::iter::once(want).chain(&all[range]).cloned().collect();
-                if cfg!(feature = "jump") {
-                    let ends = group.iter().map(|want| want.addr).collect();
-                    self.sites_mut(space).exits.whole.push(ends);
-                }
-                groups.push(group);
-            } else {
-                let why = if leaves { WhyNotJump::TailCall } else { WhyNotJump::ExitsNotProven };
-                self.no_jump(space, want.addr, why);
+            let sites = self.sites_mut(space);
+            sites.exits.proven.insert((want.addr, row));
+            if cfg!(feature = "jump") {
+                // A jump out of the function stays a trap: what it leads to comes back to the return
+                // address.
+                let returns = &all[range.start..range.start + returns];
+                let its = std::iter::once(want).chain(returns);
+                sites.exits.ends.push(its.clone().map(|want| want.addr).collect());
+                ends.extend(its.cloned());
             }
         }
-        self.jump_returns(space, tid, groups)
+        self.jump_returns(space, tid, ends)
     }
 
     /// The proven exits of the function at `entry`, and what is to be armed there.

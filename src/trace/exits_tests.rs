@@ -1,9 +1,8 @@
 //! Exits of small functions by hand, on both architectures.
 
-use super::{Around, Exits, Known, exits};
+use super::{Around, Exits, exits};
 use std::ops::Range;
-use std::rc::Rc;
-use xol_arch::{Addr, Arch};
+use xol_arch::Arch;
 
 const AT: u64 = 0x5555_0000_1000;
 
@@ -154,19 +153,4 @@ mod arm64 {
         // 0: bl .; 4: the next function
         assert_eq!(arm(&[0x9400_0000, 0xd65f_03c0], 1, false), Some((vec![], vec![])));
     }
-}
-
-#[test]
-fn what_shares_an_end_is_found_together() {
-    let [one, two, three, other]: [Rc<[Addr]>; 4] =
-        [&[1, 2, 3][..], &[10, 3, 11], &[20, 11], &[30, 31]]
-            .map(|ends| ends.iter().map(|&at| Addr(at)).collect());
-    let all = [one.clone(), other.clone(), three.clone(), two.clone(), one.clone()];
-    let known = Known { whole: all.to_vec(), ..Known::default() };
-    let mut found = known.together(&[Addr(2)]);
-    found.sort();
-    found.dedup();
-    assert_eq!(found, [one, two, three]);
-    assert_eq!(known.together(&[Addr(31)]), [other]);
-    assert!(known.together(&[Addr(4)]).is_empty());
 }

@@ -88,8 +88,12 @@ impl Session<'_> {
         space: SpaceId,
         tid: Option<Tid>,
         wants: &[Want],
-        fresh: Vec<usize>,
+        mut fresh: Vec<usize>,
     ) -> io::Result<()> {
+        if cfg!(feature = "jump") {
+            // The turn of a RET comes with the entry of its function, whose window it may be in.
+            fresh.retain(|&i| !self.is_exit(space, wants[i].addr));
+        }
         let fresh = match self.options.wish {
             Wish::Only(Strategy::Jump) => fresh,
             Wish::Auto => self.known_hot(space, wants, fresh),
@@ -112,7 +116,11 @@ impl Session<'_> {
 
     /// Remembers how often the sites of a space were hit that nobody is in any more.
     pub(super) fn keep_heat(&mut self, space: SpaceId) {
-        if !cfg!(feature = "jump") || self.options.wish != Wish::Auto {
+        if !cfg!(feature = "jump") {
+            return;
+        }
+        self.settle_ends(space);
+        if self.options.wish != Wish::Auto {
             return;
         }
         let Some(sites) = self.spaces.get(&space) else { return };
@@ -165,18 +173,11 @@ impl Session<'_> {
         }
         let begun = Instant::now();
         let batch = sites.hot.take();
-        let mut alone = batch.clone();
-        let groups = self.take_ends(space, &mut alone);
-        let mut wants: Vec<_> =
-            alone.iter().filter_map(|&at| self.want_in_memory(space, at, NONE)).collect();
-        wants.sort_unstable_by_key(|want| want.addr);
-        wants.dedup_by_key(|want| want.addr);
+        let wants = batch.iter().filter_map(|&at| self.want_in_memory(space, at, NONE)).collect();
         self.target.settle(tid)?;
-        let all: Vec<usize> = (0..wants.len()).collect();
         // Should we die in a call made here, the thread comes to the trap once more.
         self.target.stopped(tid)?.rewind(at);
-        let jumped = self.jump(space, Some(tid), &wants, &all);
-        if let Err(error) = jumped.and_then(|()| self.jump_groups(space, Some(tid), groups)) {
+        if let Err(error) = self.jump_with_run_ups(space, Some(tid), wants) {
             // What is not a jump is a trap as before.
             for &at in &batch {
                 self.no_jump(space, at, WhyNotJump::Failed);

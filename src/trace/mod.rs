@@ -15,8 +15,9 @@
 //! | `returns`, `exits`, `frames` | return probes: hits, where functions are left, open calls |
 //! | `hot` | traps that become jumps while the program runs |
 //! | `windows`, `trampolines`, `land`, `jumps`, `patch`, `inside` | jumps instead of traps: chosen, built, placed, kept, written; threads found in them |
-//! | `notes`, `ring`, `names`, `clock` | what trampolines note down: which values, read, by whom, when |
-//! | `whole`, `run_ups` | jumps at both ends of calls, some of which begin before a RET; memory for what they note down |
+//! | `notes`, `ring`, `behind`, `names`, `clock` | what trampolines note down: which values, read, waited for, by whom, when |
+//! | `ends` | jumps at the ends of calls, some of which begin before a RET |
+//! | `rings` | memory for what trampolines note down |
 //! | `watch`, `action` | sites that serve xol itself; SIGTRAP's action |
 //! | `tracers` | programs that trace their own children |
 //! | `changing` | text that the program itself writes or moves |
@@ -34,6 +35,7 @@ mod action;
 mod ahead;
 mod arguments;
 mod arm;
+mod behind;
 mod borrow;
 mod calls;
 mod changing;
@@ -41,6 +43,7 @@ mod clock;
 mod comms;
 mod conditions;
 mod consumer;
+mod ends;
 mod errno;
 mod events;
 mod exits;
@@ -66,7 +69,7 @@ mod patch;
 mod probes;
 mod returns;
 mod ring;
-mod run_ups;
+mod rings;
 mod session;
 mod signals;
 mod silent;
@@ -79,7 +82,6 @@ mod tracers;
 mod trampolines;
 mod unfound;
 mod watch;
-mod whole;
 mod windows;
 
 pub use arguments::Value;

@@ -145,11 +145,16 @@ impl Session<'_> {
         }
     }
 
-    /// Why a consumer's site is no jump, for its row.
+    /// Why a consumer's site is no jump, for its row. What there was against one end of a call is so until
+    /// all of them are jumps.
     pub(super) fn set_no_jump(&mut self, consumer: u32, why: Option<WhyNotJump>) {
-        if let Consumer::Row(row) | Consumer::Entered(row) = self.consumers[consumer as usize] {
-            self.rows[row as usize].no_jump = why;
-        }
+        let (row, why) = match (&self.consumers[consumer as usize], why) {
+            (&Consumer::Row(row), why) => (row, why),
+            (&Consumer::Entered(row), Some(why)) => (row, Some(why)),
+            (&Consumer::Exit(row), Some(_)) => (row, Some(WhyNotJump::NotAllExits)),
+            _ => return,
+        };
+        self.rows[row as usize].no_jump = why;
     }
 
     /// An object that was opened before, or is now.

@@ -139,7 +139,11 @@ impl Session<'_> {
             return Ok(());
         };
         let key = self.key_of(tid, space, self.is_go(row), place)?;
-        match self.frames.take_last(key, row) {
+        let found = match self.frames.take_last(key, row) {
+            None if self.catch_up(tid)? => self.frames.take_last(key, row),
+            found => found,
+        };
+        match found {
             Some(mut entry) => self.end_by_return(tid, row, &mut entry, key),
             None => Ok(()),
         }
@@ -159,7 +163,13 @@ impl Session<'_> {
             Some(place) => Some(self.key_of(tid, space, is_go, place)?),
             None => None,
         };
-        let exact = exact.filter(|key| self.frames.last_mut(*key, row).is_some());
+        let exact = match exact {
+            Some(key) => {
+                let known = self.frames.last_mut(key, row).is_some() || self.catch_up(tid)?;
+                Some(key).filter(|_| known && self.frames.last_mut(key, row).is_some())
+            }
+            None => None,
+        };
         let below = self.key_of(tid, space, is_go, (Addr(0), sp))?;
         let Some(key) = exact.or_else(|| self.frames.innermost(below, row)) else {
             return Ok(());

@@ -15,7 +15,7 @@ use rustc_hash::FxHashMap;
 use std::io;
 use std::ops::Range;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use xol_arch::jump::Shape;
 use xol_targets::native;
 use xol_targets::ptrace::procfs::{Whereabouts, whereabouts};
@@ -24,9 +24,7 @@ use xol_targets::shared::Shared;
 
 /// How far records of one thread may be seen in another order than they were written, in ns:
 /// what a processor holds back in its store buffer, generously.
-const APART: u64 = 3_000;
-/// How long a record that is on its way is waited for, where its thread's next event is a stop.
-const WAIT: Duration = Duration::from_millis(2);
+pub(super) const APART: u64 = 3_000;
 /// How often a ring is read: while records come, and when none does. At a million a second a shard
 /// is full in 16 ms.
 const BUSY: Duration = Duration::from_millis(1);
@@ -35,7 +33,7 @@ const IDLE: Duration = Duration::from_millis(8);
 /// All rings of a run.
 #[derive(Debug, Default)]
 pub(super) struct Rings {
-    all: FxHashMap<SpaceId, Vec<Ring>>,
+    pub(super) all: FxHashMap<SpaceId, Vec<Ring>>,
     names: FxHashMap<SpaceId, Names>,
     clock: Clock,
     /// Read, and not told yet.
@@ -46,12 +44,14 @@ pub(super) struct Rings {
     newest: u64,
     /// How often they are read now; nothing is read where there is no ring.
     period: Duration,
+    /// The record that was waited for in vain.
+    pub(super) waited: Option<(SpaceId, Area, Pending)>,
 }
 
 #[derive(Debug)]
-struct Ring {
-    area: Area,
-    reader: Reader<Shared>,
+pub(super) struct Ring {
+    pub(super) area: Area,
+    pub(super) reader: Reader<Shared>,
     /// The record that a shard waits for, and since which tick.
     pending: Option<(Pending, u64)>,
 }
@@ -98,7 +98,7 @@ impl Rings {
     }
 
     /// Reads what is committed; how much there was.
-    fn read(&mut self) -> usize {
+    pub(super) fn read(&mut self) -> usize {
         let Rings { all, held, .. } = self;
         let before = held.len();
         for (&space, rings) in all.iter_mut() {
@@ -108,14 +108,6 @@ impl Rings {
             }
         }
         held.len() - before
-    }
-
-    /// Whether a record of a thread may be behind one that is on its way.
-    fn is_blocked(&self, space: SpaceId, pointer: u64) -> bool {
-        self.all.get(&space).into_iter().flatten().any(|ring| {
-            let shard = ring.reader.shape().shard_of(pointer) as usize;
-            ring.reader.pending(shard).is_some_and(|pending| pending.shard == shard)
-        })
     }
 
     /// Takes out what is to be told now: what is older than `until`, and all that `first` wrote.
@@ -168,7 +160,7 @@ impl Session<'_> {
         Ok(count)
     }
 
-    /// The same, whatever may be missing yet.
+    /// Tells of all that was noted down, whatever may be missing yet.
     pub(super) fn drain_all(&mut self) -> io::Result<usize> {
         if !cfg!(feature = "jump") {
             return Ok(0);
@@ -218,11 +210,7 @@ impl Session<'_> {
             && let Some(pointer) = self.pointer_of(rings, space, tid)
         {
             first = Some((space, pointer));
-            let begun = Instant::now();
-            while rings.is_blocked(space, pointer) && begun.elapsed() < WAIT {
-                std::thread::yield_now();
-                count += rings.read();
-            }
+            count += self.await_records(rings, tid, space, pointer)?;
         }
         self.tell_due(rings, now, first, until)?;
         Ok(count)

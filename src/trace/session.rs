@@ -365,6 +365,29 @@ impl<'a> Session<'a> {
             }
             _ => {}
         }
+        self.deal_with(event)?;
+        match event {
+            Event::Signal(tid, _) | Event::Stepped(tid) => self.see_through(tid),
+            _ => Ok(()),
+        }
+    }
+
+    /// Has a thread that is in the middle of a record make its few instructions now: if others were
+    /// served between, the next signal of a fast timer would be there before each of them.
+    fn see_through(&mut self, tid: Tid) -> io::Result<()> {
+        const STEPS: u32 = 256;
+        const MOMENT: Duration = Duration::from_millis(2);
+        for _ in 0..STEPS {
+            if !self.doing(tid).is_trampoline() {
+                break;
+            }
+            let Some(event) = self.target.await_event(tid, MOMENT)? else { break };
+            self.deal_with(event)?;
+        }
+        Ok(())
+    }
+
+    fn deal_with(&mut self, event: Event) -> io::Result<()> {
         match event {
             Event::Trap(tid) => self.on_trap(tid),
             Event::Stepped(tid) => self.on_step(tid),

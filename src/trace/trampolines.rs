@@ -13,7 +13,6 @@ use crate::engine::Wish;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io;
-use std::ops::Range;
 use std::rc::Rc;
 use xol_arch::jump::{NO_LOCK, Phase, Place, Record, Recorder};
 use xol_arch::{Addr, Arch, Code, Reason, Strategy};
@@ -50,19 +49,6 @@ impl Session<'_> {
         wants: &[Want],
         fresh: &[usize],
     ) -> io::Result<()> {
-        self.jump_whole(space, tid, wants, fresh, &[])
-    }
-
-    /// The same of sites that belong together, each group of them with numbers of wants: all of
-    /// a group become jumps, or none.
-    pub(super) fn jump_whole(
-        &mut self,
-        space: SpaceId,
-        tid: Option<Tid>,
-        wants: &[Want],
-        fresh: &[usize],
-        groups: &[Range<usize>],
-    ) -> io::Result<()> {
         if !self.wants_jumps() || fresh.is_empty() || self.target.is_leaving() {
             return Ok(());
         }
@@ -77,7 +63,7 @@ impl Session<'_> {
             let maps = procfs::maps(pid)?;
             self.see_writable(space, &maps)?;
         }
-        let chosen = self.choose(space, wants, fresh, !groups.is_empty())?;
+        let chosen = self.choose(space, wants, fresh)?;
         if chosen.is_empty() {
             return Ok(());
         }
@@ -88,7 +74,7 @@ impl Session<'_> {
         };
         let chosen = self.outside_sequences(space, borrowed, chosen);
         let result = match self.target.check_calls(borrowed) {
-            Ok(()) => self.build_all(space, borrowed, wants, chosen, groups),
+            Ok(()) => self.build_all(space, borrowed, chosen),
             Err(why) => {
                 self.note_no_jumps(&why);
                 self.no_jumps(space, &places, WhyNotJump::Seccomp);
@@ -140,9 +126,7 @@ impl Session<'_> {
         &mut self,
         space: SpaceId,
         tid: Tid,
-        wants: &[Want],
         chosen: Vec<Chosen>,
-        groups: &[Range<usize>],
     ) -> io::Result<Vec<Rc<Jump>>> {
         // What each jump replaces is noted in the table, and what is mapped for it.
         let noted = 2 * chosen.len() + 4;
@@ -164,7 +148,6 @@ impl Session<'_> {
             }
             self.build_group(space, tid, &mut group, &mut built)?;
         }
-        self.only_whole(space, wants, groups, &mut built);
         let traps = |jump: &Rc<Jump>| {
             jump.enters.len() + jump.fulls.len() + usize::from(SHADOWS && jump.shadow.is_some())
         };

@@ -55,7 +55,6 @@ impl Session<'_> {
         space: SpaceId,
         wants: &[Want],
         fresh: &[usize],
-        returns: bool,
     ) -> io::Result<Vec<Chosen>> {
         let shadow_stack = self.has_shadow_stack(space);
         let retried: Vec<Addr> = self.target.threads().flat_map(|t| t.retries.sites()).collect();
@@ -71,7 +70,11 @@ impl Session<'_> {
                 continue;
             }
             let Some(number) = self.sites_mut(space).find(want.addr) else { continue };
-            if !returns && self.is_of_return(space, number) {
+            let sites = self.sites_mut(space);
+            if sites.jumps.counts(want.addr) {
+                continue;
+            }
+            if self.awaits_exits(space, number) {
                 // Its turn comes when its function is known.
                 continue;
             }
@@ -104,7 +107,7 @@ impl Session<'_> {
                 self.no_jump(space, want.addr, WhyNotJump::MayBeRestartable);
                 continue;
             }
-            match self.window(space, want, f, object, *bias, shadow_stack, returns) {
+            match self.window(space, want, f, object, *bias, shadow_stack) {
                 // Where the trap is expected that says that a hit was counted already.
                 Ok(c) if retried.iter().any(|&at| c.window.overwrites(at)) => {
                     self.no_jump(space, want.addr, WhyNotJump::BeingRetried);
@@ -197,11 +200,10 @@ impl Session<'_> {
         object: &Object,
         bias: u64,
         shadow_stack: bool,
-        returns: bool,
     ) -> Result<Chosen, WhyNotJump> {
         let rules = self.options.rules;
         let window = function.window::<Native>(want.addr, rules, object, bias)?;
-        let mut chosen = self.chosen(space, want, function, window, shadow_stack, returns)?;
+        let mut chosen = self.chosen(space, want, function, window, shadow_stack)?;
         if window.lands_below()
             && let Ok(other) =
                 function.window_on::<Native>(want.addr, rules, object, bias, Side::Above)
@@ -209,7 +211,7 @@ impl Session<'_> {
             // What is beyond may be another's.
             let mut beyond = (window.len..other.len).map(|n| window.at.add(n.into()));
             if !beyond.any(|at| self.sites_mut(space).find(at).is_some()) {
-                let other = self.chosen(space, want, function, other, shadow_stack, returns);
+                let other = self.chosen(space, want, function, other, shadow_stack);
                 chosen.other = other.ok().map(Box::new);
             }
         }
@@ -224,7 +226,6 @@ impl Session<'_> {
         function: &Function,
         window: Window,
         shadow_stack: bool,
-        returns: bool,
     ) -> Result<Chosen, WhyNotJump> {
         if window.at != want.addr {
             // A trap that stands on a landing pad.
@@ -242,9 +243,8 @@ impl Session<'_> {
         for offset in 0..window.len {
             let at = window.at.add(offset.into());
             let Some(number) = self.sites_mut(space).find(at) else { continue };
-            let later = !returns && self.is_of_return(space, number);
             match self.served(space, number) {
-                Ok(served) if window.has(offset) && !later => {
+                Ok(served) if window.has(offset) => {
                     let flags = Native::flags_live(&function.text(), at);
                     sites.push(Site { offset, number, served, flags });
                 }
@@ -278,10 +278,14 @@ impl Session<'_> {
         self.spaces.get(&space).is_some_and(|sites| sites.consumers(number).any(of_user))
     }
 
-    /// Whether a site is an end of a call, of which all or none are jumps.
-    pub(super) fn is_of_return(&self, space: SpaceId, number: u32) -> bool {
-        let ends =
-            |c| matches!(self.consumers[c as usize], Consumer::Entered(_) | Consumer::Exit(_));
-        self.spaces.get(&space).is_some_and(|sites| sites.consumers(number).any(ends))
+    /// Whether a site is the entry of a function whose exits were not looked for yet, or are not proven.
+    fn awaits_exits(&self, space: SpaceId, number: u32) -> bool {
+        let Some(sites) = self.spaces.get(&space) else { return false };
+        let Some(at) = sites.sites.get(number as usize).map(|site| site.addr) else { return false };
+        let awaits = |c| match self.consumers[c as usize] {
+            Consumer::Entered(row) => !sites.exits.proven(at, row),
+            _ => false,
+        };
+        sites.consumers(number).any(awaits)
     }
 }

@@ -1,14 +1,17 @@
-//! Jumps that begin before a RET (x86-64). One byte has no room for a jump, and what stands behind it is
-//! often come to from elsewhere. An instruction or two before it have room, where nothing comes between
-//! them: the first of these becomes a site for the jump's sake alone, its run-up.
+//! Jumps at the ends of calls: the entry of a function and its RETs, each of which may be a jump or a trap.
+//!
+//! On x86-64 a RET has one byte, which is no room for a jump, and what stands behind it is often come to
+//! from elsewhere. An instruction or two before it have room, where nothing comes between them: the first
+//! of these becomes a site for the jump's sake alone, its run-up.
 
 use super::arm::Want;
-use super::consumer::Consumer;
+use super::consumer::{Consumer, RowState};
 use super::session::Session;
 use super::windows::Piece;
+use crate::engine::Wish;
 use crate::symbols::Function;
 use std::io;
-use xol_arch::{Addr, Arch, Text};
+use xol_arch::{Addr, Arch, Strategy, Text};
 use xol_targets::Native;
 use xol_targets::ptrace::{SpaceId, Tid};
 
@@ -16,14 +19,72 @@ use xol_targets::ptrace::{SpaceId, Tid};
 const FARTHEST: u64 = 4;
 
 impl Session<'_> {
+    /// Turns the ends of new functions, whose exits are known by now, into jumps where they need not get
+    /// hot first.
+    pub(super) fn jump_returns(
+        &mut self,
+        space: SpaceId,
+        tid: Option<Tid>,
+        mut wants: Vec<Want>,
+    ) -> io::Result<()> {
+        if !cfg!(feature = "jump") {
+            return Ok(());
+        }
+        match self.options.wish {
+            Wish::Only(Strategy::Jump) => {}
+            Wish::Auto => wants.retain(|want| self.was_hot(space, want.addr)),
+            Wish::Only(_) => return Ok(()),
+        }
+        self.jump_with_run_ups(space, tid, wants)
+    }
+
+    /// Turns sites into jumps where that is right, also those RETs that need a run-up.
+    pub(super) fn jump_with_run_ups(
+        &mut self,
+        space: SpaceId,
+        tid: Option<Tid>,
+        mut wants: Vec<Want>,
+    ) -> io::Result<()> {
+        if !cfg!(feature = "jump") || wants.is_empty() {
+            return Ok(());
+        }
+        let run_ups = self.arm_run_ups(space, tid, &wants)?;
+        wants.extend_from_slice(&run_ups);
+        self.jump(space, tid, &wants, &in_order(&wants))?;
+        self.drop_run_ups(space, &run_ups)
+    }
+
+    /// Says of each function whose returns are of interest what its ends are by now: jumps if all are, else
+    /// what the first is that is none.
+    pub(super) fn settle_ends(&mut self, space: SpaceId) {
+        if !cfg!(feature = "jump") {
+            return;
+        }
+        let Some(sites) = self.spaces.get(&space) else { return };
+        let mut settled = Vec::new();
+        for ends in &sites.exits.ends {
+            let Some(entry) = ends.first().and_then(|&entry| sites.find(entry)) else { continue };
+            let trap = ends.iter().find(|at| !sites.jumps.counts(**at));
+            let trap = trap.map(|&at| sites.strategy(sites.find(at).unwrap_or(entry)));
+            settled.extend(sites.consumers(entry).map(|consumer| (consumer, trap)));
+        }
+        for (consumer, trap) in settled {
+            if let Consumer::Entered(row) = self.consumers[consumer as usize] {
+                self.set_state(consumer, RowState::Armed(trap.unwrap_or(Strategy::Jump)));
+                if trap.is_none() {
+                    self.rows[row as usize].no_jump = None;
+                }
+            }
+        }
+    }
+
     /// Arms the run-ups of those `wants` that no jump can begin at, and returns what is wanted there. With
     /// the help of `tid`, if that is stopped.
-    pub(super) fn arm_run_ups(
+    fn arm_run_ups(
         &mut self,
         space: SpaceId,
         tid: Option<Tid>,
         wants: &[Want],
-        fresh: &[usize],
     ) -> io::Result<Vec<Want>> {
         // Where all instructions are as long as a jump, none needs one.
         if Native::INSN_ALIGN != 1 {
@@ -32,7 +93,7 @@ impl Session<'_> {
         let consumer = self.internal(Consumer::RunUp);
         let mut piece = Piece::default();
         let mut run_ups = Vec::new();
-        for &i in fresh {
+        for i in in_order(wants) {
             if let Some(at) = self.run_up(space, &wants[i], &mut piece)?
                 && let Some(want) = self.want_in_memory(space, at, consumer)
             {
@@ -47,7 +108,7 @@ impl Session<'_> {
     }
 
     /// Takes those away that no jump begins at, and that are no sites of others.
-    pub(super) fn drop_run_ups(&mut self, space: SpaceId, run_ups: &[Want]) -> io::Result<()> {
+    fn drop_run_ups(&mut self, space: SpaceId, run_ups: &[Want]) -> io::Result<()> {
         for want in run_ups {
             let sites = self.sites_mut(space);
             let Some(site) = sites.find(want.addr).filter(|_| !sites.jumps.counts(want.addr))
@@ -94,7 +155,7 @@ impl Session<'_> {
     }
 
     /// Whether a function that is told of is left by a RET there.
-    fn is_exit(&self, space: SpaceId, at: Addr) -> bool {
+    pub(super) fn is_exit(&self, space: SpaceId, at: Addr) -> bool {
         let Some(sites) = self.spaces.get(&space) else { return false };
         let exit = |c| matches!(self.consumers[c as usize], Consumer::Exit(_));
         sites.find(at).is_some_and(|site| sites.consumers(site).any(exit))
@@ -116,4 +177,12 @@ fn before(text: &Text<'_>, at: Addr) -> Vec<Addr> {
     }
     // Data before it, perhaps, that was taken for instructions.
     if here == at { found } else { Vec::new() }
+}
+
+/// The numbers of wants in the order of their addresses, one for each.
+fn in_order(wants: &[Want]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..wants.len()).collect();
+    order.sort_unstable_by_key(|&i| wants[i].addr);
+    order.dedup_by_key(|i| wants[*i].addr);
+    order
 }
