@@ -14,6 +14,13 @@ const WAIT: Duration = Duration::from_millis(50);
 /// After so long it is looked for one that has stopped.
 const LOOK: Duration = Duration::from_micros(50);
 impl Rings {
+    /// Whether a record is still on its way.
+    fn is_pending(&self, space: SpaceId, area: Area, pending: Pending) -> bool {
+        let mut rings = self.all.get(&space).into_iter().flatten();
+        let ring = rings.find(|ring| ring.area == area);
+        ring.is_some_and(|ring| ring.reader.pending(pending.shard) == Some(pending))
+    }
+
     /// The record that is on its way, if one of a thread may be behind it, and is worth waiting for.
     fn blocked_by(&self, space: SpaceId, pointer: u64) -> Option<(SpaceId, Area, Pending)> {
         let blocked = self.all.get(&space)?.iter().find_map(|ring| {
@@ -36,6 +43,11 @@ impl Session<'_> {
     ) -> io::Result<usize> {
         let (mut count, mut look) = (0, LOOK);
         let begun = Instant::now();
+        if let Some((of, area, pending)) = rings.waited
+            && !rings.is_pending(of, area, pending)
+        {
+            rings.waited = None;
+        }
         while let Some(blocking) = rings.blocked_by(space, pointer) {
             // In the middle of a record itself, it waits for nobody.
             if self.is_recording(tid, space) {
@@ -53,6 +65,11 @@ impl Session<'_> {
             count += rings.read();
         }
         Ok(count)
+    }
+
+    /// Whether records of a space cannot be read because of one that was waited for in vain.
+    pub(super) fn is_behind(&self, space: SpaceId) -> bool {
+        self.rings.waited.is_some_and(|(of, ..)| of == space)
     }
 
     /// Whether a thread that has stopped, for whatever that is, stands in a trampoline.

@@ -130,10 +130,13 @@ impl Session<'_> {
     /// Lets a process that was asked to stop when it was attached to go on: what comes now takes long.
     pub(super) fn let_asked_go(&mut self, pid: Pid) -> io::Result<Option<Tid>> {
         let asked = self.target.threads().find(|t| t.pid == pid && self.target.is_asked(t.tid));
-        if let Some(tid) = asked.map(|t| t.tid)
-            && matches!(self.stop_thread(tid, PATIENCE), Ok(true))
-        {
-            self.give_back(tid)?;
+        if let Some(tid) = asked.map(|t| t.tid) {
+            match self.stop_thread(tid, PATIENCE) {
+                Ok(true) => self.give_back(tid)?,
+                Ok(false) => self.take_event_of(tid)?,
+                // It is told of when its turn comes.
+                Err(_) => {}
+            }
         }
         Ok(None)
     }

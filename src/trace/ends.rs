@@ -50,8 +50,8 @@ impl Session<'_> {
         }
         let run_ups = self.arm_run_ups(space, tid, &wants)?;
         wants.extend_from_slice(&run_ups);
-        self.jump(space, tid, &wants, &in_order(&wants))?;
-        self.drop_run_ups(space, &run_ups)
+        let jumped = self.jump(space, tid, &wants, &in_order(&wants));
+        self.drop_run_ups(space, &run_ups).and(jumped)
     }
 
     /// Says of each function whose returns are of interest what its ends are by now: jumps if all are, else
@@ -64,6 +64,9 @@ impl Session<'_> {
         let mut settled = Vec::new();
         for ends in &sites.exits.ends {
             let Some(entry) = ends.first().and_then(|&entry| sites.find(entry)) else { continue };
+            if !sites.sites[entry as usize].armed {
+                continue;
+            }
             let trap = ends.iter().find(|at| !sites.jumps.counts(**at));
             let trap = trap.map(|&at| sites.strategy(sites.find(at).unwrap_or(entry)));
             settled.extend(sites.consumers(entry).map(|consumer| (consumer, trap)));
@@ -132,6 +135,10 @@ impl Session<'_> {
         let Some(range) = want.function.filter(|_| self.is_exit(space, want.addr)) else {
             return Ok(None);
         };
+        let served = self.sites(space).and_then(|sites| sites.find(want.addr));
+        if served.is_none_or(|site| self.served(space, site).is_err()) {
+            return Ok(None);
+        }
         if range.1.0.saturating_sub(range.0.0) > Function::LONGEST {
             return Ok(None);
         }
@@ -155,7 +162,7 @@ impl Session<'_> {
     }
 
     /// Whether a function that is told of is left by a RET there.
-    pub(super) fn is_exit(&self, space: SpaceId, at: Addr) -> bool {
+    fn is_exit(&self, space: SpaceId, at: Addr) -> bool {
         let Some(sites) = self.spaces.get(&space) else { return false };
         let exit = |c| matches!(self.consumers[c as usize], Consumer::Exit(_));
         sites.find(at).is_some_and(|site| sites.consumers(site).any(exit))

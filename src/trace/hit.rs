@@ -298,9 +298,9 @@ impl Session<'_> {
     /// Whether a site serves xol itself.
     fn is_internal(&self, space: SpaceId, site: u32) -> bool {
         let Some(sites) = self.spaces.get(&space) else { return false };
-        sites
-            .consumers(site)
-            .any(|c| !matches!(self.consumers[c as usize], Consumer::Row(_) | Consumer::Entered(_)))
+        use Consumer::{Entered, Row, RunUp};
+        let of_user = |c: u32| matches!(self.consumers[c as usize], Row(_) | Entered(_) | RunUp);
+        sites.consumers(site).any(|consumer| !of_user(consumer))
     }
 
     /// Takes one trap away; threads on their way to it are put back when they stop.

@@ -6,6 +6,7 @@
 //! was not to be had, or has given way, after twice as many again.
 
 use super::arm::Want;
+use super::consumer::Consumer;
 use super::jumps::State;
 use super::objects::FileId;
 use super::session::Session;
@@ -90,10 +91,12 @@ impl Session<'_> {
         wants: &[Want],
         mut fresh: Vec<usize>,
     ) -> io::Result<()> {
-        if cfg!(feature = "jump") {
-            // The turn of a RET comes with the entry of its function, whose window it may be in.
-            fresh.retain(|&i| !self.is_exit(space, wants[i].addr));
-        }
+        // The turn of a RET, and of its run-up, comes with the entry of its function, whose window it may
+        // be in.
+        fresh.retain(|&i| {
+            let consumer = self.consumers.get(wants[i].consumer as usize);
+            !matches!(consumer, Some(Consumer::Exit(_) | Consumer::RunUp))
+        });
         let fresh = match self.options.wish {
             Wish::Only(Strategy::Jump) => fresh,
             Wish::Auto => self.known_hot(space, wants, fresh),

@@ -157,6 +157,11 @@ impl Session<'_> {
             let Some(space) = self.target.space_of(tid) else {
                 // Its process ended while it was attached to, or could not be: nothing is in there.
                 self.leaving.out.insert(tid);
+                // Asked to stop, its call would end with EINTR when we go.
+                if self.target.is_asked(tid) && matches!(self.stop_thread(tid, PATIENCE), Ok(true))
+                {
+                    self.give_back(tid)?;
+                }
                 return Ok(());
             };
             if self.comes_out(space, tid, begun)? {

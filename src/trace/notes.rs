@@ -58,7 +58,8 @@ impl Session<'_> {
         let mut noted = false;
         let mut values = Values::NONE;
         let mut filter = None;
-        for consumer in sites.consumers(number) {
+        let of_run_up = |c: &u32| matches!(self.consumers[*c as usize], Consumer::RunUp);
+        for consumer in sites.consumers(number).filter(|consumer| !of_run_up(consumer)) {
             // One filter is for all.
             let its = match self.consumers[consumer as usize] {
                 Consumer::Row(row) | Consumer::Entered(row) => self.filter(row)?,
@@ -75,7 +76,7 @@ impl Session<'_> {
                         values = self.arguments(row, values)?;
                     }
                 }
-                Consumer::Row(_) | Consumer::RunUp => {}
+                Consumer::Row(_) => {}
                 Consumer::Entered(row) => {
                     // What cannot be seen at its exits is waited for where it returns to.
                     if !sites.exits.proven(site.addr, row) {

@@ -57,9 +57,8 @@ impl Looked {
     }
 }
 
-/// So many places at once take a while.
+/// So many places at once take a while; so few are armed while a thread stands still.
 const MANY: usize = 20_000;
-/// So few places are armed while a thread stands still.
 const FEW: usize = 64;
 /// How many objects are kept open at most.
 const KEPT: usize = 64;
@@ -111,14 +110,14 @@ impl Session<'_> {
         let borrowed = match tid {
             None if wants.len() <= FEW => self.borrow_outside(pid, space)?,
             None => self.let_asked_go(pid)?,
-            _ => None,
+            Some(_) => None,
         };
         let armed = self.arm_all(space, tid.or(borrowed), &wants);
         if let Some(tid) = borrowed {
             self.give_back(tid)?;
         }
-        armed?;
         self.sink.progress_done();
+        armed?;
         self.check_hope();
         Ok(())
     }
@@ -145,16 +144,17 @@ impl Session<'_> {
         }
     }
 
-    /// Why a consumer's site is no jump, for its row. What there was against one end of a call is so until
-    /// all of them are jumps.
+    /// Why a consumer's site is no jump, for its row; of ends of calls, until all of them are.
     pub(super) fn set_no_jump(&mut self, consumer: u32, why: Option<WhyNotJump>) {
-        let (row, why) = match (&self.consumers[consumer as usize], why) {
-            (&Consumer::Row(row), why) => (row, why),
-            (&Consumer::Entered(row), Some(why)) => (row, Some(why)),
-            (&Consumer::Exit(row), Some(_)) => (row, Some(WhyNotJump::NotAllExits)),
-            _ => return,
-        };
-        self.rows[row as usize].no_jump = why;
+        let kind = &self.consumers[consumer as usize];
+        if let &(Consumer::Row(row) | Consumer::Entered(row) | Consumer::Exit(row)) = kind {
+            let row = &mut self.rows[row as usize];
+            row.no_jump = match kind {
+                Consumer::Row(_) => why,
+                Consumer::Entered(_) => why.or(row.no_jump),
+                _ => row.no_jump.or(why.map(|_| WhyNotJump::NotAllExits)),
+            };
+        }
     }
 
     /// An object that was opened before, or is now.

@@ -145,7 +145,13 @@ impl Session<'_> {
         };
         match found {
             Some(mut entry) => self.end_by_return(tid, row, &mut entry, key),
-            None => Ok(()),
+            None => {
+                // Its beginning may be noted down behind a record that does not come.
+                if self.is_behind(space) {
+                    self.missed(Some(row));
+                }
+                Ok(())
+            }
         }
     }
 

@@ -230,7 +230,7 @@ impl<'a> Session<'a> {
                     self.look_ahead(pid);
                 }
                 for &pid in pids {
-                    self.target.attach(pid).map_err(TraceError::Attach)?;
+                    self.target.attach(pid, pids.len() == 1).map_err(TraceError::Attach)?;
                 }
                 for &pid in pids {
                     let Some(space) = self.target.process(pid).map(|p| p.space) else { continue };
@@ -239,6 +239,10 @@ impl<'a> Session<'a> {
                     match armed.and_then(|()| self.refresh(space, None)) {
                         Err(error) if !is_gone(&error) => return Err(TraceError::Io(error)),
                         _ => self.await_program(pid, space).map_err(TraceError::Io)?,
+                    }
+                    if self.target.process(pid).is_some_and(|p| p.space != space) {
+                        // It has become another program, in which the probes are looked for anew.
+                        self.fatal = None;
                     }
                 }
                 // With its probes in, it may have come to its end by now.

@@ -133,19 +133,19 @@ fn is_emulator(name: &str) -> bool {
 }
 
 impl Ptrace {
-    /// Attaches to a process and all its threads, without stopping any but one that is alone: who sees
-    /// it traced may have it go on, and it is to meet what is armed by then. It is asked to stop, and
-    /// goes on when it is given back.
+    /// Attaches to a process and all its threads, without stopping any. With `hold`, one that is alone is
+    /// asked to stop, and goes on when it is given back: who sees it traced may have it go on, and it is to
+    /// meet what is armed by then.
     ///
     /// # Errors
     /// See [`AttachError`]; what was attached is then let go again when we end.
-    pub fn attach(&mut self, pid: Pid) -> Result<(), AttachError> {
+    pub fn attach(&mut self, pid: Pid, hold: bool) -> Result<(), AttachError> {
         check(pid)?;
         if self.processes.contains_key(&pid) {
             // It shares the memory of one that was attached to.
             return Ok(());
         }
-        if !self.seize_all(pid, true)? {
+        if !self.seize_all(pid, hold)? {
             return Err(AttachError::Zombie(pid));
         }
         self.look_at_masks(pid);
