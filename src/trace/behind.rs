@@ -69,7 +69,7 @@ impl Session<'_> {
 
     /// Whether records of a space cannot be read because of one that was waited for in vain.
     pub(super) fn is_behind(&self, space: SpaceId) -> bool {
-        self.rings.waited.is_some_and(|(of, ..)| of == space)
+        cfg!(feature = "jump") && self.rings.waited.is_some_and(|(of, ..)| of == space)
     }
 
     /// Whether a thread that has stopped, for whatever that is, stands in a trampoline.

@@ -72,7 +72,6 @@ impl Known {
     pub(super) fn retain(&mut self, keep: impl Fn(Addr) -> bool) {
         self.calls.clear();
         self.proven.retain(|(at, _)| keep(*at));
-        self.around.retain(|(at, _), _| keep(*at));
         if cfg!(feature = "jump") {
             self.ends.retain(|ends| ends.iter().all(|&at| keep(at)));
         }

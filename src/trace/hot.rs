@@ -91,6 +91,9 @@ impl Session<'_> {
         wants: &[Want],
         mut fresh: Vec<usize>,
     ) -> io::Result<()> {
+        if !cfg!(feature = "jump") && self.options.wish != Wish::Only(Strategy::Jump) {
+            return Ok(());
+        }
         // The turn of a RET, and of its run-up, comes with the entry of its function, whose window it may
         // be in.
         fresh.retain(|&i| {

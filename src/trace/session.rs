@@ -371,7 +371,9 @@ impl<'a> Session<'a> {
         }
         self.deal_with(event)?;
         match event {
-            Event::Signal(tid, _) | Event::Stepped(tid) => self.see_through(tid),
+            Event::Signal(tid, _) | Event::Stepped(tid) if cfg!(feature = "jump") => {
+                self.see_through(tid)
+            }
             _ => Ok(()),
         }
     }
