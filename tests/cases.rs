@@ -18,8 +18,6 @@ fn case(name: &str) {
     let finished = run("bash")
         .arg(folder().join(name).join("run.sh"))
         .env("XOL", xol())
-        // Of a case that is not right yet in part, the rest.
-        .env("XOL_RIGHT_SO_FAR", "1")
         .limit(Duration::from_secs(240))
         .finish();
     assert_eq!(finished.code(), 0, "{finished}");

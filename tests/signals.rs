@@ -22,6 +22,22 @@ fn nor_where_probed_code_runs_with_sigtrap_blocked() {
     visits(as_often(300, 15), &ALL, &["1500", "blocked"]);
 }
 
+/// A program that is in SIGTRAP's handler nearly always, which blocks it, is left as it was: what a handler
+/// blocks is not what the program does.
+#[test]
+fn visits_to_a_handler_leave_nothing_blocked() {
+    let target = Target::start("handles");
+    let pid = target.pid().to_string();
+    for strategy in ALL.into_iter().cycle().take(as_often(40, 8)) {
+        let name = target.name();
+        let words = ["count", "--duration", "0.02", "--strategy", strategy, "-p", &pid];
+        let visit = command(words).arg(format!("{name}:work")).finish();
+        assert_eq!(visit.code(), 0, "{visit}");
+    }
+    let finished = target.end();
+    assert_eq!((finished.code(), finished.out()), (0, "ready\nlost: 0, blocked: 0\n".into()));
+}
+
 const ALL: [&str; 4] = ["auto", "boost", "xol", "jump"];
 
 /// Comes and goes `times` times, with one strategy after the other.

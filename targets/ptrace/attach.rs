@@ -133,9 +133,9 @@ fn is_emulator(name: &str) -> bool {
 }
 
 impl Ptrace {
-    /// Attaches to a process and all its threads, without stopping any. With `hold`, one that is alone is
-    /// asked to stop, and goes on when it is given back: who sees it traced may have it go on, and it is to
-    /// meet what is armed by then.
+    /// Attaches to a process and all its threads, without stopping any. With `hold`, a lone thread that waits
+    /// in a call is asked to stop, and goes on when it is given back: whoever sees that it is traced may wake
+    /// it, and it must then find what is armed.
     ///
     /// # Errors
     /// See [`AttachError`]; what was attached is then let go again when we end.
@@ -159,8 +159,8 @@ impl Ptrace {
         self.attach_sharers(pid, space)
     }
 
-    /// Has every thread of a process traced; whether there is one. With `hold`, one that is alone is
-    /// asked to stop.
+    /// Has every thread of a process traced; whether there is one. With `hold`, a lone thread that waits in a
+    /// call is asked to stop. One that runs is not: what is looked for in its mask shows while it runs.
     pub(super) fn seize_all(&mut self, pid: Pid, hold: bool) -> Result<bool, AttachError> {
         // A thread that execs becomes the first one, whose end is not seen then.
         const TRIES: u32 = 10;
@@ -181,7 +181,8 @@ impl Ptrace {
                 if has && (tid.0 != pid.0 || same()) {
                     continue;
                 }
-                let seized = match hold && tasks.len() == 1 {
+                let waits = || procfs::whereabouts(tid) != procfs::Whereabouts::Running;
+                let seized = match hold && tasks.len() == 1 && waits() {
                     true => self.seize_and_ask(tid, pid),
                     false => sys::seize(tid, OPTIONS).map(|()| {
                         self.threads.insert(tid, Thread::new(tid, pid, State::Running));
@@ -233,7 +234,7 @@ impl Ptrace {
         const LOOKS: u32 = 600;
         const ENOUGH: u32 = 4;
         const RUN_NS: u64 = 200_000;
-        let threads = self.threads.values_mut().filter(|t| t.pid == pid);
+        let threads = self.threads.values_mut().filter(|t| t.pid == pid && t.mask.is_none());
         let mut open: Vec<(&mut Thread, u64)> = threads.map(|t| (t, 0)).collect();
         for n in 1..=LOOKS {
             open.retain_mut(|(thread, begun)| {

@@ -35,16 +35,18 @@ impl Ptrace {
         Ok(())
     }
 
-    /// Has a thread traced, and stop at once: nothing else of ours comes between the two.
+    /// Seizes a thread and asks it to stop, with nothing else of ours between the two. Its mask is read
+    /// before: once it is awake it may be a handler's.
     pub(super) fn seize_and_ask(&mut self, tid: Tid, pid: Pid) -> io::Result<()> {
+        let mask = procfs::status(tid)?.blocked;
         let entered = self.look_and(tid, &|| {
             sys::seize(tid, OPTIONS)?;
-            // One that is killed meanwhile is told of.
+            // It fails for a thread that was killed meanwhile, whose end is told of.
             let _ = sys::interrupt(tid);
             Ok(())
         })?;
         let mut thread = Thread::new(tid, pid, State::Running);
-        (thread.asked, thread.entered) = (true, entered);
+        (thread.asked, thread.entered, thread.mask) = (true, entered, Some(mask));
         self.threads.insert(tid, thread);
         Ok(())
     }
