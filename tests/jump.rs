@@ -269,7 +269,8 @@ fn hot_programs_are_as_without_probes() {
         [t.start() for t in ts]; [t.join() for t in ts]\nprint(out)";
     let python = run("/usr/bin/python3").args(["-I", "-S", "-c", script]);
     let mut all = 0;
-    let sort = run("sort").args(["-k2", "-n"]).stdin(words());
+    // So many lines that it goes on long after a batch of jumps, which a busy machine may put off.
+    let sort = run("sort").args(["-k2", "-n"]).stdin(words().repeat(10));
     let gzip = run("gzip").args(["-9", "-c"]).stdin(words());
     for (command, deterministic) in [(python, false), (sort, true), (gzip, true)] {
         let alone = command.finish();
@@ -279,9 +280,7 @@ fn hot_programs_are_as_without_probes() {
         let hot: Vec<_> = auto.lines.iter().filter(|l| l.hits > 2000).collect();
         let upgraded = hot.iter().filter(|l| l.strategy == "jump").count();
         println!("{command}: {jumps} jumps, {upgraded} of {} hot ones", hot.len());
-        // One that ends soon may have done so between two batches.
-        assert!(deterministic || upgraded * 10 >= hot.len() * 9, "{}", auto.text);
-        assert!(jumps > 0, "{}", auto.text);
+        assert!(upgraded * 10 >= hot.len() * 9 && jumps > 0, "{}", auto.text);
         all += upgraded;
         if deterministic {
             let boost = counted("boost", &["libc:*"], &command);
