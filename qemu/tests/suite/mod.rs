@@ -35,6 +35,44 @@ const PACKAGES: [&str; 19] = [
     "util-linux",
 ];
 
+/// A test for each guest, which runs this much of its column. Tests run in the order of their names: the
+/// longest begins first.
+macro_rules! guests {
+    ($much:expr) => {
+        #[test]
+        fn as_debian_has_it() {
+            $crate::suite::passes("arm64:6.1", $much, xol_qemu::Guest::Arm64, |vm| vm);
+        }
+
+        #[test]
+        fn on_a_newer_kernel_and_processor() {
+            $crate::suite::passes("arm64:6.12", $much, xol_qemu::Guest::Arm64, |vm| {
+                vm.emulator("trixie").kernel("6.12")
+            });
+        }
+
+        #[test]
+        fn on_the_oldest_kernel() {
+            $crate::suite::passes("arm64:5.10", $much, xol_qemu::Guest::Arm64, |vm| {
+                vm.kernel("5.10")
+            });
+        }
+
+        #[test]
+        fn on_pages_of_16_kib() {
+            $crate::suite::passes("arm64:16k", $much, xol_qemu::Guest::Arm64, |vm| {
+                vm.kernel("6.12-16k")
+            });
+        }
+
+        #[test]
+        fn on_an_emulated_x86_64() {
+            $crate::suite::passes("x86_64:6.1", $much, xol_qemu::Guest::X86_64, |vm| vm);
+        }
+    };
+}
+pub(crate) use guests;
+
 /// How much of a column is run: `QUICK/FULL`, where that is not the same.
 #[derive(Clone, Copy)]
 #[allow(dead_code, reason = "each of the two files has one of them")]
