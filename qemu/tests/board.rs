@@ -18,7 +18,7 @@ fn a_board_runs_it(guest: Guest, parts: Parts, limit: u64) {
 
 #[test]
 fn one_for_arm64_is_small() {
-    a_board_runs_it(Guest::Arm64, Parts::WithoutJumps, (1 << 20) + (98 << 12));
+    a_board_runs_it(Guest::Arm64, Parts::WithoutJumps, (1 << 20) + (97 << 12));
     a_board_runs_it(Guest::Arm64, Parts::Usual, 3 << 19);
 }
 

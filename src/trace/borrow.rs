@@ -127,18 +127,20 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Lets a process that was asked to stop when it was attached to go on: what comes now takes long.
-    pub(super) fn let_asked_go(&mut self, pid: Pid) -> io::Result<Option<Tid>> {
+    /// Lets the thread of a process go on that was asked to stop when it was attached to.
+    pub(super) fn let_asked_go(&mut self, pid: Pid) -> io::Result<()> {
         let asked = self.target.threads().find(|t| t.pid == pid && self.target.is_asked(t.tid));
-        if let Some(tid) = asked.map(|t| t.tid) {
-            match self.stop_thread(tid, PATIENCE) {
-                Ok(true) => self.give_back(tid)?,
-                Ok(false) => self.take_event_of(tid)?,
-                // It is told of when its turn comes.
-                Err(_) => {}
-            }
+        asked.map(|t| t.tid).map_or(Ok(()), |tid| self.let_go(tid))
+    }
+
+    /// Takes the stop that a thread was asked for, and lets it go on.
+    pub(super) fn let_go(&mut self, tid: Tid) -> io::Result<()> {
+        match self.stop_thread(tid, PATIENCE) {
+            Ok(true) => self.give_back(tid),
+            Ok(false) => self.take_event_of(tid),
+            // Its end is an event of its own.
+            Err(_) => Ok(()),
         }
-        Ok(None)
     }
 
     /// Lets a borrowed thread go on.

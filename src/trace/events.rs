@@ -203,8 +203,10 @@ impl Session<'_> {
 
     /// What became of each row's places.
     pub(super) fn places(&mut self) -> Vec<(RowState, Option<WhyNotJump>)> {
-        let spaces: Vec<_> = self.spaces.keys().copied().collect();
-        spaces.into_iter().for_each(|space| self.settle_ends(space));
+        if cfg!(feature = "jump") {
+            let spaces: Vec<_> = self.spaces.keys().copied().collect();
+            spaces.into_iter().for_each(|space| self.settle_ends(space));
+        }
         self.rows.iter().map(|row| (row.state, self.why_not_jump(row))).collect()
     }
 

@@ -71,8 +71,8 @@ impl Known {
     /// Forgets the functions whose mappings are gone.
     pub(super) fn retain(&mut self, keep: impl Fn(Addr) -> bool) {
         self.calls.clear();
-        self.proven.retain(|(at, _)| keep(*at));
         if cfg!(feature = "jump") {
+            self.proven.retain(|(at, _)| keep(*at));
             self.ends.retain(|ends| ends.iter().all(|&at| keep(at)));
         }
     }

@@ -91,8 +91,10 @@ impl Session<'_> {
         wants: &[Want],
         mut fresh: Vec<usize>,
     ) -> io::Result<()> {
-        if !cfg!(feature = "jump") && self.options.wish != Wish::Only(Strategy::Jump) {
-            return Ok(());
+        if !cfg!(feature = "jump") {
+            // Whoever asked for jumps alone is told why there are none.
+            let asked = self.options.wish == Wish::Only(Strategy::Jump);
+            return if asked { self.jump(space, tid, wants, &fresh) } else { Ok(()) };
         }
         // The turn of a RET, and of its run-up, comes with the entry of its function, whose window it may
         // be in.

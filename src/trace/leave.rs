@@ -158,11 +158,7 @@ impl Session<'_> {
                 // Its process ended while it was attached to, or could not be: nothing is in there.
                 self.leaving.out.insert(tid);
                 // Asked to stop, its call would end with EINTR when we go.
-                if self.target.is_asked(tid) && matches!(self.stop_thread(tid, PATIENCE), Ok(true))
-                {
-                    self.give_back(tid)?;
-                }
-                return Ok(());
+                return if self.target.is_asked(tid) { self.let_go(tid) } else { Ok(()) };
             };
             if self.comes_out(space, tid, begun)? {
                 self.leaving.out.insert(tid);

@@ -109,8 +109,7 @@ impl Session<'_> {
         // Stopped once for all calls that are made in it, a thread is disturbed least.
         let borrowed = match tid {
             None if wants.len() <= FEW => self.borrow_outside(pid, space)?,
-            None => self.let_asked_go(pid)?,
-            Some(_) => None,
+            _ => self.let_asked_go(pid).map(|()| None)?,
         };
         let armed = self.arm_all(space, tid.or(borrowed), &wants);
         if let Some(tid) = borrowed {

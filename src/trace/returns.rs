@@ -143,16 +143,14 @@ impl Session<'_> {
             None if self.catch_up(tid)? => self.frames.take_last(key, row),
             found => found,
         };
-        match found {
-            Some(mut entry) => self.end_by_return(tid, row, &mut entry, key),
-            None => {
-                // Its beginning may be noted down behind a record that does not come.
-                if self.is_behind(space) {
-                    self.missed(Some(row));
-                }
-                Ok(())
-            }
+        if let Some(mut entry) = found {
+            return self.end_by_return(tid, row, &mut entry, key);
         }
+        // Its beginning may be noted down behind a record that does not come.
+        if self.is_behind(space) {
+            self.missed(Some(row));
+        }
+        Ok(())
     }
 
     /// A thread is about to run a jump that may leave a function of this row.
@@ -169,13 +167,12 @@ impl Session<'_> {
             Some(place) => Some(self.key_of(tid, space, is_go, place)?),
             None => None,
         };
-        let exact = match exact {
-            Some(key) => {
-                let known = self.frames.last_mut(key, row).is_some() || self.catch_up(tid)?;
-                Some(key).filter(|_| known && self.frames.last_mut(key, row).is_some())
-            }
-            None => None,
-        };
+        if let Some(key) = exact
+            && self.frames.last_mut(key, row).is_none()
+        {
+            self.catch_up(tid)?;
+        }
+        let exact = exact.filter(|key| self.frames.last_mut(*key, row).is_some());
         let below = self.key_of(tid, space, is_go, (Addr(0), sp))?;
         let Some(key) = exact.or_else(|| self.frames.innermost(below, row)) else {
             return Ok(());

@@ -246,8 +246,8 @@ impl<'a> Session<'a> {
                     }
                 }
                 // With its probes in, it may have come to its end by now.
-                if let Some(&pid) = pids.iter().find(|pid| self.target.process(**pid).is_none())
-                    && !self.armed_once
+                if let (Some(&pid), false) = (pids.first(), self.armed_once)
+                    && self.target.is_empty()
                 {
                     return Err(TraceError::Attach(AttachError::Ended(pid)));
                 }
