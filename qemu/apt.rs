@@ -52,16 +52,16 @@ impl Apt {
         for (tool, package) in [("apt-get", "apt"), ("apt-cache", "apt"), ("dpkg-deb", "dpkg")] {
             host::tool(tool, package)?;
         }
-        let keyring = || Path::new(KEYRING).exists();
-        if !keyring() && host::is_root() {
-            host::install(&["debian-archive-keyring"]);
-        }
-        if !keyring() {
-            return Err(Error::MissingTool {
-                tool: format!("{KEYRING} (it authenticates Debian's packages)"),
-                install: "sudo apt-get install -y debian-archive-keyring".to_owned(),
-            });
-        }
+        let keyring = || Path::new(KEYRING).exists().then_some(());
+        let install = || {
+            if host::is_root() {
+                host::install(&["debian-archive-keyring"]);
+            }
+        };
+        host::find_or(&keyring, &install)?.ok_or_else(|| Error::MissingTool {
+            tool: format!("{KEYRING} (it authenticates Debian's packages)"),
+            install: "sudo apt-get install -y debian-archive-keyring".to_owned(),
+        })?;
         let root = host::cache()?.join(format!("apt-{suite}-{}", guest.debian()));
         let apt = Apt { guest, suite: suite.to_owned(), root };
         let _lock = Lock::of(&apt.root)?;

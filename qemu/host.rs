@@ -15,9 +15,11 @@ pub fn tool(tool: &str, package: &str) -> Result<PathBuf, Error> {
         return Ok(found);
     }
     if is_root() && find("apt-get").is_some() {
-        eprintln!("cargo vm: installing {package} for {tool}");
-        install(&[package]);
-        if let Some(found) = find(tool) {
+        let install = || {
+            eprintln!("cargo vm: installing {package} for {tool}");
+            install(&[package]);
+        };
+        if let Some(found) = find_or(&|| find(tool), &install)? {
             return Ok(found);
         }
     }
@@ -27,8 +29,25 @@ pub fn tool(tool: &str, package: &str) -> Result<PathBuf, Error> {
     })
 }
 
-/// Whether `apt-get install` ran well; its own words are shown when it did not.
-pub(crate) fn install(packages: &[&str]) -> bool {
+/// Looks for something, and where it is missing has it installed, one at a time: a package manager serves one,
+/// and what another has installed meanwhile is there.
+pub(crate) fn find_or<T>(
+    find: &dyn Fn() -> Option<T>,
+    install: &dyn Fn(),
+) -> Result<Option<T>, Error> {
+    if let Some(found) = find() {
+        return Ok(Some(found));
+    }
+    let _lock = Lock::of(&cache()?.join("installing"))?;
+    if let Some(found) = find() {
+        return Ok(Some(found));
+    }
+    install();
+    Ok(find())
+}
+
+/// Runs `apt-get install`; its own words are shown when it does not go well.
+pub(crate) fn install(packages: &[&str]) {
     let run = |args: &[&str]| {
         Command::new("apt-get")
             .args(args)
@@ -39,7 +58,9 @@ pub(crate) fn install(packages: &[&str]) -> bool {
             .is_ok_and(|s| s.success())
     };
     let install = [&["install", "-y", "-q", "--no-install-recommends"], packages].concat();
-    run(&install) || (run(&["update", "-q"]) && run(&install))
+    if !run(&install) && run(&["update", "-q"]) {
+        run(&install);
+    }
 }
 
 /// Looks `name` up on the PATH.

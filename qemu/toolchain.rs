@@ -63,16 +63,18 @@ const UNWINDER: [&str; 14] = [
 fn add_std(triple: &str) -> Result<(), Error> {
     let sysroot = host::output(Command::new("rustc").args(["--print", "sysroot"]))?;
     let std = Path::new(sysroot.trim()).join("lib/rustlib").join(triple);
-    if !std.exists() {
-        let missing = || Error::MissingTool {
-            tool: format!("Rust's standard library for {triple}"),
-            install: format!("rustup target add {triple}"),
-        };
-        let rustup = host::find("rustup").ok_or_else(missing)?;
-        host::output(Command::new(rustup).args(["target", "add", triple]))
-            .map_err(|_| missing())?;
-    }
-    Ok(())
+    let add = || {
+        let rustup = host::find("rustup").map(Command::new);
+        let added = rustup.map(|mut rustup| host::output(rustup.args(["target", "add", triple])));
+        if let Some(Err(error)) = added {
+            eprintln!("cargo vm: {error}");
+        }
+    };
+    let missing = || Error::MissingTool {
+        tool: format!("Rust's standard library for {triple}"),
+        install: format!("rustup target add {triple}"),
+    };
+    host::find_or(&|| std.exists().then_some(()), &add)?.ok_or_else(missing)
 }
 
 /// The compiler at hand with the C library that guests have: what tests are built with, which are
@@ -119,11 +121,16 @@ fn static_libc(guest: Guest, gcc: &Path) -> Result<(), Error> {
         let path = host::output(Command::new(gcc).arg("-print-file-name=libc.a"))?;
         Ok(Path::new(path.trim()).is_absolute())
     };
-    if found()? || (host::is_root() && host::install(&[&package]) && found()?) {
-        return Ok(());
-    }
-    let install = format!("sudo apt-get install -y {package}");
-    Err(Error::MissingTool { tool: format!("the static C library for {guest}"), install })
+    let install = || {
+        if host::is_root() {
+            host::install(&[&package]);
+        }
+    };
+    let there = || found().unwrap_or(false).then_some(());
+    host::find_or(&there, &install)?.ok_or_else(|| Error::MissingTool {
+        tool: format!("the static C library for {guest}"),
+        install: format!("sudo apt-get install -y {package}"),
+    })
 }
 
 /// A program that is `root`'s rustc, with `root`'s libraries.

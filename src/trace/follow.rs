@@ -15,6 +15,7 @@ impl Session<'_> {
             return self.target.go(parent, Go::On);
         };
         let shares = self.target.process(pid).is_some_and(|p| p.shares_memory);
+        let in_doubt = self.target.process(pid).is_some_and(|p| p.in_doubt);
         if self.target.process(pid).is_some_and(|p| p.vforked) {
             self.vforks.add(pid, parent);
         }
@@ -30,9 +31,7 @@ impl Session<'_> {
                 // Both count in the same memory.
                 self.lock_counts(from)?;
             } else {
-                // When we leave, the copy may be older than what was taken away here since.
-                let leaving = self.target.is_leaving();
-                let armed = copy.sites.iter().filter(|s| s.armed || leaving);
+                let armed = copy.sites.iter().filter(|s| s.armed || in_doubt);
                 self.to_clean.insert(pid, armed.map(|s| s.addr).collect());
             }
             self.spaces.insert(to, copy);
@@ -50,6 +49,9 @@ impl Session<'_> {
             && let Some(text) = self.to_clean.remove(&pid)
         {
             return self.clean(tid, pid, &text);
+        }
+        if self.target.process_of(tid).is_some_and(|p| p.in_doubt) {
+            self.begin_anew(tid)?;
         }
         if self.target.is_leaving() && self.let_start(tid)? {
             return Ok(());
@@ -84,6 +86,10 @@ impl Session<'_> {
     /// A child that is not followed: nothing of ours is in it when it runs.
     fn clean(&mut self, tid: Tid, pid: Pid, text: &[Addr]) -> io::Result<()> {
         let Some(space) = self.target.space_of(tid) else { return Ok(()) };
+        if self.target.process(pid).is_some_and(|p| p.in_doubt) {
+            self.purge(tid, pid, space)?;
+            return self.let_go_clean(tid, pid, space);
+        }
         self.take_all_jumps(space)?;
         let addrs: BTreeSet<u64> = text.iter().map(|addr| addr.0).collect();
         self.write_traps(space, addrs.into_iter(), false)?;
@@ -99,11 +105,28 @@ impl Session<'_> {
                 Ok(()) => {}
             }
         }
+        self.let_go_clean(tid, pid, space)
+    }
+
+    fn let_go_clean(&mut self, tid: Tid, pid: Pid, space: SpaceId) -> io::Result<()> {
         self.target.detach_thread(tid, 0)?;
         self.target.forget(pid);
         self.forget_unused(Some(space));
         self.spaces.remove(&space);
         Ok(())
+    }
+
+    /// Arms a followed child anew, of whose memory is not known what of its parent's changes it has.
+    fn begin_anew(&mut self, tid: Tid) -> io::Result<()> {
+        let Some((pid, space)) =
+            self.target.thread(tid).map(|t| t.pid).zip(self.target.space_of(tid))
+        else {
+            return Ok(());
+        };
+        self.purge(tid, pid, space)?;
+        self.spaces.remove(&space);
+        self.new_space(space);
+        self.refresh(space, Some(tid))
     }
 
     /// A process has a new program.

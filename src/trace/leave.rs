@@ -67,6 +67,9 @@ impl Session<'_> {
             }
             keep(self.finish_space(space, begun));
             self.leaving.done.insert(space);
+            // A thread may have been making a process that has a copy of what was just unmapped.
+            let target = &self.target;
+            self.leaving.out.retain(|tid| target.space_of(*tid) != Some(space));
         }
         // What is left is blocked in calls and has nothing of ours: the kernel lets it go,
         // without a stop, when we end.
@@ -95,6 +98,10 @@ impl Session<'_> {
         }
         self.take_all_jumps(space)?;
         self.take_traps(space, false)?;
+        if let Err(error) = self.target.adopt_sharers(space) {
+            self.note(format!("what xol has mapped stays mapped: {error}"));
+            self.leaving.stuck.insert(space);
+        }
         self.restore_all_moved(space)
     }
 
@@ -239,7 +246,10 @@ impl Session<'_> {
             return Found::Stopped;
         }
         match whereabouts(tid) {
-            Whereabouts::InCall { number, pc, .. } if number >= 0 => {
+            // The child that it is making may have what is not taken away yet.
+            Whereabouts::InCall { number, pc, .. }
+                if number >= 0 && !self.target.may_clone(tid) =>
+            {
                 let into_ours = self.target.space(space).is_some_and(|s| s.is_ours(pc));
                 let deaf = self.target.is_asked(tid) && self.target.is_deaf(tid);
                 match self.target.poll_is_quiet(tid) {

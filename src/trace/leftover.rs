@@ -6,6 +6,7 @@
 
 use super::objects::Loaded;
 use super::session::{PATIENCE, Session};
+use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 use xol_arch::{Addr, Arch, Flow, Regs as _, Text};
@@ -63,6 +64,36 @@ impl Session<'_> {
             std::thread::sleep(PAUSE);
         }
         Ok(())
+    }
+
+    /// Makes the memory of a new process the program's own again, which was copied while its parent's was
+    /// being changed: what is in it, its own table says. Its thread is stopped, and in no code of ours.
+    pub(super) fn purge(&mut self, tid: Tid, pid: Pid, space: SpaceId) -> io::Result<()> {
+        let known = self.target.forget_memory(pid)?;
+        self.target.clear_stubs(space)?;
+        let left = find_leftovers(pid)?;
+        self.restore_text(space, pid, &left)?;
+        // Where nothing could be mapped there is no table.
+        let sites: BTreeSet<u64> = self.sites_mut(space).sites.iter().map(|s| s.addr.0).collect();
+        self.write_traps(space, sites.into_iter(), false)?;
+        self.target.clear_padding(space)?;
+        if self.target.check_calls(tid).is_err() {
+            return Ok(());
+        }
+        let mut unmapped = left.iter().try_for_each(|l| self.target.unmap_leftover(tid, l));
+        if unmapped.is_ok() {
+            // Mapped in the moment of the copy, and not noted down yet.
+            unmapped = self.target.unmap_known(tid, &known);
+        }
+        match unmapped {
+            // Killed at birth, its end is told of in its turn.
+            Err(error) if error.is_gone() => Err(io::ErrorKind::NotFound.into()),
+            Err(error) => {
+                self.note(format!("process {pid}: xol's pages could not be unmapped: {error}"));
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     fn unmap_left(&mut self, space: SpaceId, pid: Pid, left: &[Leftover]) -> io::Result<()> {

@@ -224,6 +224,10 @@ impl Session<'_> {
         if let Some(spot) = self.sites_mut(space).jumps.spot(pc) {
             return self.move_out_of_jump(tid, space, &spot);
         }
+        // It was not traced when it trapped.
+        if self.target.space(space).is_some_and(|s| s.is_in_handler(pc)) {
+            return Ok(false);
+        }
         take_out(&mut self.at_stop(tid, space))
     }
 }

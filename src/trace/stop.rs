@@ -161,7 +161,7 @@ impl StoppedThread<Native> for AtStop<'_, '_> {
             return Ok(());
         }
         let memory = self.session.target.space(self.space).ok_or(io::ErrorKind::NotFound)?;
-        memory.write(slot.gate_at(), if trap { Native::TRAP } else { Native::NOP })
+        memory.write_for_now(slot.gate_at(), if trap { Native::TRAP } else { Native::NOP })
     }
 
     fn executes_again(&mut self, site: Addr, sp: Addr, now: bool) -> io::Result<()> {

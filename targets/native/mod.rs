@@ -42,8 +42,8 @@ pub const SYS_MREMAP: i64 = libc::SYS_mremap;
 /// MREMAP_FIXED.
 pub const MREMAP_FIXED: u64 = libc::MREMAP_FIXED as u64;
 
-/// Whether a call makes a process or thread: clone(2), clone3(2), vfork(2).
+/// Whether a call makes a process or thread: clone(2), clone3(2), vfork(2), fork(2).
 #[must_use]
 pub fn makes_processes(number: i64) -> bool {
-    matches!(number, libc::SYS_clone | libc::SYS_clone3) || is_vfork(number)
+    matches!(number, libc::SYS_clone | libc::SYS_clone3) || is_vfork(number) || is_fork(number)
 }

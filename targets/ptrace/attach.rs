@@ -3,9 +3,9 @@
 use super::space::Space;
 use super::sys::{self, Pid, Tid};
 use super::thread::{Process, State, Thread};
-use super::{Ptrace, is_gone, own, procfs};
+use super::{Go, Ptrace, is_gone, own, procfs};
 use crate::native;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fmt, fs, io};
 
 /// What is asked of the kernel for every tracee. Never PTRACE_O_EXITKILL: the target outlives us.
@@ -148,6 +148,8 @@ impl Ptrace {
         if !self.seize_all(pid, hold)? {
             return Err(AttachError::Zombie(pid));
         }
+        self.end_clones(pid);
+        self.seize_all(pid, false)?;
         self.look_at_masks(pid);
         let space = Space::open(pid).map_err(|error| match refusal(pid, error) {
             // It is traced by now.
@@ -227,6 +229,47 @@ impl Ptrace {
         }
     }
 
+    /// Waits until no thread is in a clone or fork that it began before it was traced: what that makes is not
+    /// told of, and may have a copy of what is in memory by then. The kernel begins such a call again when
+    /// the thread is asked to stop in it; a thread that waits for its vfork child makes nothing any more.
+    fn end_clones(&mut self, pid: Pid) {
+        const LIMIT: Duration = Duration::from_secs(2);
+        const LOOK: Duration = Duration::from_millis(2);
+        let of_process =
+            self.threads.values().filter(|t| t.pid == pid && t.state == State::Running);
+        let mut tids: Vec<Tid> = of_process.map(|t| t.tid).collect();
+        tids.retain(|&tid| self.may_clone(tid) && self.ask(tid).is_ok());
+        for tid in tids {
+            let begun = Instant::now();
+            let stopped = loop {
+                match self.await_stop_on(tid, begun, LOOK) {
+                    Err(error)
+                        if error.kind() == io::ErrorKind::TimedOut
+                            && begun.elapsed() < LIMIT
+                            && self.may_clone(tid)
+                            && !procfs::is_exiting(tid) => {}
+                    other => break other,
+                }
+            };
+            if let Ok(true) = stopped {
+                // Its end is told of in its turn.
+                let _ = self.go(tid, Go::On);
+            }
+        }
+    }
+
+    /// Whether a thread may be making a thread or a process now.
+    #[must_use]
+    pub fn may_clone(&self, tid: Tid) -> bool {
+        match procfs::whereabouts(tid) {
+            procfs::Whereabouts::InCall { number, .. } => {
+                native::makes_processes(number) && !self.is_deaf(tid)
+            }
+            procfs::Whereabouts::Running => true,
+            procfs::Whereabouts::Unknown => false,
+        }
+    }
+
     /// Learns the masks of the threads of a process. What one that runs has may be a handler's and
     /// gone when it next gets a CPU: if it blocks SIGTRAP, it must be seen to do so while it runs.
     pub(super) fn look_at_masks(&mut self, pid: Pid) {
@@ -268,6 +311,7 @@ impl Ptrace {
             vforked: false,
             handlers: pid,
             launched,
+            in_doubt: false,
         };
         self.processes.insert(pid, process);
     }

@@ -37,13 +37,13 @@ impl Ptrace {
             return Ok(None);
         };
         let at = space.head.map(|head| head.start.add(head::DELIVERING));
-        Ok(at.filter(|&at| space.write(at, &word.to_ne_bytes()).is_ok()))
+        Ok(at.filter(|&at| space.write_for_now(at, &word.to_ne_bytes()).is_ok()))
     }
 
     /// It was delivered, and may have ended the program.
     pub(super) fn announced(&mut self, tid: Tid, at: Addr) {
         if let Some(space) = self.space_of(tid).and_then(|id| self.spaces.get(&id)) {
-            _ = space.write(at, &[0; 8]);
+            _ = space.write_for_now(at, &[0; 8]);
         }
     }
 

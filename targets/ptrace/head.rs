@@ -130,6 +130,7 @@ impl Ptrace {
     pub fn unmap_all(&mut self, tid: Tid) -> Result<(), InjectError> {
         let space = self.space_of(tid).ok_or_else(gone)?;
         let memory = self.spaces.get_mut(&space).ok_or_else(gone)?;
+        memory.former = memory.mapped().collect();
         // The many first, while the head has a stub for it.
         for area in memory.code.split_off(0) {
             self.call(tid, libc::SYS_munmap, [area.start.0, area.len, 0, 0, 0, 0], &mut [])?;

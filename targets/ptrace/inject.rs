@@ -144,6 +144,9 @@ impl Ptrace {
         if suspended {
             resume_filter(tid);
         }
+        if let Some(space) = self.space_of(tid).and_then(|id| self.spaces.get(&id)) {
+            space.changed();
+        }
         let mut value = value?;
         if permit == Permit::Vouched && self.swallow_sigsys(tid)? {
             value = -i64::from(libc::ENOSYS);
@@ -196,6 +199,13 @@ impl Ptrace {
                 Status::Stopped { signal, event: EVENT_STOP } => {
                     // A group stop: the thread joins it when it has come back. Or the end of one.
                     self.known(tid)?.rejoin = signal != libc::SIGTRAP;
+                }
+                // The stub is not there. Nothing else is forced on a thread that has not got into the call.
+                Status::Stopped {
+                    signal: libc::SIGSEGV | libc::SIGBUS | libc::SIGILL,
+                    event: 0,
+                } if !entered => {
+                    return Ok(-i64::from(libc::EFAULT));
                 }
                 // The one signal that no mask keeps back: its parent is told that it has stopped.
                 Status::Stopped { signal: libc::SIGSTOP, event: 0 } => signal_on = libc::SIGSTOP,

@@ -117,6 +117,37 @@ impl Leftover {
 }
 
 impl Ptrace {
+    /// Forgets what is known of the memory of a process, but for padding that may be used: it was copied
+    /// while its parent's was changed by us, and may have less or more. Returns what may be mapped there.
+    ///
+    /// # Errors
+    /// As for [`Space::open`].
+    pub fn forget_memory(&mut self, pid: Pid) -> io::Result<Vec<Area>> {
+        let process = self.processes.get_mut(&pid).ok_or_else(gone)?;
+        (process.in_doubt, process.protected) = (false, false);
+        let memory = self.spaces.get_mut(&process.space).ok_or_else(gone)?;
+        let padding = std::mem::take(&mut memory.padding);
+        let mut known = std::mem::take(&mut memory.former);
+        known.extend(memory.mapped());
+        *memory = Space::open(pid)?;
+        memory.padding = padding;
+        Ok(known)
+    }
+
+    /// Unmaps what is mapped of these areas, and looks like memory of ours.
+    ///
+    /// # Errors
+    /// See [`InjectError`].
+    pub fn unmap_known(&mut self, tid: Tid, known: &[Area]) -> Result<(), InjectError> {
+        let space = self.space_of(tid).ok_or_else(gone)?;
+        let maps = procfs::maps(self.known(tid)?.pid)?;
+        for area in known.iter().filter(|area| maps.iter().any(|map| is_part(map, **area))) {
+            let args = [area.start.0, area.len, 0, 0, 0, 0];
+            self.call_from_padding(tid, space, libc::SYS_munmap, args, &mut [])?;
+        }
+        Ok(())
+    }
+
     /// Notes for a later xol what is about to be mapped, if there is a table with room.
     pub(super) fn note_area(&mut self, tid: Tid, area: Area) -> io::Result<()> {
         let space = self.space_of(tid).ok_or_else(gone)?;

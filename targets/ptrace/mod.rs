@@ -155,6 +155,12 @@ impl Ptrace {
         self.processes.get(&pid)
     }
 
+    /// The process of a thread.
+    #[must_use]
+    pub fn process_of(&self, tid: Tid) -> Option<&Process> {
+        self.process(self.threads.get(&tid)?.pid)
+    }
+
     /// All traced processes.
     pub fn processes(&self) -> impl Iterator<Item = &Process> {
         self.processes.values()
@@ -177,8 +183,7 @@ impl Ptrace {
     /// The address space of a thread.
     #[must_use]
     pub fn space_of(&self, tid: Tid) -> Option<SpaceId> {
-        let pid = self.threads.get(&tid)?.pid;
-        Some(self.processes.get(&pid)?.space)
+        Some(self.process_of(tid)?.space)
     }
 
     /// The thread pointer of a thread, whatever it has stopped for.

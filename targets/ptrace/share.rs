@@ -48,6 +48,23 @@ impl Ptrace {
         }
     }
 
+    /// Attaches to processes that were made in a space untraced (CLONE_UNTRACED), before what they may be
+    /// in is unmapped. They have the signal handlers of those that made them.
+    ///
+    /// # Errors
+    /// As for [`Ptrace::attach_sharers`].
+    pub fn adopt_sharers(&mut self, space: SpaceId) -> Result<(), AttachError> {
+        let Some(owner) = self.owner(space).cloned() else { return Ok(()) };
+        let before: Vec<Pid> = self.processes.keys().copied().collect();
+        let attached = self.attach_sharers(owner.pid, space);
+        let new = self.processes.values_mut().filter(|p| !before.contains(&p.pid));
+        for process in new {
+            (process.action, process.known_action) = (owner.action, owner.known_action);
+            process.protected = owner.protected;
+        }
+        attached
+    }
+
     /// The processes that have the memory of `pid` and are not traced by us.
     fn sharers(&self, pid: Pid, space: SpaceId) -> Vec<Pid> {
         // What has no executable has no memory either, and the kernel would say that two such share it.

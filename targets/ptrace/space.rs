@@ -5,7 +5,7 @@ use super::procfs::{self, Mapping};
 use super::sys::{Pid, Tid};
 use super::{gone, is_gone, own};
 use crate::native;
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
@@ -57,6 +57,10 @@ pub struct Space {
     pub(super) table: Option<super::orphan::Table>,
     /// Whether its last trap is gone.
     pub(super) bare: bool,
+    /// What was mapped, and is unmapped.
+    pub(super) former: Vec<Area>,
+    /// How often what is ours in it was changed.
+    changes: Cell<u64>,
 }
 
 impl Space {
@@ -77,6 +81,8 @@ impl Space {
             code: Vec::new(),
             table: None,
             bare: false,
+            former: Vec::new(),
+            changes: Cell::new(0),
         })
     }
 
@@ -97,6 +103,8 @@ impl Space {
             code: self.code.clone(),
             table: self.table.clone(),
             bare: self.bare,
+            former: self.former.clone(),
+            changes: Cell::new(0),
         })
     }
 
@@ -165,7 +173,31 @@ impl Space {
     /// # Errors
     /// EIO for shared or unmapped memory (RULES C2); ESRCH when it is no process's any more.
     pub fn write(&self, at: Addr, from: &[u8]) -> io::Result<()> {
+        self.changed();
+        self.write_for_now(at, from)
+    }
+
+    /// The same for what is of no use to a copy of this memory: it concerns a thread that has stopped.
+    ///
+    /// # Errors
+    /// As for [`Space::write`].
+    pub fn write_for_now(&self, at: Addr, from: &[u8]) -> io::Result<()> {
         self.mem.write_all_at(from, at.0).map_err(ended)
+    }
+
+    /// All that xol has mapped.
+    pub(super) fn mapped(&self) -> impl Iterator<Item = Area> {
+        self.code.iter().chain(&self.areas).chain(&self.extra).copied()
+    }
+
+    /// Notes that what is ours in it is changed.
+    pub(super) fn changed(&self) {
+        self.changes.set(self.changes.get() + 1);
+    }
+
+    /// How often what is ours in it was changed so far.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.get()
     }
 
     /// Whether anything of ours is mapped.
@@ -179,6 +211,12 @@ impl Space {
     pub fn is_ours(&self, at: Addr) -> bool {
         let mut areas = self.areas.iter().chain(&self.padding);
         areas.any(|area| area.has(at)) || self.is_jump_code(at)
+    }
+
+    /// Whether `at` is in the handler that answers for untraced threads, or in what it returns by.
+    #[must_use]
+    pub fn is_in_handler(&self, at: Addr) -> bool {
+        self.head.is_some_and(|head| Area { len: native::PAGE, ..head }.has(at))
     }
 
     /// A place for the first call stub: the zero padding at the end of a text mapping, where

@@ -77,6 +77,8 @@ pub struct Thread {
     pub(super) unsure: Option<u64>,
     /// The slot it was last sent to: it may still be inside.
     pub slot: Option<Addr>,
+    /// How often its memory had been changed by us when it was last let go on.
+    pub(super) let_go_at: Option<u64>,
 }
 
 /// What of the cached registers was changed.
@@ -123,6 +125,7 @@ impl Thread {
             doubt: Doubt::None,
             unsure: None,
             slot: None,
+            let_go_at: None,
         }
     }
 
@@ -161,6 +164,9 @@ pub struct Process {
     pub vforked: bool,
     /// Whether xol started it.
     pub launched: bool,
+    /// Whether its memory was copied from its parent's while that may have been changed by us: what is in
+    /// it is not known.
+    pub in_doubt: bool,
 }
 
 impl super::Ptrace {

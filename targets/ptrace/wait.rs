@@ -319,17 +319,23 @@ impl Ptrace {
         let flags = self.clone_flags(tid)?;
         let shares_memory = flags & libc::CLONE_VM as u64 != 0;
         let parent = self.processes.get(&parent_pid).ok_or_else(gone)?.clone();
+        let mut in_doubt = false;
         let space = if shares_memory {
             parent.space
         } else {
-            let forked = self.spaces.get(&parent.space).ok_or_else(gone)?.forked(pid)?;
+            let memory = self.spaces.get(&parent.space).ok_or_else(gone)?;
+            // The copy was made some time between then and now.
+            let let_go_at = self.threads.get(&tid).and_then(|t| t.let_go_at);
+            in_doubt = let_go_at != Some(memory.changes());
+            let forked = memory.forked(pid)?;
             self.add_space(forked)
         };
         let vforked = shares_memory && waits;
         let shares_handlers = flags & libc::CLONE_SIGHAND as u64 != 0;
         let handlers = if shares_handlers { parent.handlers } else { pid };
         let launched = false;
-        let process = Process { pid, space, shares_memory, vforked, handlers, launched, ..parent };
+        let process =
+            Process { pid, space, shares_memory, vforked, handlers, launched, in_doubt, ..parent };
         self.processes.insert(pid, process);
         Ok(Some(Event::Forked { parent: tid, child }))
     }
@@ -379,7 +385,7 @@ impl Ptrace {
         let process = self.processes.get_mut(&pid).ok_or_else(gone)?;
         let old = std::mem::replace(&mut process.space, space);
         (process.shares_memory, process.vforked, process.handlers) = (false, false, pid);
-        (process.seen_action, process.known_action) = (true, false);
+        (process.seen_action, process.known_action, process.in_doubt) = (true, false, false);
         // The kernel reset a handler. Ours, standing in for "ignore", must not be lost as one.
         process.protected &= process.action.is_ignore();
         if let Action::Handler(_) = process.action {
@@ -428,6 +434,7 @@ impl Ptrace {
             Go::Deliver(info) | Go::DeliverStep(info) => self.announce(tid, info.signal())?,
             _ => None,
         };
+        let changes = self.space_of(tid).and_then(|id| self.spaces.get(&id)).map(Space::changes);
         let thread = self.known(tid)?;
         thread.by_trap = false;
         let signal = match how {
@@ -439,6 +446,7 @@ impl Ptrace {
             _ => 0,
         };
         thread.state = State::Running;
+        thread.let_go_at = changes;
         // Where an interrupt came while it was stopped at the beginning of a call, the call ends with
         // EINTR as soon as it goes on.
         if !thread.asked {

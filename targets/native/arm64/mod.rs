@@ -381,6 +381,12 @@ pub fn is_vfork(_: i64) -> bool {
     false
 }
 
+/// arm64 has no fork(2).
+#[must_use]
+pub fn is_fork(_: i64) -> bool {
+    false
+}
+
 /// arm64 has no epoll_wait(2).
 #[must_use]
 pub fn is_epoll_wait(_: i64) -> bool {

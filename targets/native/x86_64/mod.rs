@@ -420,6 +420,12 @@ pub fn is_vfork(number: i64) -> bool {
     number == libc::SYS_vfork
 }
 
+/// fork(2), which not every architecture has.
+#[must_use]
+pub fn is_fork(number: i64) -> bool {
+    number == libc::SYS_fork
+}
+
 /// epoll_wait, which not every architecture has.
 #[must_use]
 pub fn is_epoll_wait(number: i64) -> bool {
