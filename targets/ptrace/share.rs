@@ -52,7 +52,7 @@ impl Ptrace {
     /// in is unmapped. They have the signal handlers of those that made them.
     ///
     /// # Errors
-    /// As for [`Ptrace::attach_sharers`].
+    /// [`AttachError::Shares`] for one that cannot be traced.
     pub fn adopt_sharers(&mut self, space: SpaceId) -> Result<(), AttachError> {
         let Some(owner) = self.owner(space).cloned() else { return Ok(()) };
         let before: Vec<Pid> = self.processes.keys().copied().collect();
