@@ -31,8 +31,10 @@ pub(crate) fn rustup(guest: Guest) -> Result<Kit, Error> {
 
 /// A seventh of the file would be tables for unwinding, which a program that aborts never reads;
 /// instances of one generic function often are the same code; and addresses that are only moved
-/// (DT_RELR, which musl reads since 1.2.4) need a bit each, not 24 bytes.
-const SMALL: [&str; 5] = [
+/// (DT_RELR, which musl reads since 1.2.4) need a bit each, not 24 bytes. Names of threads, which are those
+/// of the threads that made them, would bring printf along.
+const SMALL: [&str; 6] = [
+    "-Clink-arg=--defsym=pthread_setname_np=getpid",
     "-Cforce-unwind-tables=no",
     "-Clink-arg=--no-eh-frame-hdr",
     "-Clink-arg=--icf=all",

@@ -51,6 +51,7 @@ cases! {
     go_buildmodes "go-buildmodes"
     go_returns "go-returns"
     json_names_the_function "json-names-the-function"
+    io_uring_workers "io-uring-workers"
     jump_into_data "jump-into-data"
     killed_tracer_seccomp "killed-tracer-seccomp"
     killed_tracer_sp_is_no_stack "killed-tracer-sp-is-no-stack"

@@ -130,11 +130,17 @@ impl Session<'_> {
     }
 
     /// A process has a new program.
-    pub(super) fn on_exec(&mut self, tid: Tid, old: SpaceId) -> io::Result<()> {
+    pub(super) fn on_exec(&mut self, tid: Tid, old: SpaceId, former: Tid) -> io::Result<()> {
         self.vforks.forget(Pid(tid.0));
-        if let Some(visit) = self.visits.remove(&tid).filter(|visit| !visit.later.is_empty()) {
-            // Its signals stay pending.
-            self.visits.entry(tid).or_default().later = visit.later;
+        let mut later = self.visits.remove(&former).map(|visit| visit.later).unwrap_or_default();
+        self.visits.remove(&tid);
+        if let Some(held) = self.target.take_held(tid) {
+            later.add_first(held, false);
+        }
+        if !later.is_empty() {
+            // The kernel keeps what is pending for a thread that execs.
+            self.visits.entry(tid).or_default().later = later;
+            self.send_later(tid)?;
         }
         let Some((pid, space)) =
             self.target.thread(tid).map(|t| t.pid).zip(self.target.space_of(tid))

@@ -400,7 +400,7 @@ impl<'a> Session<'a> {
             Event::Signal(tid, info) => self.on_signal(tid, info),
             Event::Forked { parent, child } => self.on_fork(parent, child),
             Event::Started(tid) => self.on_start(tid),
-            Event::Exec(tid, old) => self.on_exec(tid, old),
+            Event::Exec(tid, old, former) => self.on_exec(tid, old, former),
             Event::Returned(tid) => self.on_return(tid),
             Event::Gone(tid, pid) => {
                 self.visits.remove(&tid);

@@ -171,7 +171,8 @@ impl Ptrace {
         // Until a pass over the threads finds none that is new.
         loop {
             let mut new = false;
-            let tasks = procfs::tasks(pid).map_err(|error| refusal(pid, error))?;
+            let mut tasks = procfs::tasks(pid).map_err(|error| refusal(pid, error))?;
+            tasks.retain(|&tid| tid.0 == pid.0 || !procfs::is_of_kernel(tid));
             // A thread that execs waits for the others to be gone, and we would wait for it: the kernel
             // attaches to nothing meanwhile.
             own::reap_at_ticks(true);

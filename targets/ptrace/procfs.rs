@@ -337,11 +337,13 @@ pub fn is_exiting(tid: Tid) -> bool {
     flags(tid).is_none_or(|flags| flags & PF_EXITING != 0)
 }
 
-/// Whether a thread is the kernel's own (PF_KTHREAD).
+/// Whether a thread is the kernel's own (PF_KTHREAD), or one of a program that never runs its code
+/// (PF_IO_WORKER: io_uring's, since Linux 5.12).
 #[must_use]
 pub fn is_of_kernel(tid: Tid) -> bool {
     const PF_KTHREAD: u32 = 0x20_0000;
-    flags(tid).is_some_and(|flags| flags & PF_KTHREAD != 0)
+    const PF_IO_WORKER: u32 = 0x10;
+    flags(tid).is_some_and(|flags| flags & (PF_KTHREAD | PF_IO_WORKER) != 0)
 }
 
 fn flags(tid: Tid) -> Option<u32> {

@@ -31,8 +31,8 @@ pub enum Event {
     },
     /// A new thread or process is about to run its first instruction.
     Started(Tid),
-    /// A process has a new image; the space it had.
-    Exec(Tid, SpaceId),
+    /// A process has a new image: its thread, the space it had, and the number that its thread had.
+    Exec(Tid, SpaceId, Tid),
     /// A thread's vfork is over: it is about to go on in memory that was its child's meanwhile.
     Returned(Tid),
     /// A thread is gone, and others of its process are not.
@@ -376,10 +376,14 @@ impl Ptrace {
 
     fn exec_stop(&mut self, tid: Tid) -> io::Result<Event> {
         let pid = Pid(tid.0);
+        let former = Tid(sys::get_event_message(tid)? as i32);
         self.leave_syscall(tid)?;
-        // The other threads are gone, and the one that called has the leader's id now.
+        // The other threads are gone, and the one that called has the leader's id now. Signals that wait
+        // for it wait on.
+        let held = self.take_held(former);
         self.threads.retain(|_, t| t.pid != pid);
-        self.threads.insert(tid, Thread::new(tid, pid, State::Stopped));
+        let thread = Thread { held, ..Thread::new(tid, pid, State::Stopped) };
+        self.threads.insert(tid, thread);
         self.learn_mask(tid);
         let space = self.add_space(Space::open(pid)?);
         let process = self.processes.get_mut(&pid).ok_or_else(gone)?;
@@ -391,7 +395,7 @@ impl Ptrace {
         if let Action::Handler(_) = process.action {
             process.action = Action::default();
         }
-        Ok(Event::Exec(tid, old))
+        Ok(Event::Exec(tid, old, former))
     }
 
     fn exited(&mut self, tid: Tid, status: Status) -> io::Result<Event> {
