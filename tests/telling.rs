@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use xol_tests::events::trace;
 use xol_tests::programs::{Build, program};
-use xol_tests::run::{Finished, Run, run};
+use xol_tests::run::{Finished, Run, as_often, run};
 use xol_tests::xol::{command, count, scratch};
 
 fn tells(what: &str) -> Run {
@@ -187,13 +187,16 @@ const CHROME: &str = "
 import json, sys
 events = json.load(open(sys.argv[1]))
 assert isinstance(events, list)
-threads, names = {}, {}
+threads, names, instants = {}, {}, 0
 for e in events:
     assert e['ph'] in 'XBiM', e
     if e['ph'] == 'M':
         names[(e['name'], e['pid'], e['tid'])] = e['args']['name']
         continue
     assert isinstance(e['ts'], float) and isinstance(e['pid'], int), e
+    if e['ph'] == 'i':
+        instants += 1
+        assert ('thread_name', e['pid'], e['tid']) in names and e['s'] == 't', e
     if e['ph'] == 'X':
         threads.setdefault((e['pid'], e['tid']), []).append((e['ts'], -e['dur'], e))
 count = {}
@@ -209,6 +212,8 @@ for (pid, tid), slices in threads.items():
         key = parent + '/' + e['name']
         count[key] = count.get(key, 0) + 1
         stack.append((end, e['name']))
+if instants:
+    count['instants'] = instants
 print(' '.join(f'{k}:{n}' for k, n in sorted(count.items())))
 ";
 
@@ -228,6 +233,16 @@ fn perfetto_would_read_it() {
     assert_eq!(finished.code(), 0, "{finished}");
     let expected = "-/outer:2 middle/leaf:4 outer/leaf:2 outer/middle:2";
     assert_eq!(python(CHROME, &path), expected);
+    // A million, of four threads.
+    let calls = as_often(250_000, 2_500);
+    let many = command(["trace", "--format", "chrome", "tell", "-o"])
+        .arg(&path)
+        .arg("--")
+        .arg(program("stream", Build::Pie))
+        .args(["plain", "4", &calls.to_string(), "0"])
+        .finish();
+    assert_eq!(many.code(), 0, "{many}");
+    assert_eq!(python(CHROME, &path), format!("instants:{}", 4 * calls));
     // Nothing was told.
     assert_eq!(run("work").finish().code(), 0);
     assert_eq!(python(CHROME, &path), "");
@@ -290,62 +305,30 @@ print([(r['symbol'], r['hits'], r['return']) for r in rows])
     _ = std::fs::remove_file(&path);
 }
 
-/// The hits that a text of OpenMetrics has, which is checked to be one: names before samples, no
-/// sample twice, an end.
-fn metrics(text: &str) -> Result<Vec<(String, u64)>, String> {
-    let body = text.strip_suffix("# EOF\n").ok_or("no end")?;
-    let (mut family, mut known) = (String::new(), BTreeSet::new());
-    let mut hits = Vec::new();
-    for line in body.lines() {
-        if let Some(rest) = line.strip_prefix("# TYPE ") {
-            let (name, kind) = rest.split_once(' ').ok_or(line)?;
-            if !["counter", "info"].contains(&kind) || !known.insert(name.to_owned()) {
-                return Err(line.to_owned());
-            }
-            name.clone_into(&mut family);
-            continue;
-        }
-        if let Some(rest) = line.strip_prefix("# HELP ") {
-            if !rest.starts_with(&format!("{family} ")) {
-                return Err(line.to_owned());
-            }
-            continue;
-        }
-        let (name, rest) = line.split_once('{').ok_or(line)?;
-        let suffix = name.strip_prefix(&family).ok_or(line)?;
-        let (labels, value) = rest.rsplit_once("} ").ok_or(line)?;
-        let value: u64 = value.parse().map_err(|_| line)?;
-        if !["_total", "_info"].contains(&suffix) || !known.insert(format!("{name}{labels}")) {
-            return Err(line.to_owned());
-        }
-        let mut rest = labels;
-        while !rest.is_empty() {
-            let (label, behind) = rest.split_once("=\"").ok_or(line)?;
-            if !label.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
-                return Err(line.to_owned());
-            }
-            let mut escaped = false;
-            let end = behind.find(|c| {
-                let ends = c == '"' && !escaped;
-                escaped = c == '\\' && !escaped;
-                ends
-            });
-            rest = &behind[end.ok_or(line)? + 1..];
-            rest = rest.strip_prefix(',').unwrap_or(rest);
-        }
-        if name == "xol_hits_total" {
-            hits.push((labels.to_owned(), value));
-        }
+/// The hits in a text of OpenMetrics, as Prometheus' own parser reads it, or what it says is wrong.
+fn metrics(text: &str) -> Result<Vec<u64>, String> {
+    let script = "
+import sys
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as read
+try:
+    families = list(read(sys.stdin.read()))
+except Exception as error:
+    sys.exit(repr(error))
+for sample in (s for f in families for s in f.samples if s.name == 'xol_hits_total'):
+    print(int(sample.value))
+";
+    let finished = run("/usr/bin/python3").args(["-c", script]).stdin(text).finish();
+    match finished.code() {
+        0 => Ok(finished.out().lines().filter_map(|line| line.parse().ok()).collect()),
+        _ => Err(finished.err()),
     }
-    Ok(hits)
 }
 
 #[test]
 fn prometheus_would_read_it() {
     let (finished, text) = told(&["count", "--format", "openmetrics", "leaf", "outer"], "nested");
     assert_eq!(finished.code(), 0, "{finished}");
-    let hits: Vec<u64> = metrics(&text).expect(&text).iter().map(|(_, n)| *n).collect();
-    assert_eq!(hits, [6, 2], "{text}");
+    assert_eq!(metrics(&text), Ok(vec![6, 2]), "{text}");
     assert!(metrics(&text.replace("} 6", "} six")).is_err() && metrics(&text[1..]).is_err());
     // It grows, and is whole whenever it is looked at.
     let path = scratch("metrics");
@@ -359,7 +342,7 @@ fn prometheus_would_read_it() {
     while seen.len() < 5 && begin.elapsed() < Duration::from_secs(20) {
         if let Ok(text) = std::fs::read_to_string(&path) {
             let hits = metrics(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
-            seen.extend(hits.iter().map(|(_, n)| *n));
+            seen.extend(hits);
         }
     }
     kill(Pid::from_raw(running.pid().cast_signed()), Signal::SIGTERM).expect("it runs");
@@ -430,6 +413,37 @@ fn colours_are_for_terminals() {
     assert!(!escapes("TERM=xterm", "-o /dev/stderr"));
 }
 
+/// Has the shells themselves complete three lines.
+fn fish_and_zsh_complete(said: &dyn Fn(&[&str]) -> String) {
+    let folder = scratch("completions");
+    std::fs::create_dir_all(&folder).expect("the folder is writable");
+    for (shell, name) in [("fish", "xol.fish"), ("zsh", "_xol")] {
+        std::fs::write(folder.join(name), said(&["completions", shell])).expect("it is writable");
+    }
+    let fish = "source $argv[1]/xol.fish
+        for line in 'xol tr' 'xol trace --fo' 'xol count --format open'
+            complete -C $line | string replace -r '\\t.*' ''
+        end";
+    let finished =
+        run("fish").env("HOME", &folder).args(["--no-config", "-c", fish]).arg(&folder).finish();
+    assert_eq!(finished.out(), "trace\n--follow\n--format\nopenmetrics\n", "{finished}");
+    // zsh completes on a terminal only.
+    let zsh = "zmodload zsh/zpty
+        zpty z zsh -f -i
+        zpty -w z \"PS1=; autoload -U compinit; fpath=($1 \\$fpath); compinit -u -D; echo re''ady\"
+        zpty -r z out '*ready*'
+        for line want in 'xol tr' trace 'xol trace --fo' '--follow*--format' \\
+                'xol count --format open' openmetrics; do
+            zpty -w -n z $line$'\\t'
+            zpty -r z out \"*$want*\" && echo $want
+            zpty -w -n z $'\\x15'
+        done";
+    let finished =
+        run("zsh").env("HOME", &folder).args(["-f", "-c", zsh, "zsh"]).arg(&folder).finish();
+    assert_eq!(finished.out(), "trace\n--follow*--format\nopenmetrics\n", "{finished}");
+    _ = std::fs::remove_dir_all(&folder);
+}
+
 #[test]
 fn who_installs_it_is_served() {
     let said = |words: &[&str]| {
@@ -463,9 +477,7 @@ fn who_installs_it_is_served() {
     assert_eq!(offered("xol trace --fo", 2), "--follow --format");
     assert_eq!(offered("xol count --format open", 3), "openmetrics");
     _ = std::fs::remove_file(&completion);
-    for shell in ["zsh", "fish"] {
-        assert!(said(&["completions", shell]).contains("openmetrics"), "{shell}");
-    }
+    fish_and_zsh_complete(&said);
     let pages = scratch("pages");
     let folder = pages.to_string_lossy().into_owned();
     assert_eq!(said(&["man", &folder]), "");
