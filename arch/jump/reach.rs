@@ -1,4 +1,12 @@
 //! The addresses that a jump may go to.
+//!
+//! At low addresses, and above a library where nothing below it is free, the highest byte of the
+//! displacement cannot be INT3: 0.8 GiB below there is nothing. Where an instruction begins at that
+//! byte, it is a prefix of an INT3 behind the jump, or a push in the place of a push that INT3s
+//! follow; or a CS prefix before the jump moves all by one byte. So each trap is still a SIGTRAP.
+//! Where the thread traps then is no instruction: it is the *shadow* of one. A thread that is found
+//! there, by its trap, by a signal, or because the jump is taken away, is first put before its
+//! instruction, and what the push wrote is taken off its stack.
 
 use super::Window;
 use crate::Addr;

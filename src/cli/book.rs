@@ -12,7 +12,7 @@ use xol::record::{Gaps, Newest, Probed, Record, Recorded, Recorder};
 use xol::report::{Event, Read};
 use xol::spec::{Signature, Type};
 use xol::trace::{Moment, Row, Value};
-use xol_targets::ptrace::own;
+use xol_targets::ptrace::tracer;
 
 /// What is told of events, and where.
 pub(super) struct Book {
@@ -177,7 +177,7 @@ impl Book {
 
     /// Nothing happens for a moment: what is there is written, and calls that go on for long shown.
     pub(super) fn tick(&mut self) -> Result<(), Failure> {
-        self.pause(own::now_ns())
+        self.pause(tracer::now_ns())
     }
 
     /// The same at that time.

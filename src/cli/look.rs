@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 use xol::report::{self, Colours, Column, Field, Stamp};
 use xol::spec::{Spec, Where};
-use xol_targets::ptrace::own;
+use xol_targets::ptrace::tracer;
 
 /// `--format`, of the commands that start a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub(crate) struct Clock {
 impl Clock {
     /// A run that begins now.
     pub(crate) fn now() -> Clock {
-        let (start_ns, wall) = (own::now_ns(), SystemTime::now().duration_since(UNIX_EPOCH));
+        let (start_ns, wall) = (tracer::now_ns(), SystemTime::now().duration_since(UNIX_EPOCH));
         let wall = u64::try_from(wall.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX);
         Clock { start_ns, wall_ns: wall.saturating_sub(start_ns) }
     }

@@ -4,7 +4,7 @@ use super::failure::Failure;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
-use xol_targets::ptrace::own;
+use xol_targets::ptrace::tracer;
 
 /// Where the line goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Ready {
     /// the descriptor.
     pub(super) fn prepare(&self) -> Result<(), Failure> {
         match self {
-            Ready::Fd(fd) => own::keep(*fd).map_err(|error| {
+            Ready::Fd(fd) => tracer::keep(*fd).map_err(|error| {
                 Failure::usage(format!("--ready {fd}: {error}; open it first, as in {fd}>FILE"))
             }),
             Ready::File(path) if fs::metadata(path).map_or(true, |about| about.is_file()) => {
@@ -43,7 +43,7 @@ impl Ready {
     /// Writes the line.
     pub(super) fn tell(&self, line: &str) -> Result<(), Failure> {
         let written = match self {
-            Ready::Fd(fd) => own::write_once(*fd, line.as_bytes()),
+            Ready::Fd(fd) => tracer::write_once(*fd, line.as_bytes()),
             Ready::File(path) => OpenOptions::new()
                 .write(true)
                 .open(path)

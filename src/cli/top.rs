@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 use xol::report::{CountRow, Order, Rates, SortColumn, rates_json};
 use xol::trace::{Counted, HitEvent};
-use xol_targets::ptrace::own;
+use xol_targets::ptrace::tracer;
 use xol_targets::terminal::Terminal;
 
 /// From one screen to the next where the user says nothing, in ns.
@@ -48,7 +48,7 @@ impl Top {
 
     /// A screen every `period`, or a block of lines.
     pub(super) fn new(order: Order, terminal: Option<Terminal>, period: Option<Duration>) -> Top {
-        let now = own::now_ns();
+        let now = tracer::now_ns();
         let period = period.and_then(|period| u64::try_from(period.as_nanos()).ok());
         let period = period.unwrap_or(SECOND);
         Top {
@@ -92,7 +92,7 @@ impl Answer for Top {
     }
 
     fn report(&mut self, out: &mut String, rows: &[CountRow<'_>], _: &[Counted], format: Format) {
-        let now = own::now_ns();
+        let now = tracer::now_ns();
         // At a key the moment stays; rows may have come since.
         if !std::mem::take(&mut self.again) || self.last.len() != rows.len() {
             self.last = self.rates.take(rows, now);
@@ -134,7 +134,7 @@ impl Answer for Top {
         while let Some(key) = self.terminal.as_mut().and_then(Terminal::key) {
             self.key(key);
         }
-        let now = own::now_ns();
+        let now = tracer::now_ns();
         if self.paused || now < self.next_ns {
             return self.again && !self.over;
         }

@@ -240,7 +240,7 @@ pub fn behind_copy<A: Arch, T: StoppedThread<A>>(thread: &mut T, at: Addr) -> Re
         // What is behind the trap leads back, also should the tracer die now: it is still inside.
         thread.set_pc(next)?;
     } else {
-        finish(thread, &site)?;
+        complete_displaced(thread, &site)?;
         thread.in_slot(None);
     }
     if !traps {
@@ -250,7 +250,10 @@ pub fn behind_copy<A: Arch, T: StoppedThread<A>>(thread: &mut T, at: Addr) -> Re
 }
 
 /// Puts a thread whose copy has run behind the instruction, and corrects what the copy left different.
-fn finish<A: Arch, T: StoppedThread<A>>(thread: &mut T, site: &Site<A>) -> Result<(), T::Error> {
+fn complete_displaced<A: Arch, T: StoppedThread<A>>(
+    thread: &mut T,
+    site: &Site<A>,
+) -> Result<(), T::Error> {
     thread.mark_copied()?;
     let behind = site.addr.add(site.plan.span().into());
     if site.fixup == A::Fixup::default() {
@@ -293,7 +296,7 @@ pub fn after_step<A: Arch, T: StoppedThread<A>>(thread: &mut T) -> Result<bool, 
         }
         Stepped::Finish { .. } => {
             if let Some(site) = &site {
-                finish(thread, site)?;
+                complete_displaced(thread, site)?;
             }
         }
         Stepped::Out => {}
@@ -360,7 +363,7 @@ pub fn signal_in_slot<A: Arch, T: StoppedThread<A>>(
         }
         Meets::Behind => {
             if site.plan.copied.is_some_and(|copied| copied.falls_through) {
-                finish(thread, &site)?;
+                complete_displaced(thread, &site)?;
             }
             thread.does(Doing::Own);
             thread.in_slot(None);
@@ -448,7 +451,7 @@ pub fn take_out<A: Arch, T: StoppedThread<A>>(thread: &mut T) -> Result<bool, T:
             }
         }
         Out::Behind => {
-            finish(thread, &site)?;
+            complete_displaced(thread, &site)?;
             if site.armed && T::awaits_restart(&regs) {
                 thread.executes_again(site.addr, regs.sp(), true)?;
             }

@@ -1,4 +1,12 @@
 //! Restartable sequences (rseq(2)): those that a section describes, and whether there may be others.
+//!
+//! A thread that jumps out of a restartable sequence has left it without being aborted, so no jump
+//! is in one. The kernel aborts to no place that has not the registered number before it. An object
+//! that has the number only in front of what `__rseq_cs` describes, and in instructions that run on
+//! behind it (libc's, which registers it), has no other sequences. In an object that has it
+//! elsewhere no site is a jump. Two things are taken for granted: a sequence and the place that it
+//! is aborted to are in one object, and a program that registers another number than libc's has
+//! done so when the jump is made.
 
 use super::layout::{Layout, Machine};
 use super::relocs::{self, RelocValue};

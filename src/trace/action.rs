@@ -198,7 +198,7 @@ impl Session<'_> {
     pub(super) fn setting_action(&mut self, tid: Tid) -> io::Result<()> {
         let regs = self.target.regs(tid)?;
         let args = [0, 1, 2].map(|n| native::syscall_arg(&regs, n));
-        let setting = &mut self.visits.entry(tid).or_default().setting;
+        let setting = &mut self.states.entry(tid).or_default().setting;
         // What a handler left by a longjmp never came to its end.
         setting.retain(|&(sp, _)| sp != regs.sp());
         if setting.len() == NESTED {
@@ -214,9 +214,9 @@ impl Session<'_> {
         if !native::RESULT_IS_AN_ARG && !any {
             return Ok(Some([0, 1, 2].map(|n| native::syscall_arg(&regs, n))));
         }
-        let Some(visit) = self.visits.get_mut(&tid) else { return Ok(None) };
-        let found = visit.setting.iter().position(|&(sp, _)| sp == regs.sp());
-        Ok(found.map(|i| visit.setting.remove(i).1))
+        let Some(state) = self.states.get_mut(&tid) else { return Ok(None) };
+        let found = state.setting.iter().position(|&(sp, _)| sp == regs.sp());
+        Ok(found.map(|i| state.setting.remove(i).1))
     }
 
     /// Behind rt_sigaction: the program sees its own SIGTRAP action, and ours stays in place.

@@ -19,7 +19,7 @@ use crate::report::End;
 use crate::spec::Seen;
 use std::io;
 use xol_arch::{Addr, Memory as _, Regs as _};
-use xol_targets::ptrace::{Pid, SpaceId, Tid, own};
+use xol_targets::ptrace::{Pid, SpaceId, Tid, tracer};
 
 /// Where a goroutine has the two ends of its stack: at the beginning of runtime.g.
 const STACK_END: u64 = 8;
@@ -44,7 +44,7 @@ impl Session<'_> {
     pub(super) fn begin_call(&mut self, key: Key, frame: Frame) -> bool {
         let (who, began) = match &frame.expect {
             Expect::Row(_, entry) => (Some(entry.who), entry.ts_ns),
-            Expect::Resolver(_) => (None, own::now_ns()),
+            Expect::Resolver(_) => (None, tracer::now_ns()),
         };
         let told = match &frame.expect {
             // Whether it is told of shows at its end.
@@ -85,7 +85,7 @@ impl Session<'_> {
         entry: &mut Entry,
         key: Key,
     ) -> io::Result<()> {
-        let now = own::now_ns();
+        let now = tracer::now_ns();
         let value = match self.options.events || entry.rest.is_some() {
             true => self.read_returned(tid, row)?,
             false => Value::Unknown(None),
@@ -152,7 +152,7 @@ impl Session<'_> {
 
     /// Tells of calls that end now, without a return.
     pub(super) fn end_calls(&mut self, frames: Vec<(Key, Frame)>, end: End) {
-        self.end_calls_at(frames, end, own::now_ns());
+        self.end_calls_at(frames, end, tracer::now_ns());
     }
 
     /// Tells of calls that have ended without a return, in the order in which they were made.

@@ -297,7 +297,7 @@ impl Session<'_> {
             self.write_traps(space, traps.into_iter(), false)?;
             self.forget_range(space, from);
         }
-        let moving = &mut self.visits.entry(tid).or_default().moving;
+        let moving = &mut self.states.entry(tid).or_default().moving;
         moving.retain(|(sp, _)| *sp != regs.sp());
         moving.push((regs.sp(), to));
         Ok(())
@@ -306,9 +306,9 @@ impl Session<'_> {
     /// Behind mremap, whether it was made or not.
     pub(super) fn moved(&mut self, tid: Tid, space: SpaceId, at: Addr) -> io::Result<()> {
         let sp = self.target.regs(tid)?.sp();
-        let Some(visit) = self.visits.get_mut(&tid) else { return Ok(()) };
-        let Some(n) = visit.moving.iter().position(|(was, _)| *was == sp) else { return Ok(()) };
-        let (_, to) = visit.moving.remove(n);
+        let Some(state) = self.states.get_mut(&tid) else { return Ok(()) };
+        let Some(n) = state.moving.iter().position(|(was, _)| *was == sp) else { return Ok(()) };
+        let (_, to) = state.moving.remove(n);
         // What came in the place of text may be a copy of it, with all that we have in it.
         let there: Vec<Addr> =
             self.sites_mut(space).sites.iter().map(|s| s.addr).filter(|a| to.contains(a)).collect();

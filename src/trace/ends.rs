@@ -136,7 +136,7 @@ impl Session<'_> {
             return Ok(None);
         };
         let served = self.sites(space).and_then(|sites| sites.find(want.addr));
-        if served.is_none_or(|site| self.served(space, site).is_err()) {
+        if served.is_none_or(|site| self.recorder_for(space, site).is_err()) {
             return Ok(None);
         }
         if range.1.0.saturating_sub(range.0.0) > Function::LONGEST {

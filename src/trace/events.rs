@@ -13,7 +13,7 @@ use crate::spec::{Signature, Spec};
 use std::collections::BTreeSet;
 use std::io;
 use xol_arch::{Addr, Strategy};
-use xol_targets::ptrace::{Pid, Tid, own};
+use xol_targets::ptrace::{Pid, Tid, tracer};
 
 /// What an event is about. Calls have numbers: what begins with one ends with the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl Session<'_> {
         }
         let args = self.read_args(tid, row)?;
         let Some(pid) = self.target.thread(tid).map(|t| t.pid) else { return Ok(()) };
-        self.hit_event((pid, tid), row, at, own::now_ns(), &args);
+        self.hit_event((pid, tid), row, at, tracer::now_ns(), &args);
         Ok(())
     }
 

@@ -7,8 +7,8 @@
 
 use super::arm::{Armed, Want};
 use super::consumer::Consumer;
+use super::own_sites;
 use super::session::Session;
-use super::watch;
 use crate::WhyNotJump;
 use crate::symbols::Object;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -363,7 +363,7 @@ impl Session<'_> {
             let vaddr = at.wrapping_sub(bias);
             // Where nothing may be moved out of, no exit can be either.
             match object.place_reject(vaddr) {
-                Ok(None) => Some(Want { consumer, ..watch::want_at(&object, bias, vaddr)? }),
+                Ok(None) => Some(Want { consumer, ..own_sites::want_at(&object, bias, vaddr)? }),
                 _ => None,
             }
         };

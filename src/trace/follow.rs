@@ -1,4 +1,10 @@
 //! New processes, new threads, new programs.
+//!
+//! A fork copies the memory as it is at some moment inside the call, and is told of later. If xol
+//! has changed the memory since the forking thread was let go on, what the copy has of it is not
+//! known: its own table of orphans says so, as after an xol that was killed (`leftover`). A child
+//! that is not followed is then cleaned by that table; one that is followed is cleaned and armed
+//! anew.
 
 use super::session::{PATIENCE, Session};
 use crate::report::End;
@@ -132,14 +138,14 @@ impl Session<'_> {
     /// A process has a new program.
     pub(super) fn on_exec(&mut self, tid: Tid, old: SpaceId, former: Tid) -> io::Result<()> {
         self.vforks.forget(Pid(tid.0));
-        let mut later = self.visits.remove(&former).map(|visit| visit.later).unwrap_or_default();
-        self.visits.remove(&tid);
+        let mut later = self.states.remove(&former).map(|state| state.later).unwrap_or_default();
+        self.states.remove(&tid);
         if let Some(held) = self.target.take_held(tid) {
             later.add_first(held, false);
         }
         if !later.is_empty() {
             // The kernel keeps what is pending for a thread that execs.
-            self.visits.entry(tid).or_default().later = later;
+            self.states.entry(tid).or_default().later = later;
             self.send_later(tid)?;
         }
         let Some((pid, space)) =

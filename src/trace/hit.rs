@@ -71,15 +71,21 @@ impl Session<'_> {
         if self.options.hits_per_site.is_some() {
             self.disarm_if_full(space, site)?;
         }
-        if !self.is_refused(tid, space, site, at)? {
+        if !self.deliver_bti_fault(tid, space, site, at)? {
             run_displaced(&mut self.at_stop(tid, space), site)?;
         }
         Ok(())
     }
 
-    /// Has the program get the fault of a branch to where none may land, which the trap has hidden.
-    /// Whether it was one.
-    fn is_refused(&mut self, tid: Tid, space: SpaceId, site: u32, at: Addr) -> io::Result<bool> {
+    /// Delivers the fault of a branch to where none may land (BTI), which the trap has hidden.
+    /// Returns whether there was one.
+    fn deliver_bti_fault(
+        &mut self,
+        tid: Tid,
+        space: SpaceId,
+        site: u32,
+        at: Addr,
+    ) -> io::Result<bool> {
         const ILL: u64 = 1 << (libc_signal::ILL - 1);
         let Some(guarded) = self.sites_mut(space).sites.get(site as usize).filter(|s| s.guarded)
         else {
@@ -251,7 +257,7 @@ impl Session<'_> {
         if !(changed || looked) || !self.target.is_stopped(tid) {
             return self.target.go(tid, Go::Deliver(info));
         }
-        self.visits.entry(tid).or_default().later.add_first(info, true);
+        self.states.entry(tid).or_default().later.add_first(info, true);
         self.send_later(tid)?;
         self.target.go(tid, Go::On)
     }
@@ -271,7 +277,7 @@ impl Session<'_> {
             Some(retries) => retries.owe(at, sp),
             None => {}
         }
-        self.trap_again(space, at)
+        self.jump_to_trap(space, at)
     }
 
     /// Whether this execution was counted already.

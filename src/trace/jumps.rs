@@ -1,4 +1,13 @@
 //! The jumps of one address space: what they replace, what they lead to, what they have counted.
+//!
+//! Counters are in a memory file that the target itself makes, by injected calls that leave its
+//! descriptors as they were; xol opens the file through /proc/PID/fd. Forked children share it, and
+//! it outlives exec and the death of the program. A row of the report is the sum of what trapped
+//! and what was counted there.
+//!
+//! A site is armed with a trap and a slot first, and stays one underneath its jump: the jump is
+//! written over it where a trampoline does all that is wanted of the site and of every other site
+//! in the window. So whatever is not right for a jump falls back to the trap.
 
 use super::consumer::Consumer;
 use super::session::Session;
@@ -100,7 +109,7 @@ pub(super) struct Jumps {
     /// Whether thread pointers do not tell the threads apart.
     pub(super) shared_pointers: bool,
     /// Whether counts are without LOCK: one thread alone can come to them.
-    pub(super) alone: bool,
+    pub(super) counts_unlocked: bool,
 }
 
 impl Jump {

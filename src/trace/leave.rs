@@ -1,4 +1,11 @@
 //! Leaving: every trap taken away, every thread out of our code, every page of ours unmapped.
+//!
+//! Jumps are taken away first, then traps, which needs no stop, but for the traps that see
+//! SIGTRAP's action. Then each thread is seen outside of xol's code once (`outside` decides by what
+//! is known of a thread). While one thread stands still the last traps go and SIGTRAP's action
+//! comes back; the threads are seen outside once more, and what xol mapped is unmapped. A thread
+//! that was asked to stop is not asked again before it had a processor: an interrupt comes before
+//! signals and instructions, so a thread that is asked without pause never gets on.
 
 use super::hit::libc_signal;
 use super::outside::{self, Found, Next};

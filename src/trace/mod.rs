@@ -13,12 +13,12 @@
 //! | `stop` | a stopped thread as the engine sees and moves it |
 //! | `later`, `libc_signal` | signals that wait for their turn; numbers of signals |
 //! | `returns`, `exits`, `frames` | return probes: hits, where functions are left, open calls |
-//! | `hot` | traps that become jumps while the program runs |
-//! | `windows`, `trampolines`, `land`, `jumps`, `patch`, `inside` | jumps instead of traps: chosen, built, placed, kept, written; threads found in them |
+//! | `upgrade` | traps that become jumps while the program runs |
+//! | `windows`, `trampolines`, `land`, `jumps`, `patch`, `in_trampoline` | jumps instead of traps: chosen, built, placed, kept, written; threads found in them |
 //! | `notes`, `ring`, `behind`, `names`, `clock` | what trampolines note down: which values, read, waited for, by whom, when |
 //! | `ends` | jumps at the ends of calls, some of which begin before a RET |
 //! | `rings` | memory for what trampolines note down |
-//! | `watch`, `action` | sites that serve xol itself; SIGTRAP's action |
+//! | `own_sites`, `action` | sites that serve xol itself; SIGTRAP's action |
 //! | `tracers` | programs that trace their own children |
 //! | `changing` | text that the program itself writes or moves |
 //! | `leftover` | what an xol that was killed has left |
@@ -51,8 +51,7 @@ mod follow;
 mod frames;
 mod full;
 mod hit;
-mod hot;
-mod inside;
+mod in_trampoline;
 mod jumps;
 mod land;
 mod later;
@@ -64,6 +63,7 @@ mod notes;
 mod objects;
 mod options;
 mod outside;
+mod own_sites;
 mod padding;
 mod patch;
 mod probes;
@@ -81,7 +81,7 @@ mod toggle;
 mod tracers;
 mod trampolines;
 mod unfound;
-mod watch;
+mod upgrade;
 mod windows;
 
 pub use arguments::Value;
@@ -235,7 +235,8 @@ impl std::error::Error for TraceError {}
 /// # Errors
 /// See [`TraceError`].
 pub fn run(options: &Options, sink: &mut (dyn Sink + Send)) -> Result<Outcome, TraceError> {
-    xol_targets::ptrace::own::apart(|| run_behind(options, sink, None)).map_err(TraceError::Io)?
+    xol_targets::ptrace::tracer::apart(|| run_behind(options, sink, None))
+        .map_err(TraceError::Io)?
 }
 
 /// The same in a process that stands behind another, which puts the text back should this one be

@@ -1,5 +1,10 @@
 //! Which thread a thread pointer names, and when: pointers are used again, and a vfork child has
 //! its parent's (RULES G3).
+//!
+//! A record has the thread pointer of its thread. Here is from which tick on each pointer is which
+//! thread's: noted when a thread starts, when a vfork gives its parent's pointer back, and looked
+//! up in stopped threads where one is unknown. If two threads have one pointer, the space's jumps
+//! become traps.
 
 use rustc_hash::FxHashMap;
 use std::ops::Range;

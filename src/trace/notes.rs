@@ -18,7 +18,7 @@ use xol_targets::native;
 use xol_targets::ptrace::SpaceId;
 
 /// The number in a record that is none: its thread was sent back to make it again.
-pub(super) const NOBODY: u32 = u32::MAX;
+pub(super) const EMPTY_RECORD: u32 = u32::MAX;
 
 /// What a trampoline does at a site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub(super) struct Noting {
 impl Session<'_> {
     /// What a trampoline can do in the place of a stop for all who are told of a site's hits; or
     /// why it cannot: the only place that knows. A site must be able to do without its jump, too.
-    pub(super) fn served(&self, space: SpaceId, number: u32) -> Result<Served, WhyNotJump> {
+    pub(super) fn recorder_for(&self, space: SpaceId, number: u32) -> Result<Served, WhyNotJump> {
         const OTHER: WhyNotJump = WhyNotJump::NotOnlyCounted;
         let sites = self.spaces.get(&space).ok_or(OTHER)?;
         let site = sites

@@ -1,4 +1,13 @@
 //! Jumps written and taken back: no thread runs meanwhile.
+//!
+//! Threads that run are stopped, once for any number of jumps. A jump is written tail first, then
+//! head, and taken away in the opposite order. Threads that are blocked in calls are left alone: a
+//! window has no system call, so none returns into it. A window that something else is wanted in
+//! gives way until the site is hot again.
+//!
+//! What a jump cannot survive is a uprobe of the kernel that is placed inside its window later and
+//! removed first: the kernel then puts the original of that byte into the jump's displacement. At
+//! the window's beginning it only ends the count.
 
 use super::borrow::LOOK;
 use super::jumps::{Jump, LEN, SHADOWS, State};
@@ -101,7 +110,7 @@ impl Session<'_> {
             return Ok(());
         }
         let jumps = &mut self.sites_mut(space).jumps;
-        if !std::mem::take(&mut jumps.alone) {
+        if !std::mem::take(&mut jumps.counts_unlocked) {
             return Ok(());
         }
         let halted = self.halt(space, PATIENCE, false)?.unwrap_or_default();

@@ -4,7 +4,7 @@ use super::arm::Want;
 use super::consumer::{Calls, Consumer, Resolver, Row, RowState};
 use super::objects::{FileId, Loaded};
 use super::session::Session;
-use super::{TraceError, watch};
+use super::{TraceError, own_sites};
 use crate::WhyNotJump;
 use crate::engine::Counter;
 use crate::spec::{
@@ -294,7 +294,7 @@ impl Session<'_> {
             }
             return;
         }
-        let Some(template) = watch::want_at(object, bias, place.vaddr) else { return };
+        let Some(template) = own_sites::want_at(object, bias, place.vaddr) else { return };
         if place.kind == PlaceKind::Resolver {
             let rows = rows.into_iter().flatten().collect();
             let resolver = Rc::new(Resolver { rows });
@@ -346,7 +346,7 @@ impl Session<'_> {
         else {
             return want;
         };
-        let Some(there) = watch::want_at(object, bias, vaddr.0 + behind) else { return want };
+        let Some(there) = own_sites::want_at(object, bias, vaddr.0 + behind) else { return want };
         self.rows[row as usize].behind = behind;
         Want { consumer: want.consumer, ..there }
     }
@@ -455,7 +455,7 @@ impl Session<'_> {
         if let Some(loaded) = loaded {
             let object = self.open(pid, &loaded)?;
             let bias = loaded.bias(&object)?;
-            let want = watch::want_at(&object, bias, at.0.wrapping_sub(bias))?;
+            let want = own_sites::want_at(&object, bias, at.0.wrapping_sub(bias))?;
             return Some(self.behind_pads(Want { consumer, ..want }, &object, bias));
         }
         // No file: generated code. Only the instruction itself is looked at.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use xol_arch::{Addr, Arch, Fault, Flow, Machine, Memory, Regs as _, Text};
 use xol_targets::Native;
 use xol_targets::native::{self, Regs};
-use xol_targets::ptrace::{Pid, SpaceId, Stopped, Tid, own, procfs};
+use xol_targets::ptrace::{Pid, SpaceId, Stopped, Tid, procfs, tracer};
 
 impl Session<'_> {
     /// A function whose return is of interest was entered.
@@ -33,7 +33,7 @@ impl Session<'_> {
         };
         let args = if self.options.events { self.read_args(tid, row)? } else { Vec::new() };
         let Some(pid) = self.target.thread(tid).map(|t| t.pid) else { return Ok(()) };
-        let entry = Entry { rest, ..self.entry((pid, tid), own::now_ns(), args) };
+        let entry = Entry { rest, ..self.entry((pid, tid), tracer::now_ns(), args) };
         let proven = self.sites_mut(space).exits.proven(at, row);
         self.expect(tid, space, at, Expect::Row(row, entry), !proven)
     }
@@ -69,7 +69,7 @@ impl Session<'_> {
         if self.frames.is_crowded()
             && let Some(pid) = self.target.thread(tid).map(|t| t.pid)
         {
-            self.drop_dead(pid, key, own::now_ns());
+            self.drop_dead(pid, key, tracer::now_ns());
         }
         let seen = !awaited || self.arm_back(tid, space, at, back)?;
         if !(seen && self.begin_call(key, Frame::new(expect, awaited))) {
@@ -246,7 +246,7 @@ impl Session<'_> {
         for is_go in [false, true].into_iter().take(1 + usize::from(self.go_returns)) {
             let key = self.key_of(tid, space, is_go, (back, sp))?;
             let left = self.frames.take_left(key).into_iter().map(|frame| (key, frame));
-            self.end_unwound(left.collect(), own::now_ns());
+            self.end_unwound(left.collect(), tracer::now_ns());
         }
         Ok(())
     }
@@ -266,7 +266,7 @@ impl Session<'_> {
     /// [later](Self::sweep_noted), since their returns may have been noted down too.
     pub(super) fn drop_dead_noted(&mut self, pid: Pid, now: Key, seen: u64) {
         if native::return_slot(now.sp).is_some() {
-            self.crowded = Some(now.space);
+            self.sweep_due = Some(now.space);
         } else {
             self.drop_below(pid, now, seen);
         }
@@ -274,7 +274,7 @@ impl Session<'_> {
 
     /// Drops the frames whose returns are not noted down, and cannot be any more.
     pub(super) fn sweep_noted(&mut self) -> io::Result<()> {
-        let Some(space) = self.crowded.take() else { return Ok(()) };
+        let Some(space) = self.sweep_due.take() else { return Ok(()) };
         let dead = self.overwritten(space);
         self.drain_all()?;
         let now: HashMap<Key, u64> = self.frames.of(space).collect();

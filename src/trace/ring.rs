@@ -5,10 +5,14 @@
 //! records are in order; over several rings their times say the order. What is younger than the
 //! moment at which the reading began waits for the next one: of two records of a thread, the older
 //! may still be missing.
+//!
+//! Rings are read from a timer (each millisecond while records come, else each eighth), at the end,
+//! and before an event of a thread is dealt with. While the reader has much to read it leaves the
+//! processor of the traced thread. The memory of a dead program is read to its end.
 
 use super::clock::Clock;
 use super::names::{Names, Who};
-use super::notes::NOBODY;
+use super::notes::EMPTY_RECORD;
 use super::session::{PATIENCE, Session};
 use crate::engine::{Note, Pending, Reader};
 use rustc_hash::FxHashMap;
@@ -19,7 +23,7 @@ use std::time::Duration;
 use xol_arch::jump::Shape;
 use xol_targets::native;
 use xol_targets::ptrace::procfs::{Whereabouts, whereabouts};
-use xol_targets::ptrace::{Area, Pid, SpaceId, Thread, Tid, own, procfs};
+use xol_targets::ptrace::{Area, Pid, SpaceId, Thread, Tid, procfs, tracer};
 use xol_targets::shared::Shared;
 
 /// How far records of one thread may be seen in another order than they were written, in ns:
@@ -87,7 +91,7 @@ impl Rings {
     /// Adds a ring, which is empty.
     pub(super) fn add(&mut self, space: SpaceId, area: Area, shared: Shared) {
         if let Some(reader) = Reader::new(shared, shape()) {
-            self.clock.mark(native::ticks, own::now_ns);
+            self.clock.mark(native::ticks, tracer::now_ns);
             self.all.entry(space).or_default().push(Ring { area, reader, pending: None });
         }
     }
@@ -231,7 +235,7 @@ impl Session<'_> {
         if rings.held.is_empty() {
             return Ok(());
         }
-        rings.clock.mark(native::ticks, own::now_ns);
+        rings.clock.mark(native::ticks, tracer::now_ns);
         let before = now.saturating_sub(rings.clock.ticks_in(APART));
         let notes = rings.take(until.unwrap_or(before), first);
         let result = self.tell_notes(rings, &notes);
@@ -252,7 +256,7 @@ impl Session<'_> {
                     pointer.is_none_or(|pointer| shape().shard_of(pointer) == shard)
                 });
             }
-            if note.probe == NOBODY {
+            if note.probe == EMPTY_RECORD {
                 continue;
             }
             let who = match &last {
@@ -408,7 +412,7 @@ impl Session<'_> {
             }
         }
         let mut rings = std::mem::take(&mut self.rings);
-        rings.clock.mark(native::ticks, own::now_ns);
+        rings.clock.mark(native::ticks, tracer::now_ns);
         let notes = rings.take(u64::MAX, None);
         let result = self.tell_notes(&mut rings, &notes);
         rings.names.remove(&space);
@@ -433,13 +437,13 @@ impl Session<'_> {
         if self.rings.is_empty() {
             return Ok(());
         }
-        self.target.go_elsewhere();
+        self.target.unpin_if_idle();
         let before = self.rings.period;
         let slower = if before.is_zero() { BUSY } else { (before * 2).min(IDLE) };
         let period = if count > 0 { BUSY } else { slower };
         if period != before {
             self.rings.period = period;
-            own::tick(period, period)?;
+            tracer::tick(period, period)?;
         }
         let target = &self.target;
         let mut rings = std::mem::take(&mut self.rings);

@@ -34,7 +34,7 @@ pub enum Stage {
 
 /// What is remembered of a thread between two of its stops.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Visit {
+pub(super) struct ThreadState {
     /// What it is in the middle of.
     pub(super) doing: Doing,
     /// Its registers before the copy that it runs or has run.
@@ -66,7 +66,7 @@ pub(super) struct Session<'a> {
     pub(super) go_returns: bool,
     /// What threads are called.
     pub(super) comms: super::comms::Comms,
-    pub(super) visits: FxHashMap<Tid, Visit>,
+    pub(super) states: FxHashMap<Tid, ThreadState>,
     /// Of the trap that is dealt with: the instruction, and where the thread has trapped in its place.
     pub(super) shadowed: Option<(Addr, Addr)>,
     /// Forked children that are cleaned before they run: what their text had.
@@ -101,9 +101,9 @@ pub(super) struct Session<'a> {
     /// Whose sites they note down.
     pub(super) notings: Vec<super::notes::Noting>,
     /// A space with so many frames that those which cannot return are looked for.
-    pub(super) crowded: Option<SpaceId>,
+    pub(super) sweep_due: Option<SpaceId>,
     /// How often places were hit in processes that are over.
-    pub(super) heat: super::hot::Heat,
+    pub(super) heat: super::upgrade::Heat,
     /// Room for the arguments of one hit.
     pub(super) args: Vec<super::Value>,
     /// Jumps taken back for a moment.
@@ -138,7 +138,7 @@ impl<'a> Session<'a> {
             calls: 0,
             go_returns: false,
             comms: super::comms::Comms::default(),
-            visits: FxHashMap::default(),
+            states: FxHashMap::default(),
             shadowed: None,
             to_clean: BTreeMap::new(),
             vforks: super::tracers::Vforks::default(),
@@ -158,8 +158,8 @@ impl<'a> Session<'a> {
             rings: super::ring::Rings::default(),
             waits: super::full::Waits::default(),
             notings: Vec::new(),
-            crowded: None,
-            heat: super::hot::Heat::default(),
+            sweep_due: None,
+            heat: super::upgrade::Heat::default(),
             args: Vec::new(),
             toggle: super::toggle::Toggle::default(),
             restartable: HashMap::new(),
@@ -174,12 +174,12 @@ impl<'a> Session<'a> {
         if self.options.calls {
             self.target.vouch();
         }
-        xol_targets::ptrace::own::catch_signals().map_err(TraceError::Io)?;
+        xol_targets::ptrace::tracer::catch_signals().map_err(TraceError::Io)?;
         let begun = self.begin();
         self.tell_armed();
         // The time that was asked for is that of the probes.
         self.started = Instant::now();
-        xol_targets::ptrace::own::tick_after(self.options.duration).map_err(TraceError::Io)?;
+        xol_targets::ptrace::tracer::tick_after(self.options.duration).map_err(TraceError::Io)?;
         let result = begun.and_then(|()| self.main_loop());
         if matches!(
             result,
@@ -314,12 +314,12 @@ impl<'a> Session<'a> {
             }
             if let Event::Tick = event {
                 self.sink.tick();
-                if let Some((signal, terminal)) = xol_targets::ptrace::own::take_caught()
+                if let Some((signal, terminal)) = xol_targets::ptrace::tracer::take_caught()
                     && self.asked_to_end(signal, terminal)
                 {
                     return Ok(Some(signal));
                 }
-                if xol_targets::ptrace::own::take_asked() {
+                if xol_targets::ptrace::tracer::take_asked() {
                     let report = self.report();
                     self.sink.asked(&report);
                 }
@@ -403,13 +403,13 @@ impl<'a> Session<'a> {
             Event::Exec(tid, old, former) => self.on_exec(tid, old, former),
             Event::Returned(tid) => self.on_return(tid),
             Event::Gone(tid, pid) => {
-                self.visits.remove(&tid);
+                self.states.remove(&tid);
                 self.end_thread((pid, tid))?;
                 self.unname_thread(pid, tid);
                 self.put_traps_back(tid)
             }
             Event::Ended(pid, status) => {
-                self.visits.remove(&Tid(pid.0));
+                self.states.remove(&Tid(pid.0));
                 self.unname_thread(pid, Tid(pid.0));
                 if Some(pid) == self.root {
                     self.root_status = Some(status);
@@ -444,12 +444,12 @@ impl<'a> Session<'a> {
 
     /// Returns what a thread is in the middle of.
     pub(super) fn doing(&self, tid: Tid) -> Doing {
-        self.visits.get(&tid).map_or(Doing::Own, |visit| visit.doing)
+        self.states.get(&tid).map_or(Doing::Own, |state| state.doing)
     }
 
     /// Notes that a thread is in the middle of something else.
     pub(super) fn does(&mut self, tid: Tid, doing: Doing) {
-        self.visits.entry(tid).or_default().doing = doing;
+        self.states.entry(tid).or_default().doing = doing;
     }
 
     pub(super) fn new_space(&mut self, space: SpaceId) {

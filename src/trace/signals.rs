@@ -22,7 +22,7 @@ impl Session<'_> {
                 if !disguised {
                     self.target.put_block_back(tid)?;
                 }
-                self.visits.entry(tid).or_default().later.comes(info, true);
+                self.states.entry(tid).or_default().later.comes(info, true);
                 self.send_later(tid)?;
                 return if disguised { self.on_trap(tid) } else { self.target.go(tid, Go::On) };
             }
@@ -104,7 +104,7 @@ impl Session<'_> {
             _ => {}
         }
         let held = inside && self.target.thread(tid).is_some_and(|t| t.held.is_some());
-        let comes = self.visits.entry(tid).or_default().later.comes(info, held);
+        let comes = self.states.entry(tid).or_default().later.comes(info, held);
         if !held {
             self.send_later(tid)?;
         }
@@ -117,8 +117,8 @@ impl Session<'_> {
         let of_process = |t: &&xol_targets::ptrace::Thread| t.pid == pid;
         let threads: Vec<Tid> = self.target.threads().filter(of_process).map(|t| t.tid).collect();
         for tid in threads {
-            if let Some(visit) = self.visits.get_mut(&tid) {
-                visit.later.cancel(signals);
+            if let Some(state) = self.states.get_mut(&tid) {
+                state.later.cancel(signals);
             }
             if let Some(held) = self.target.take_held(tid)
                 && !signals.contains(&held.signal())
@@ -130,17 +130,17 @@ impl Session<'_> {
 
     /// Has the kernel come to deliver what waits.
     pub(super) fn send_later(&mut self, tid: Tid) -> io::Result<()> {
-        let Some(visit) = self.visits.get_mut(&tid).filter(|visit| !visit.later.is_empty()) else {
+        let Some(state) = self.states.get_mut(&tid).filter(|state| !state.later.is_empty()) else {
             return Ok(());
         };
         let Some(pid) = self.target.thread(tid).map(|t| t.pid) else { return Ok(()) };
-        while let Some(info) = visit.later.next() {
+        while let Some(info) = state.later.next() {
             match sys::queue_signal(pid, tid, &info.placeholder()) {
                 Ok(()) => {}
                 Err(error) if is_gone(&error) => return Err(error),
                 // Too many are queued: at the next.
                 Err(_) => {
-                    visit.later.not_sent(info.signal());
+                    state.later.not_sent(info.signal());
                     break;
                 }
             }
@@ -151,15 +151,15 @@ impl Session<'_> {
     /// Whether a thread that is to be left has signals to get first that only we know.
     pub(super) fn has_undelivered(&mut self, tid: Tid) -> io::Result<bool> {
         if let Some(held) = self.target.take_held(tid) {
-            self.visits.entry(tid).or_default().later.add_first(held, false);
+            self.states.entry(tid).or_default().later.add_first(held, false);
         }
         self.send_later(tid)?;
-        let Some(visit) = self.visits.get_mut(&tid).filter(|visit| !visit.later.is_empty()) else {
+        let Some(state) = self.states.get_mut(&tid).filter(|state| !state.later.is_empty()) else {
             return Ok(false);
         };
         // One that is blocked, too: by its own handler, it is for a moment.
-        visit.late += 1;
-        if visit.late < LATE {
+        state.late += 1;
+        if state.late < LATE {
             return Ok(true);
         }
         self.send_rest(tid)?;
@@ -168,7 +168,7 @@ impl Session<'_> {
 
     /// Leaves what waits to the kernel, for a thread that is not waited for.
     pub(super) fn send_rest(&mut self, tid: Tid) -> io::Result<()> {
-        let rest = self.visits.get_mut(&tid).map(|visit| visit.later.take_unsent());
+        let rest = self.states.get_mut(&tid).map(|state| state.later.take_unsent());
         if let Some(pid) = self.target.thread(tid).map(|t| t.pid) {
             let mut rest = rest.into_iter().flatten();
             rest.try_for_each(|info| sys::queue_signal(pid, tid, &info.placeholder()))?;

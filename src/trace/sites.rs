@@ -1,10 +1,10 @@
 //! The sites of one address space, in the tables the engine works on.
 
 use super::changing::Away;
-use super::hot::Hot;
 use super::jumps::Jumps;
 use super::objects::Loaded;
 use super::slots::Slots;
+use super::upgrade::Hot;
 use crate::engine::{Counter, Link, NONE, Site, SlotRef, Table, find, hash_slots, index_insert};
 use rustc_hash::FxHashMap;
 use std::ops::Range;

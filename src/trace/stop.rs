@@ -81,11 +81,11 @@ impl StoppedThread<Native> for AtStop<'_, '_> {
     }
 
     fn before(&self) -> Regs {
-        self.session.visits.get(&self.tid).map(|visit| visit.before).unwrap_or_default()
+        self.session.states.get(&self.tid).map(|state| state.before).unwrap_or_default()
     }
 
     fn keep(&mut self, before: Regs) {
-        self.session.visits.entry(self.tid).or_default().before = before;
+        self.session.states.entry(self.tid).or_default().before = before;
     }
 
     fn in_slot(&mut self, slot: Option<Addr>) {
@@ -200,7 +200,7 @@ impl StoppedThread<Native> for AtStop<'_, '_> {
     }
 
     fn requeue(&mut self, signal: SigInfo) -> io::Result<()> {
-        self.session.visits.entry(self.tid).or_default().later.add_first(signal, false);
+        self.session.states.entry(self.tid).or_default().later.add_first(signal, false);
         self.session.send_later(self.tid)
     }
 

@@ -5,7 +5,7 @@ use super::session::Session;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
-use xol_targets::ptrace::{SpaceId, own};
+use xol_targets::ptrace::{SpaceId, tracer};
 
 /// How long a state lasts at least.
 const EVERY: Duration = Duration::from_millis(1);
@@ -35,7 +35,7 @@ impl Session<'_> {
             self.toggle.done = true;
             self.note(format!("{} jumps were taken back and written again", self.toggle.written));
         }
-        own::tick_after(Some(EVERY))
+        tracer::tick_after(Some(EVERY))
     }
 
     fn take_for_now(&mut self) -> io::Result<()> {

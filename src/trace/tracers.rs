@@ -87,7 +87,7 @@ impl Session<'_> {
         }
         // The call is then made in place.
         self.target.stopped(tid)?.set_pc(at);
-        self.visits.remove(&tid);
+        self.states.remove(&tid);
         self.vforks.forget(pid);
         self.target.detach_thread(tid, 0)?;
         self.target.forget(pid);

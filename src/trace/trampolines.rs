@@ -340,7 +340,7 @@ impl Session<'_> {
         jump.shadow = trampoline.enter_shadow();
         jump.locks = trampoline.locks().collect();
         let mut code = trampoline.code.to_vec();
-        if self.sites_mut(space).jumps.alone {
+        if self.sites_mut(space).jumps.counts_unlocked {
             jump.locks.iter().for_each(|&at| code[usize::from(at)] = NO_LOCK);
         }
         let mut bytes = Code::new();
@@ -390,7 +390,8 @@ impl Session<'_> {
                 let region = Region { code, used: 0, counters, tally };
                 let alone = self.is_alone(space);
                 let jumps = &mut self.sites_mut(space).jumps;
-                jumps.alone = alone && (jumps.alone || jumps.regions.is_empty());
+                jumps.counts_unlocked =
+                    alone && (jumps.counts_unlocked || jumps.regions.is_empty());
                 jumps.regions.push(region.clone());
                 Some(region)
             }

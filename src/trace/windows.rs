@@ -1,4 +1,18 @@
 //! Windows: which sites can be jumps, and which of them share one.
+//!
+//! Each boundary of an instruction inside a window is a trap. A thread that comes there is moved to
+//! the copy of that instruction in the trampoline, by xol or, when xol is dead, by the handler and
+//! the orphan table. A boundary that is a site has an ordinary trap of its own, and a recorder in
+//! the same trampoline.
+//!
+//! Flags are kept unless the instructions from the site on overwrite them unread on every path:
+//! calls, returns, indirect jumps and the end of what is known count as readers. Where a function
+//! moves anything but a stack into its stack pointer, a trampoline writes nothing below it
+//! (`no-stack`).
+//!
+//! On arm64 a B may not replace a landing pad (BTI, PACIxSP): a function's site is then the
+//! instruction behind the pad, if nothing but the pad leads there. That is not so where returns are
+//! asked for, because the return address may be signed by then, nor for `FUNCTION+*`.
 
 use super::arm::Want;
 use super::consumer::Consumer;
@@ -78,7 +92,7 @@ impl Session<'_> {
                 // Its turn comes when its function is known.
                 continue;
             }
-            if let Err(why) = self.served(space, number) {
+            if let Err(why) = self.recorder_for(space, number) {
                 if self.is_wanted(space, number) {
                     self.no_jump(space, want.addr, why);
                 }
@@ -243,7 +257,7 @@ impl Session<'_> {
         for offset in 0..window.len {
             let at = window.at.add(offset.into());
             let Some(number) = self.sites_mut(space).find(at) else { continue };
-            match self.served(space, number) {
+            match self.recorder_for(space, number) {
                 Ok(served) if window.has(offset) => {
                     let flags = Native::flags_live(&function.text(), at);
                     sites.push(Site { offset, number, served, flags });

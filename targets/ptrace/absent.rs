@@ -7,7 +7,7 @@
 //! network) it does wait for. Data that a probe shows is therefore read at once where /proc says that
 //! its page is there; if it is not, by another thread, which is given a moment and then left alone.
 
-use super::own;
+use super::tracer;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -42,7 +42,7 @@ impl Slow {
     ) -> io::Result<Slow> {
         let (ask, asked) = channel();
         let (answer, answers) = channel();
-        own::spawn(move || {
+        tracer::spawn(move || {
             for (at, len) in asked {
                 if answer.send(read(at, len)).is_err() {
                     return;

@@ -4,9 +4,9 @@
 //! that traps, unless threads trap on several CPUs at a time, or one of them is real-time: it
 //! would not let us run.
 
-use super::own::{self, CpuSet};
 use super::procfs;
 use super::sys::Tid;
+use super::tracer::{self, CpuSet};
 
 const CHECK_EVERY_NS: u64 = 5_000_000;
 
@@ -34,7 +34,7 @@ impl Affinity {
         }
         self.traps = self.traps.wrapping_add(1);
         if self.traps & 31 == 1 {
-            let now = own::now_ns();
+            let now = tracer::now_ns();
             if now - self.checked_ns > CHECK_EVERY_NS {
                 self.checked_ns = now;
                 self.follow();
@@ -49,7 +49,7 @@ impl Affinity {
         if quiet
             && self.pinned.is_some()
             && let Some(home) = self.home
-            && own::set_affinity(&home).is_ok()
+            && tracer::set_affinity(&home).is_ok()
         {
             self.pinned = None;
         }
@@ -59,7 +59,7 @@ impl Affinity {
     fn follow(&mut self) {
         let home = match self.home {
             Some(home) => home,
-            None => match own::get_affinity() {
+            None => match tracer::get_affinity() {
                 Ok(home) => *self.home.insert(home),
                 Err(_) => return,
             },
@@ -76,7 +76,7 @@ impl Affinity {
         let want = common.filter(|_| one);
         if want != self.pinned {
             let set = want.map_or(home, CpuSet::only);
-            if own::set_affinity(&set).is_ok() {
+            if tracer::set_affinity(&set).is_ok() {
                 self.pinned = want;
             }
         }

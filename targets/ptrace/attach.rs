@@ -3,7 +3,7 @@
 use super::space::Space;
 use super::sys::{self, Pid, Tid};
 use super::thread::{Process, State, Thread};
-use super::{Go, Ptrace, is_gone, own, procfs};
+use super::{Go, Ptrace, is_gone, procfs, tracer};
 use crate::native;
 use std::time::{Duration, Instant};
 use std::{fmt, fs, io};
@@ -175,7 +175,7 @@ impl Ptrace {
             tasks.retain(|&tid| tid.0 == pid.0 || !procfs::is_of_kernel(tid));
             // A thread that execs waits for the others to be gone, and we would wait for it: the kernel
             // attaches to nothing meanwhile.
-            own::reap_at_ticks(true);
+            tracer::reap_at_ticks(true);
             let mut result = Ok(());
             for &tid in &tasks {
                 // Another thread may have exec'd, and have the number of the first, which we had.
@@ -216,7 +216,7 @@ impl Ptrace {
                     }
                 }
             }
-            let reaped = own::reap_at_ticks(false);
+            let reaped = tracer::reap_at_ticks(false);
             result?;
             if !new {
                 // Not the numbers of those that have exec'd meanwhile.
@@ -332,7 +332,7 @@ impl Ptrace {
 
 /// Whether `tracer` is this thread: TracerPid names the thread that traces.
 pub(super) fn is_ours(tracer: i32) -> bool {
-    tracer == own::tid().0
+    tracer == tracer::tid().0
 }
 
 /// What an error of the kernel says about a process that is to be attached to.

@@ -1,11 +1,16 @@
 //! Stopping threads that run.
+//!
+//! Threads that are blocked in calls are not disturbed: attaching needs no stop of them, leaving
+//! looks at /proc/TID/syscall, and the kernel lets go of blocked threads without a stop when xol
+//! ends. No thread is left in a stop at a call, or with an interrupt on its way: when xol ends, its
+//! call would return EINTR.
 
 use super::attach::OPTIONS;
 use super::procfs::{self, Whereabouts};
 use super::restart::Entered;
 use super::sys::{self, EVENT_STOP, Pid, Status, Tid, Whom};
 use super::thread::{State, Thread};
-use super::{Ptrace, own};
+use super::{Ptrace, tracer};
 use crate::native;
 use std::io;
 use std::time::{Duration, Instant};
@@ -64,19 +69,19 @@ impl Ptrace {
         if entered.is_some() || !native::FORGETS_AN_ARGUMENT {
             return interrupt().map(|()| entered);
         }
-        let home = own::get_affinity().ok();
+        let home = tracer::get_affinity().ok();
         let cpu =
             || procfs::cpu_and_policy(tid).filter(|&(_, policy)| !procfs::is_real_time(policy));
         let moved = home.and_then(|home| {
             let (at, _) = cpu()?;
-            own::set_affinity(&own::CpuSet::only(at)).ok()?;
+            tracer::set_affinity(&tracer::CpuSet::only(at)).ok()?;
             Some(home)
         });
         let entered = self.entered(tid);
         let interrupted = interrupt();
         if let Some(home) = moved {
             // Failing to widen it again would only cost speed.
-            let _ = own::set_affinity(&home);
+            let _ = tracer::set_affinity(&home);
         }
         interrupted.map(|()| entered)
     }

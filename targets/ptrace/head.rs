@@ -1,10 +1,17 @@
 //! What xol maps first: the head with the handler, the orphan table and the first slots.
+//!
+//! The handler of SIGTRAP becomes active when the tracer is gone. It looks the trap up in the
+//! orphan table and moves the thread to the site's copy, or puts the original byte back where there
+//! is none. A simulated hit marks its pending signal (`SI_DONE`) before registers change, so that
+//! the handler does not simulate it again. Where another signal was about to be delivered in the
+//! place of a trap, the head says which (`DELIVERING`): to the kernel, siginfo and number are of
+//! two.
 
 use super::inject::InjectError;
 use super::orphan::{Orphan, Table};
-use super::own;
 use super::space::{Area, Space, SpaceId};
 use super::sys::Tid;
+use super::tracer;
 use super::{Ptrace, gone};
 use crate::native::{self, head};
 use std::io;
@@ -32,7 +39,7 @@ impl Ptrace {
         let memory = self.spaces.get_mut(&space).ok_or_else(gone)?;
         memory.write(area.start, head::head())?;
         if let Some(offset) = head::PAGE_SIZE {
-            memory.write(area.start.add(offset), &own::page_size().to_ne_bytes())?;
+            memory.write(area.start.add(offset), &tracer::page_size().to_ne_bytes())?;
         }
         write_range(memory, area, 0, slots)?;
         let table = Area { start: area.start.add(native::PAGE), len: table_size };

@@ -11,7 +11,7 @@ use super::chain::Stub;
 use super::space::{Area, PAGE, Space, SpaceId};
 use super::sys::{self, EVENT_STOP, Pid, SYSCALL_STOP, Status, Tid, Whom};
 use super::thread::{Dirty, State};
-use super::{Ptrace, gone, is_gone, own, procfs, still_there};
+use super::{Ptrace, gone, is_gone, procfs, still_there, tracer};
 use crate::native;
 use std::{fmt, io};
 use xol_arch::{Addr, Regs as _};
@@ -285,7 +285,7 @@ impl Ptrace {
     /// What lengths are multiples of: where there is little room, the machine's own page.
     pub(super) fn grain(&self, pid: Pid) -> u64 {
         match procfs::room(pid) {
-            Ok(Some(_)) => own::page_size(),
+            Ok(Some(_)) => tracer::page_size(),
             _ => PAGE,
         }
     }

@@ -15,9 +15,9 @@
 #![allow(unsafe_code)]
 
 use super::keeper::Keeper;
-use super::own;
 use super::space::SpaceId;
 use super::sys::{Pid, SI_KERNEL, check};
+use super::tracer;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
@@ -128,20 +128,20 @@ pub fn split(program: Option<Pid>) -> io::Result<Side> {
     behind.set_nonblocking(true)?;
     let parent = std::process::id();
     // None is lost that comes before both know what to do with it.
-    own::block_ending(true)?;
+    tracer::block_ending(true)?;
     // SAFETY: xol has one thread, so the child may do whatever it likes.
     let pid = unsafe { libc::fork() };
     let forked = check(pid.into());
     if pid == 0 {
         drop(front);
-        if step_behind(parent).and_then(|()| own::block_ending(false)).is_err() {
+        if step_behind(parent).and_then(|()| tracer::block_ending(false)).is_err() {
             // There would be two that trace.
             std::process::exit(1);
         }
         return Ok(Side::Tracer(Link(behind)));
     }
     let forwarded = forked.and_then(|_| forward_signals(pid));
-    own::block_ending(false)?;
+    tracer::block_ending(false)?;
     forwarded?;
     drop(behind);
     Ok(Side::Front(Front { tracer: Pid(pid), program, link: front }))
@@ -149,9 +149,9 @@ pub fn split(program: Option<Pid>) -> io::Result<Side> {
 
 /// What the tracer does before anything else.
 fn step_behind(parent: u32) -> io::Result<()> {
-    own::catch_ending()?;
+    tracer::catch_ending()?;
     // SAFETY: numbers only.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, own::FRONT_IS_GONE) };
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, tracer::FRONT_IS_GONE) };
     if std::os::unix::process::parent_id() != parent {
         // It died before the kernel knew whom to tell.
         std::process::exit(0);
@@ -218,14 +218,14 @@ extern "C" fn wake(_: i32) {}
 fn forward_signals(tracer: i32) -> io::Result<()> {
     TRACER.store(tracer, Ordering::Relaxed);
     let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = forward;
-    for signal in own::ENDING.into_iter().chain([own::ASKING]) {
-        own::handle(signal, handler as usize, libc::SA_SIGINFO | libc::SA_RESTART)?;
+    for signal in tracer::ENDING.into_iter().chain([tracer::ASKING]) {
+        tracer::handle(signal, handler as usize, libc::SA_SIGINFO | libc::SA_RESTART)?;
     }
     let handler: extern "C" fn(i32) = wake;
     // Ignored, the end of the tracer could not be told from that of another child.
     // SAFETY: SIG_DFL is a valid handler.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
-    own::handle(libc::SIGCHLD, handler as usize, 0)
+    tracer::handle(libc::SIGCHLD, handler as usize, 0)
 }
 
 impl Front {

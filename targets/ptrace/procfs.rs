@@ -110,7 +110,7 @@ pub fn room(pid: Pid) -> io::Result<Option<u64>> {
     let Some(limit) = soft.and_then(|v| v.parse::<u64>().ok()) else { return Ok(None) };
     let statm = fs::read_to_string(format!("/proc/{}/statm", with_memory(pid)))?;
     let pages: u64 = statm.split(' ').next().and_then(|v| v.parse().ok()).unwrap_or(0);
-    Ok(Some(limit.saturating_sub(pages * super::own::page_size())))
+    Ok(Some(limit.saturating_sub(pages * super::tracer::page_size())))
 }
 
 fn parse_mapping(line: &[u8]) -> Option<Mapping> {

@@ -5,10 +5,10 @@
 //! had left. A thread blocked in a call is left alone where that is possible at all.
 
 use super::Ptrace;
-use super::own;
 use super::procfs::{self, Whereabouts};
 use super::sys::{self, Pid, Tid};
 use super::thread::GiveBack;
+use super::tracer;
 use crate::native::{self, Regs, head};
 use std::io;
 use xol_arch::{Addr, Machine as _, Memory as _, Regs as _};
@@ -65,14 +65,14 @@ fn when_entered(tid: Tid, number: i64) -> Option<u64> {
     // seconds apart after some hours. So ours is read where the thread went to sleep, or not at all;
     // we may be on another CPU, with what trapped last (see `affinity`).
     let (cpu, _) = procfs::cpu_and_policy(tid)?;
-    let home = own::get_affinity().ok()?;
-    own::set_affinity(&own::CpuSet::only(cpu)).ok()?;
+    let home = tracer::get_affinity().ok()?;
+    tracer::set_affinity(&tracer::CpuSet::only(cpu)).ok()?;
     std::thread::yield_now();
     let slept = procfs::last_ran_ns(tid);
-    let ours = procfs::last_ran_ns(own::tid());
-    let now = own::now_ns();
+    let ours = procfs::last_ran_ns(tracer::tid());
+    let now = tracer::now_ns();
     // Failing to widen it again would only cost speed.
-    let _ = own::set_affinity(&home);
+    let _ = tracer::set_affinity(&home);
     Some(now.saturating_sub(ours?.saturating_sub(slept?)))
 }
 
@@ -154,7 +154,7 @@ impl Ptrace {
         since: Option<u64>,
     ) -> Option<(GiveBack, u64)> {
         // If it had just begun, what is left is what was asked for.
-        let waited = own::now_ns().saturating_sub(since?).saturating_sub(MARGIN_NS);
+        let waited = tracer::now_ns().saturating_sub(since?).saturating_sub(MARGIN_NS);
         if waited == 0 {
             return None;
         }

@@ -8,7 +8,7 @@
 use super::attach::{AttachError, is_ours};
 use super::space::Space;
 use super::sys::{Pid, Tid, check};
-use super::{Ptrace, SpaceId, own, procfs};
+use super::{Ptrace, SpaceId, procfs, tracer};
 use std::{fs, io};
 
 /// Of linux/kcmp.h.
@@ -99,7 +99,7 @@ impl Ptrace {
             return false;
         };
         let Some(at) = space.bootstrap_stub(&maps) else { return false };
-        let mark = (own::now_ns() | 1).to_ne_bytes();
+        let mark = (tracer::now_ns() | 1).to_ne_bytes();
         let mut seen = [0; 8];
         let written = space.write(at, &mark).is_ok();
         let read = theirs.read(at, &mut seen).is_ok();

@@ -3,7 +3,7 @@
 use super::absent::{Slow, is_there};
 use super::procfs::{self, Mapping};
 use super::sys::{Pid, Tid};
-use super::{gone, is_gone, own};
+use super::{gone, is_gone, tracer};
 use crate::native;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fs::{File, OpenOptions};
@@ -131,7 +131,7 @@ impl Space {
             let path = format!("/proc/{}/pagemap", self.pid);
             File::open(path).ok()
         });
-        let (page, last) = (own::page_size(), at.0.saturating_add(to.len() as u64).max(1) - 1);
+        let (page, last) = (tracer::page_size(), at.0.saturating_add(to.len() as u64).max(1) - 1);
         if pagemap.as_ref().is_none_or(|map| is_there(map, at.0, page) && is_there(map, last, page))
         {
             return self.read(at, to);

@@ -1,13 +1,17 @@
 //! Stops, and going on.
+//!
+//! A stop is read with WNOWAIT and consumed only when the thread goes on, so that the kernel still
+//! holds the trap's signal should xol be killed. Stops for PTRACE_EVENTs hold no signal, and are
+//! consumed.
 
 use super::mask::Watch;
-use super::own;
 use super::procfs;
 use super::siginfo::SigInfo;
 use super::signals::Action;
 use super::space::{Space, SpaceId};
 use super::sys::{self, EVENT_STOP, Pid, SYSCALL_STOP, Status, Tid, Whom};
 use super::thread::{Process, State, Thread};
+use super::tracer;
 use super::{Ptrace, gone, is_gone, still_there};
 use crate::native;
 use std::io;
@@ -74,7 +78,7 @@ impl Ptrace {
         loop {
             // Also where stops never pause: then no wait is interrupted. But where ticks never do,
             // a stop has its turn between two of them.
-            let tick = own::take_tick();
+            let tick = tracer::take_tick();
             if tick && !std::mem::replace(&mut self.ticked, true) {
                 return Ok(Event::Tick);
             }
@@ -129,7 +133,7 @@ impl Ptrace {
 
     /// Leaves the CPU of the thread that trapped last, if it has not trapped since this was called
     /// before: for who reads what threads write while they run.
-    pub fn go_elsewhere(&mut self) {
+    pub fn unpin_if_idle(&mut self) {
         self.affinity.elsewhere();
     }
 

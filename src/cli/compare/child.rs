@@ -4,7 +4,7 @@ use super::super::failure::Failure;
 use std::fmt::Write;
 use std::fs;
 use xol_targets::loops::{self, KINDS};
-use xol_targets::ptrace::own;
+use xol_targets::ptrace::tracer;
 
 /// Turns in which a site and its twin alternate, at most.
 const TURNS: u64 = 16;
@@ -109,7 +109,7 @@ pub(in crate::cli) fn run(work: Work, to: i32) -> Result<(), Failure> {
         let _ = writeln!(out, "memory {bytes}");
     }
     out.push_str("end 0\n");
-    let written = own::write_once(to, out.as_bytes());
+    let written = tracer::write_once(to, out.as_bytes());
     written.map_err(|error| Failure::new(format!("cannot answer: {error}")))
 }
 
@@ -134,9 +134,9 @@ fn turns(times: u64) -> u64 {
 }
 
 fn timed(run: impl FnOnce()) -> u64 {
-    let begun = own::now_ns();
+    let begun = tracer::now_ns();
     run();
-    own::now_ns() - begun
+    tracer::now_ns() - begun
 }
 
 /// Picoseconds of one of so many calls, in the turn in the middle: what else runs on the machine takes

@@ -34,7 +34,7 @@ use xol::compare::{
 use xol_arch::{Arch, Rules};
 use xol_targets::loops::{KINDS, NOPS};
 use xol_targets::native::SITES;
-use xol_targets::ptrace::own::{self, CpuSet};
+use xol_targets::ptrace::tracer::{self, CpuSet};
 use xol_targets::ptrace::{Tid, procfs};
 use xol_targets::{Native, terminal};
 
@@ -49,7 +49,7 @@ pub(super) fn run(compare: &Compare) -> Result<(), Failure> {
     let shares = shares(compare)?;
     let faster = if compare.icount { FASTER.1 } else { FASTER.0 };
     let mut rounds = Rounds::new(compare.hits, faster).map_err(Failure::new)?;
-    let _ = own::catch_signals();
+    let _ = tracer::catch_signals();
     stay();
     let asked = measure(compare, &mut rounds)?;
     let comparison = Comparison {
@@ -102,7 +102,7 @@ fn measure(compare: &Compare, rounds: &mut Rounds) -> Result<bool, Failure> {
             progress.at(done);
         };
         let asked = match rounds.round(&mut step) {
-            Ok(()) => own::take_caught().is_some(),
+            Ok(()) => tracer::take_caught().is_some(),
             Err(Missing::Asked) => true,
             Err(Missing::Failed(why)) => return Err(Failure::new(why)),
         };
@@ -122,7 +122,7 @@ fn stay() {
     let me = Tid(std::process::id().cast_signed());
     if let Some((cpu, _)) = procfs::cpu_and_policy(me) {
         // Where we may not, both follow each other all the same.
-        let _ = own::set_affinity(&CpuSet::only(cpu));
+        let _ = tracer::set_affinity(&CpuSet::only(cpu));
     }
 }
 

@@ -17,7 +17,7 @@ use xol::trace::{self, Counted, Options, RowState, Silent, Subject, TraceError};
 use xol_arch::Strategy;
 use xol_targets::loops::{self, KINDS, NOPS};
 use xol_targets::ptrace::sys::Status;
-use xol_targets::ptrace::{Launch, own, run_bare};
+use xol_targets::ptrace::{Launch, run_bare, tracer};
 
 /// This very program.
 const ME: &str = "/proc/self/exe";
@@ -284,7 +284,7 @@ fn failed(why: impl Into<String>) -> Missing {
 
 /// Why a child that was to do something has said nothing.
 fn ended(status: &Option<Status>, what: &str) -> Missing {
-    if own::take_caught().is_some() {
+    if tracer::take_caught().is_some() {
         return Missing::Asked;
     }
     let how = match status {
@@ -312,7 +312,7 @@ struct Run {
 fn launch(work: Work) -> Result<(io::PipeReader, io::PipeWriter, Launch), Missing> {
     let broken = |error: io::Error| failed(format!("no pipe: {error}"));
     let (answer, pipe) = io::pipe().map_err(broken)?;
-    own::pass_on(pipe.as_raw_fd()).map_err(broken)?;
+    tracer::pass_on(pipe.as_raw_fd()).map_err(broken)?;
     let (work, fd) = (work.word(), pipe.as_raw_fd().to_string());
     let words = ["xol", "compare", "--loops", work.as_str(), "--answer", fd.as_str()];
     let args = words.into_iter().filter_map(|word| CString::new(word).ok()).collect();

@@ -12,7 +12,7 @@
 //! | `trial` | one probe, really hit |
 //! | `procfs` | the few formats of /proc that both read |
 
-mod machine;
+mod kernel;
 mod process;
 pub(super) mod procfs;
 mod sandbox;
@@ -82,7 +82,7 @@ impl Finding {
 /// Looks, reports, and fails with 125 if something stands in the way.
 pub(crate) fn run(doctor: &Doctor) -> Result<(), Failure> {
     let pid = whom::pids(&doctor.whom)?.first().copied();
-    let mut findings = machine::look(pid.is_some());
+    let mut findings = kernel::look(pid.is_some());
     match pid {
         Some(pid) => findings.extend(process::look(pid)?),
         None => findings.push(trial::run()),

@@ -10,7 +10,7 @@
 #[cfg(test)]
 mod jump_tests;
 mod line;
-mod sums;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -22,7 +22,7 @@ use super::output::{Format, Output, Progress};
 use line::Insn;
 use std::fs::File;
 use std::io::Read;
-use sums::Sums;
+use summary::Sums;
 #[cfg(feature = "measure")]
 use xol::compare::Share;
 use xol::for_machine;

@@ -2,7 +2,7 @@
 //! with damage.
 
 mod damage;
-mod made;
+mod synthetic;
 
 use super::*;
 use std::collections::BTreeSet;

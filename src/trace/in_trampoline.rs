@@ -1,9 +1,17 @@
 //! Threads that are found in a trampoline or on a landing place: what they stand for, and how
 //! signals reach them there (RULES A4).
+//!
+//! `Trampoline::place` says what a thread there stands for. Before its hit is counted it stands at
+//! the site. Afterwards it is moved to the slot of the site, as if it had trapped, and what holds
+//! for slots holds for it. Between the two its place in the ring is given up: xol commits an empty
+//! record there, because the thread will record its hit again. A fault of a copy turns the jump
+//! back into a trap, so that the execution which follows the handled fault is known as no new hit;
+//! a fault of the recorder itself (RDTSC where the program has forbidden it) makes the site trap
+//! for good.
 
 use super::jumps::{Jump, Spot, State};
 use super::leave::fault_on_its_way;
-use super::notes::NOBODY;
+use super::notes::EMPTY_RECORD;
 use super::session::Session;
 use crate::WhyNotJump;
 use crate::engine::{Doing, Part, signal_in_slot};
@@ -52,7 +60,8 @@ impl Session<'_> {
         }
         *machine.regs() = regs;
         let at = at(offset_of);
-        let counted = phase == Phase::After || taken.is_some_and(|slot| !void(&mut machine, slot));
+        let counted = phase == Phase::After
+            || taken.is_some_and(|slot| !publish_empty_record(&mut machine, slot));
         Ok(if counted { Stands::Counted(at) } else { Stands::At(at) })
     }
 
@@ -107,7 +116,7 @@ impl Session<'_> {
                 // As if it had trapped: in the slot of the site. Should it come to the site again,
                 // it must trap to be known.
                 if synchronous || !slot.gate {
-                    self.trap_again(space, at)?;
+                    self.jump_to_trap(space, at)?;
                 }
                 if info.address() == pc && synchronous {
                     info.set_address(slot.at);
@@ -176,7 +185,7 @@ impl Session<'_> {
             self.does(tid, Doing::Own);
         }
         if jumping && let Some(info) = self.target.take_held(tid) {
-            self.visits.entry(tid).or_default().later.add_first(info, false);
+            self.states.entry(tid).or_default().later.add_first(info, false);
         }
         self.send_later(tid)
     }
@@ -256,8 +265,8 @@ impl Session<'_> {
         Ok(of)
     }
 
-    /// Has the site at `at` trap, if a jump begins there: who comes there is then known again.
-    pub(super) fn trap_again(&mut self, space: SpaceId, at: Addr) -> io::Result<()> {
+    /// Makes the jump that begins at `at` a trap, if there is one: a thread that comes there is seen again.
+    pub(super) fn jump_to_trap(&mut self, space: SpaceId, at: Addr) -> io::Result<()> {
         let Some((number, jump, State::On)) =
             self.sites_mut(space).jumps.over(at).map(|(n, jump, state)| (n, jump.clone(), state))
         else {
@@ -303,12 +312,12 @@ fn is_recorder(spot: &Spot) -> bool {
     }
 }
 
-/// Commits a record in the place of a thread that is to make it again: one that is none. Whether
+/// Publishes an empty record in the place of a thread that is to make its record again. Returns whether
 /// it could be.
-fn void(machine: &mut Stopped<'_>, slot: Addr) -> bool {
+fn publish_empty_record(machine: &mut Stopped<'_>, slot: Addr) -> bool {
     let mut turn = [0; 8];
     // Until it is committed, the turn is the lap.
     machine.read(slot.add(TURN), &mut turn).is_ok()
-        && machine.write(slot.add(PROBE), &NOBODY.to_le_bytes()).is_ok()
+        && machine.write(slot.add(PROBE), &EMPTY_RECORD.to_le_bytes()).is_ok()
         && machine.write(slot.add(TURN), &(u64::from_le_bytes(turn) + 1).to_le_bytes()).is_ok()
 }

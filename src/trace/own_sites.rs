@@ -1,5 +1,10 @@
 //! Sites that serve xol itself: what the loader maps, what the program does with SIGTRAP, what
 //! IFUNC resolvers choose.
+//!
+//! The instruction behind the loader's mmap is a site, so a library is armed before any of it runs.
+//! Those at rt_sigaction, mprotect, mremap and ptrace are sites as well. Calls whose number is in
+//! no instruction, those of syscall(2), are looked at where syscall(2) begins, and at its SYSCALL
+//! only once one of them was of interest: a thread would wait in the copy.
 
 use super::arm::{Armed, Want};
 use super::consumer::{Consumer, Resolver};

@@ -4,6 +4,14 @@
 //! 250 by itself, less with others: threads stopped, a call or two made in the target, text read and
 //! written. So it is worth its cost after some [`HOT`] hits, if there are as many to come; and where it
 //! was not to be had, or has given way, after twice as many again.
+//!
+//! With `--strategy jump`, and for places that were hot in a former process (known by file and
+//! offset), the jump is written when the site is armed. Otherwise a site that was hit often enough
+//! is noted in a list of fixed size, and the list becomes jumps together some milliseconds later,
+//! at a trap: the thread that trapped makes the calls that are needed, and the other threads are
+//! stopped once. A place that was refused is not asked for again until a jump gives way or
+//! something is unmapped. No site is upgraded while xol leaves, by a child that borrows its
+//! parent's memory, or past a seccomp filter.
 
 use super::arm::Want;
 use super::consumer::Consumer;
