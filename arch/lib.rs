@@ -247,7 +247,7 @@ pub trait Arch: Copy + fmt::Debug + Eq + 'static {
     /// function ([`Arch::targets`]) and whatever else is known to be entered, sorted; `side` is where
     /// it lands if it must trap at its last byte (x86-64).
     ///
-    /// Whoever knows of places that nothing may be moved out of must look for them among
+    /// A caller that knows of places which nothing may be moved out of must look for them among
     /// [`jump::Window::covered`], not only at `at`.
     ///
     /// # Errors

@@ -6,8 +6,8 @@
 //! space needs no memory of its own: several may be views of one page of shared memory, its
 //! **backing**, as long as no two places have the same offset.
 //!
-//! Nothing here knows a process: the holes of its address space come from whoever reads
-//! /proc/PID/maps, and what is chosen is mapped and written by whoever can.
+//! Nothing here knows a process: the holes of its address space come from the caller, which
+//! reads /proc/PID/maps, and maps and writes what is chosen.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

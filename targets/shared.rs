@@ -102,7 +102,7 @@ impl Shared {
         unsafe { std::slice::from_raw_parts(self.words.as_ptr(), self.len / 8) }
     }
 
-    /// Writes code or data at an offset; who executes it must be told by other means.
+    /// Writes code or data at an offset; threads that execute it must be told by other means.
     ///
     /// # Errors
     /// Those of pwrite(2); it does not fit.

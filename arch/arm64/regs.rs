@@ -97,7 +97,7 @@ impl Regs for Registers {
         Addr(self.pc)
     }
 
-    /// Clears BTYPE too: whoever is sent somewhere by an engine did not branch there.
+    /// Clears BTYPE too: a thread that an engine sends somewhere did not branch there.
     fn set_pc(&mut self, pc: Addr) {
         self.pc = pc.0;
         self.set_btype(Btype::None);

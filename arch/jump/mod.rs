@@ -20,7 +20,7 @@
 //! ```
 //!
 //! On x86-64 a jump is five bytes and may replace up to five instructions, at low addresses ten
-//! ([`Last`]). Whoever comes to one of them but the first finds a byte that traps, and is moved to
+//! ([`Last`]). A thread that comes to one of them but the first finds a byte that traps, and is moved to
 //! that instruction's place in the trampoline ([`Trampoline::enter`]). So nothing has to be proven
 //! about the function. On arm64 a jump is one instruction and replaces one.
 //!

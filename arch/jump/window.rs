@@ -42,7 +42,7 @@ impl Side {
 /// With a prefix before it that JMP ignores too ([`LEAD`]) all of that is one byte further on.
 ///
 /// A push takes the place of a push: what it writes would be overwritten by the other, at the same
-/// address, or fault in the same way. Whoever has trapped behind it has pushed 8 bytes too many.
+/// address, or fault in the same way. A thread that has trapped behind it has pushed 8 bytes too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Last {
     /// INT3 itself.

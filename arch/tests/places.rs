@@ -200,7 +200,7 @@ fn arm64_threads_get_back_what_was_theirs() {
     }
 }
 
-/// Who takes a slot of the ring has its address in a register: the one that the turn is stored by, at
+/// A thread that takes a slot of the ring has its address in a register: the one that the turn is stored by, at
 /// the end.
 #[test]
 fn a_taken_slot_is_where_its_turn_is_stored() {

@@ -413,7 +413,7 @@ mod tests {
         assert_eq!(made.place(last as u16), None);
     }
 
-    /// Who has trapped in the shadow goes on at the instruction, what was pushed taken back.
+    /// A thread that has trapped in the shadow goes on at the instruction, what was pushed taken back.
     #[test]
     fn a_shadow_leads_to_its_instruction() {
         let made = |code: &[u8]| {

@@ -1,7 +1,7 @@
 //! System calls whose number is a constant: `mov $9, %eax … syscall`.
 //!
 //! What is looked at is the straight line before the call. A jump into the middle of it with
-//! another number in rax is not seen: whoever watches a call looks at rax when it is hit.
+//! another number in rax is not seen: the consumer that watches a call looks at rax when it is hit.
 
 use crate::{Addr, Text};
 use iced_x86::{

@@ -1,4 +1,4 @@
-//! Whoever calls a function: the name of a return address.
+//! The callers of a function: the names of return addresses.
 
 use super::objects;
 use rustc_hash::FxHashMap;

@@ -140,7 +140,7 @@ impl Write for Ended {
     }
 }
 
-/// Has a file with this text in the place of another, so that a reader sees one of them whole.
+/// Replaces a file by one with this text, so that a reader sees one of them whole.
 pub(crate) fn replace(path: &Path, text: &str) -> Result<(), Failure> {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());

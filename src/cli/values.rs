@@ -49,7 +49,7 @@ impl Values {
         Values { asked, keys, places: Places::new(), room: VALUES }
     }
 
-    /// Whether calls are counted when they begin: who has called is known then.
+    /// Whether calls are counted when they begin: the caller is known then.
     fn at_begin(&self) -> bool {
         self.asked.by == Some(By::Caller) && self.asked.hist != Some(By::Ret)
     }

@@ -57,7 +57,7 @@ impl Named {
     }
 }
 
-/// Looks up who is meant, each once.
+/// Looks up the processes that are meant, each once.
 ///
 /// # Errors
 /// None of a name, with the names there are.

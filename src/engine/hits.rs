@@ -14,7 +14,7 @@ use xol_arch::{Addr, Arch, Fault, Machine, Regs as _, Strategy};
 pub trait Signal: Copy {
     /// Returns whether the thread has brought it on itself: a fault or a trap.
     fn is_fault(&self) -> bool;
-    /// Has it say that it is about `to`, if it says that it is about `from`.
+    /// Changes the address that it is about to `to`, if that is `from`.
     fn readdress(&mut self, from: Addr, to: Addr);
 }
 
@@ -86,7 +86,7 @@ pub trait StoppedThread<A: Arch>: Traps {
     /// # Errors
     /// The thread is gone.
     fn simulate(&mut self, effect: A::Effect, at: Addr) -> Result<Result<(), Fault>, Self::Error>;
-    /// Has a sleep that a stop interrupted go on with the time that is left, where the thread is moved.
+    /// Makes a sleep that a stop interrupted go on with the time that is left, where the thread is moved.
     ///
     /// # Errors
     /// The thread is gone.
@@ -112,8 +112,8 @@ pub trait StoppedThread<A: Arch>: Traps {
     /// # Errors
     /// The target has failed.
     fn executes_again(&mut self, site: Addr, sp: Addr, now: bool) -> Result<(), Self::Error>;
-    /// Has the signal that the thread is stopped with say that the effect of the instruction there is
-    /// computed already, should the tracer die before the thread goes on.
+    /// Marks the signal that the thread is stopped with: the effect of the instruction is computed already. The
+    /// handler reads that if the tracer dies before the thread goes on.
     ///
     /// # Errors
     /// The thread is gone.
@@ -130,10 +130,10 @@ pub trait StoppedThread<A: Arch>: Traps {
     fn awaits_restart(regs: &A::Regs) -> bool;
     /// Returns the PC and the stack pointer that the handler which is about to run will return to.
     fn saved(&mut self) -> Option<(Addr, Addr)>;
-    /// Has the handler return to `pc`, the instruction at `site` or what is behind it.
+    /// Makes the handler return to `pc`, the instruction at `site` or what is behind it.
     fn set_saved(&mut self, pc: Addr, site: Addr);
 
-    /// Has a signal that was kept come once more, before any that comes later.
+    /// Makes a signal that was kept come once more, before any that comes later.
     ///
     /// # Errors
     /// The thread is gone.

@@ -98,7 +98,7 @@ impl<W: Write> Recorder<W> {
         self.flush()
     }
 
-    /// Has all that was recorded be readable.
+    /// Writes out all that was recorded, so that it can be read.
     ///
     /// # Errors
     /// What writing it says.

@@ -18,7 +18,7 @@ const NESTED: usize = 8;
 const LOOKS: u32 = 64;
 
 impl Session<'_> {
-    /// Has the processes of a space survive us, as far as they can be stopped now, and arms the places
+    /// Makes the processes of a space survive xol, as far as they can be stopped now, and arms the places
     /// that see SIGTRAP's action while a thread that might ask for it stands still: between the two the
     /// program would see ours. `tid`: one that is stopped already.
     pub(super) fn arm_watched(
@@ -165,7 +165,7 @@ impl Session<'_> {
         self.take_event_of(tid)
     }
 
-    /// Has a stopped thread's process survive us.
+    /// Makes a stopped thread's process survive xol.
     pub(super) fn protect(&mut self, tid: Tid) {
         if self.target.check_calls(tid).is_ok()
             && let Err(error) = self.target.protect(tid)

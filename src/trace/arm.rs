@@ -121,8 +121,8 @@ impl Session<'_> {
         Ok(results.into_iter().flatten().collect())
     }
 
-    /// Jumps give way to what does not go together with them: a new site inside, or somebody new
-    /// who is to be told of a hit.
+    /// Jumps give way to what does not go together with them: a new site inside, or a new
+    /// consumer of a hit.
     fn make_way_for(&mut self, space: SpaceId, wants: &[Want]) -> io::Result<()> {
         let sites = self.sites_mut(space);
         let mut over = Vec::new();
@@ -208,7 +208,7 @@ impl Session<'_> {
         process.is_some_and(|p| xol_targets::ptrace::procfs::has_shadow_stack(Tid(p.pid.0)))
     }
 
-    /// Has the window cover `extent`, with our own traps taken out.
+    /// Makes the window cover `extent`, with xol's own traps taken out.
     fn fill(&mut self, space: SpaceId, w: &mut Window, extent: &Range<u64>) -> io::Result<bool> {
         if extent.start >= w.base && extent.end <= w.base + w.bytes.len() as u64 {
             return Ok(true);

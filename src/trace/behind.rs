@@ -78,7 +78,7 @@ impl Session<'_> {
         self.sites(space).is_some_and(|sites| sites.jumps.spot(pc).is_some())
     }
 
-    /// Has other threads of the space go on that have stopped in a trampoline.
+    /// Lets other threads of the space go on that have stopped in a trampoline.
     fn see_recorders_through(&mut self, tid: Tid, space: SpaceId) -> io::Result<()> {
         let others: Vec<Tid> = self
             .target

@@ -1,4 +1,4 @@
-//! Who is told of a hit.
+//! Consumers: the rows, ends of calls, and uses of xol's own that a hit of a site is for.
 
 use super::errno::ErrorOf;
 use super::objects::FileId;

@@ -39,7 +39,7 @@ impl Expect {
 pub(super) struct Entry {
     /// The call's number; a number of its own for each call that is told of.
     pub(super) call: u64,
-    /// Who has made it.
+    /// The thread that has made it.
     pub(super) who: Who,
     pub(super) ts_ns: u64,
     pub(super) args: Vec<Value>,

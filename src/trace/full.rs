@@ -76,7 +76,7 @@ impl Jump {
 }
 
 impl Session<'_> {
-    /// Has a thread record its hit again that has trapped at `at` because its ring was full. Returns
+    /// Makes a thread record its hit again that has trapped at `at` because its ring was full. Returns
     /// whether it trapped for that.
     pub(super) fn record_again(&mut self, tid: Tid, space: SpaceId, at: Addr) -> io::Result<bool> {
         let Some(Spot::Trampoline(jump, offset)) = self.sites_mut(space).jumps.spot(at) else {

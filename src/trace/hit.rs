@@ -1,4 +1,4 @@
-//! A trap: whose it is, who is told, how the thread goes on.
+//! A trap: whose it is, which consumers are told, how the thread goes on.
 
 use super::consumer::{Consumer, RowState};
 pub(super) use super::libc_signal;
@@ -161,7 +161,7 @@ impl Session<'_> {
     }
 
     /// The pending signal says that the effect of the site at `at` is computed already: what the
-    /// handler in the target reads should we die before the thread goes on.
+    /// handler in the target reads if xol dies before the thread goes on.
     pub(super) fn mark_done(&mut self, tid: Tid, at: Addr) -> io::Result<()> {
         if self.target.is_delivering(tid) {
             // Where the kernel has the thread until it goes on.

@@ -190,7 +190,7 @@ impl Session<'_> {
         self.send_later(tid)
     }
 
-    /// Has a thread whose hit is counted go on in the site's slot.
+    /// Moves a thread whose hit is counted to the site's slot.
     fn move_to_slot(&mut self, tid: Tid, space: SpaceId, at: Addr) -> io::Result<()> {
         let sites = self.sites_mut(space);
         let slot = sites.find(at).and_then(|n| sites.sites.get(n as usize)?.slot);
@@ -222,7 +222,7 @@ impl Session<'_> {
     }
 
     /// Jumps were taken away while this thread was halted: on its way to be counted by one of them it
-    /// comes to the trap instead, so that whoever the jump gave way to is told; counted already, it
+    /// comes to the trap instead, so that the consumer which the jump gave way to is told; counted already, it
     /// goes on as if it had trapped.
     pub(super) fn leave_taken(
         &mut self,
@@ -253,8 +253,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Has a thread at `at` be before the instruction that it was about to execute when it came to the
-    /// last byte of a jump, if that is where it is; where it is then.
+    /// Moves a thread that stands on the last byte of a jump (`at`) to before the instruction that it was
+    /// about to execute. Returns where the thread is then.
     pub(super) fn out_of_shadow(&mut self, tid: Tid, space: SpaceId, at: Addr) -> io::Result<Addr> {
         let Some((of, pushed)) = self.sites_mut(space).jumps.shadow(at) else { return Ok(at) };
         let mut machine = self.target.stopped(tid)?;

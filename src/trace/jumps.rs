@@ -49,7 +49,7 @@ pub(super) struct Jump {
     pub(super) enters: Vec<(u8, u16)>,
     /// Where a recorder traps that finds its ring full, and where it begins.
     pub(super) fulls: Vec<super::full::Full>,
-    /// Where who has trapped in the window's shadow goes on without us.
+    /// Where a thread that has trapped in the window's shadow goes on when xol is dead.
     pub(super) shadow: Option<u16>,
     pub(super) landing: Option<Addr>,
     /// The LOCK prefixes in its trampoline, by offset.

@@ -33,13 +33,13 @@ pub(super) enum Served {
 #[derive(Debug)]
 pub(super) struct Noting {
     pub(super) at: Addr,
-    /// Who is told, in the order in which they are.
+    /// The consumers that are told, in their order.
     pub(super) consumers: Rc<[u32]>,
 }
 
 impl Session<'_> {
-    /// What a trampoline can do in the place of a stop for all who are told of a site's hits; or
-    /// why it cannot: the only place that knows. A site must be able to do without its jump, too.
+    /// Returns what a trampoline can do in the place of a stop for all consumers of a site, or
+    /// why it cannot: this is the only place that knows. A site must be able to do without its jump, too.
     pub(super) fn recorder_for(&self, space: SpaceId, number: u32) -> Result<Served, WhyNotJump> {
         const OTHER: WhyNotJump = WhyNotJump::NotOnlyCounted;
         let sites = self.spaces.get(&space).ok_or(OTHER)?;

@@ -1,7 +1,7 @@
 //! Slots where nothing may be mapped: in what is left of the last page of a text segment.
 //!
 //! It is executable, belongs to no segment, and nothing leads there but our traps. It is zero
-//! again when we leave. Should we die, there is no handler that answers for the traps.
+//! again when we leave. If xol dies, there is no handler that answers for the traps.
 
 use super::session::Session;
 use crate::engine::SLOT_SIZE;

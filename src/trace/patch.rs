@@ -198,8 +198,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Moves who has come to a jump's last byte, and not trapped yet, to before the instruction there:
-    /// while the jump stands, and in the kernel too, should we die. Who has a trap on its way stands
+    /// Moves threads that have come to a jump's last byte, and not trapped yet, to before the instruction there:
+    /// while the jump stands, and in the kernel too, in case xol dies. A thread with a trap on its way stands
     /// behind an INT3, one of which may be right before the shadow.
     fn empty_shadows(&mut self, space: SpaceId) -> io::Result<()> {
         let of_space = |t: &&xol_targets::ptrace::Thread| {
@@ -256,7 +256,7 @@ impl Session<'_> {
     }
 }
 
-/// Writes jumps that begin in one page, by address: the tails, then the heads, so that whoever comes
+/// Writes jumps that begin in one page, by address: the tails, then the heads, so that a thread which comes
 /// there meanwhile traps. Adds whether each stands.
 fn write(memory: &Space, jumps: &[Rc<Jump>], written: &mut Vec<bool>) {
     let before = written.len();
@@ -286,7 +286,7 @@ fn write(memory: &Space, jumps: &[Rc<Jump>], written: &mut Vec<bool>) {
 }
 
 /// Takes jumps away that begin in one page, by address: the heads, then the tails. Where a tail goes
-/// on in the next page, that end first: should we die between them, no instruction is half there. What
+/// on in the next page, that end first: if xol dies between them, no instruction is half there. What
 /// somebody else has written is left alone; says of each whether there was nothing.
 fn take(memory: &Space, jumps: &[(usize, Rc<Jump>)]) -> io::Result<Vec<bool>> {
     let mut ours = vec![false; jumps.len()];

@@ -322,9 +322,9 @@ impl Session<'_> {
         }
     }
 
-    /// A function's want where its jump can be: behind the landing pads that it begins with, if whoever
-    /// comes there comes through them. Its trap is there, too. To the program it is the same place, but
-    /// that the return address may be signed, so returns are asked for at the pad; and who lands on the
+    /// A function's want where its jump can be: behind the landing pads that it begins with, if every way
+    /// there leads through them. Its trap is there, too. To the program it is the same place, but
+    /// that the return address may be signed, so returns are asked for at the pad; and a thread that lands on the
     /// wrong kind of pad, and faults, does not come there.
     fn behind_pads(&mut self, want: Want, object: &Object, bias: u64) -> Want {
         let Some(&Consumer::Row(row)) = self.consumers.get(want.consumer as usize) else {

@@ -38,7 +38,7 @@ impl Session<'_> {
         self.expect(tid, space, at, Expect::Row(row, entry), !proven)
     }
 
-    /// Has a site at the return address of the call that has just been made.
+    /// Arms a site at the return address of the call that has just been made.
     pub(super) fn expect_return(
         &mut self,
         tid: Tid,

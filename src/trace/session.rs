@@ -378,7 +378,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Has a thread that is in the middle of a record make its few instructions now: if others were
+    /// Lets a thread that is in the middle of a record execute its few instructions now: if others were
     /// served between, the next signal of a fast timer would be there before each of them.
     fn see_through(&mut self, tid: Tid) -> io::Result<()> {
         const STEPS: u32 = 256;

@@ -111,7 +111,7 @@ impl Session<'_> {
         Ok(comes)
     }
 
-    /// Has none of these signals wait any more in the process of a thread.
+    /// Drops these signals from those that wait in the process of a thread.
     fn cancel(&mut self, tid: Tid, signals: &[i32]) {
         let Some(pid) = self.target.thread(tid).map(|t| t.pid) else { return };
         let of_process = |t: &&xol_targets::ptrace::Thread| t.pid == pid;
@@ -128,7 +128,7 @@ impl Session<'_> {
         }
     }
 
-    /// Has the kernel come to deliver what waits.
+    /// Sends a placeholder for each signal that waits, so that the kernel comes to deliver it.
     pub(super) fn send_later(&mut self, tid: Tid) -> io::Result<()> {
         let Some(state) = self.states.get_mut(&tid).filter(|state| !state.later.is_empty()) else {
             return Ok(());

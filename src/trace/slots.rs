@@ -19,7 +19,7 @@ pub(super) struct Slots {
     areas: Vec<Area>,
     used: usize,
     limit: usize,
-    /// Who has had a slot longest without a hit, that first: last hit, site, slot.
+    /// The sites with slots, the one that was longest without a hit first: last hit, site, slot.
     oldest: VecDeque<Held>,
 }
 

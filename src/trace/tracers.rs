@@ -19,9 +19,9 @@ use xol_targets::ptrace::{Pid, SpaceId, Tid, is_gone};
 /// Children that run in the memory of a parent that waits for them.
 #[derive(Debug, Default)]
 pub(super) struct Vforks {
-    /// Those that are traced, and who waits for each.
+    /// Those that are traced, and the thread that waits for each.
     traced: BTreeMap<Pid, Tid>,
-    /// Who waits for one that was let go, and whose traps are away meanwhile.
+    /// Threads that wait for one which was let go; the traps of their spaces are away meanwhile.
     bare: BTreeMap<Tid, Bare>,
 }
 

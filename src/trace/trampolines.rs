@@ -160,7 +160,7 @@ impl Session<'_> {
             self.no_jumps(space, &places, Reason::NoRoomForSlots.into());
             return Ok(Vec::new());
         }
-        // Should we die, the places in a jump that trap lead to their copies without us.
+        // If xol dies, the places in a jump that trap lead to their copies without us.
         let pid = self.target.space(space).map(|space| space.pid);
         let status = pid.and_then(|pid| procfs::status(Tid(pid.0)).ok());
         let filtered = status.is_none_or(|status| status.seccomp != 0);
@@ -413,7 +413,7 @@ impl Session<'_> {
         enough
     }
 
-    /// Says what is in the way of jumps, to who has asked for them.
+    /// Says what is in the way of jumps, to a user who has asked for them.
     pub(super) fn note_no_jumps(&mut self, why: &dyn std::fmt::Display) {
         if self.options.wish != Wish::Auto {
             self.note(format!("no jumps: {why}"));
@@ -421,7 +421,7 @@ impl Session<'_> {
     }
 }
 
-/// Where who traps at this offset of a jump goes on, should we die.
+/// Where a thread that traps at this offset of a jump goes on when xol is dead.
 fn orphan(jump: &Jump, offset: u8, enter: u16) -> Orphan {
     let mut original = [0; 4];
     for (to, from) in original.iter_mut().zip(&jump.text[offset.into()..]) {

@@ -191,7 +191,7 @@ impl Session<'_> {
         let batch = sites.hot.take();
         let wants = batch.iter().filter_map(|&at| self.want_in_memory(space, at, NONE)).collect();
         self.target.settle(tid)?;
-        // Should we die in a call made here, the thread comes to the trap once more.
+        // If xol dies in a call made here, the thread comes to the trap once more.
         self.target.stopped(tid)?.rewind(at);
         if let Err(error) = self.jump_with_run_ups(space, Some(tid), wants) {
             // What is not a jump is a trap as before.

@@ -1,6 +1,6 @@
 //! Memory that is not there yet.
 //!
-//! Who reads a page that is not in memory waits for whoever delivers it. That may be the program
+//! A process that reads a page which is not in memory waits for the pager that delivers it. That may be the program
 //! itself, a thread of which has stopped for us and waits for us. So nothing is read by
 //! process_vm_readv before it was read through the memory file, which takes no page from a
 //! userfaultfd: the kernel reads with no right to wait there, and fails. A page of a file (FUSE, a

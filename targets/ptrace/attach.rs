@@ -134,7 +134,7 @@ fn is_emulator(name: &str) -> bool {
 
 impl Ptrace {
     /// Attaches to a process and all its threads, without stopping any. With `hold`, a lone thread that waits
-    /// in a call is asked to stop, and goes on when it is given back: whoever sees that it is traced may wake
+    /// in a call is asked to stop, and goes on when it is given back: a process that sees it traced may wake
     /// it, and it must then find what is armed.
     ///
     /// # Errors
@@ -161,7 +161,7 @@ impl Ptrace {
         self.attach_sharers(pid, space)
     }
 
-    /// Has every thread of a process traced; whether there is one. With `hold`, a lone thread that waits in a
+    /// Seizes every thread of a process. Returns whether there is one. With `hold`, a lone thread that waits in a
     /// call is asked to stop. One that runs is not: what is looked for in its mask shows while it runs.
     pub(super) fn seize_all(&mut self, pid: Pid, hold: bool) -> Result<bool, AttachError> {
         // A thread that execs becomes the first one, whose end is not seen then.
@@ -348,8 +348,8 @@ fn refusal(pid: Pid, error: io::Error) -> AttachError {
     }
 }
 
-/// Has the kernel pass a stopped thread's calls by its seccomp filter, if it does that for us
-/// (CAP_SYS_ADMIN): for a call of ours only, the program counts on its filter.
+/// Makes the kernel pass a stopped thread's calls by its seccomp filter, if it does that for us
+/// (CAP_SYS_ADMIN): for a call of ours only, because the program counts on its filter.
 pub(super) fn suspend_filter(tid: Tid) -> bool {
     sys::set_options(tid, OPTIONS | PTRACE_O_SUSPEND_SECCOMP).is_ok()
 }

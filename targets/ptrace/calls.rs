@@ -27,7 +27,7 @@ pub enum Forbidden {
     Uncounted,
     /// It has as many as we have, but is in another container.
     Elsewhere,
-    /// Our own filters end who makes this call.
+    /// Our own filters end the process that makes this call.
     Kills(&'static str),
 }
 

@@ -2,9 +2,9 @@
 //!
 //! Every libc has a system call that a return follows, and the code that signal handlers return
 //! to. The thread is put on the former; the return leads it to the latter, which finds the frame.
-//! So the call rights itself as the stub's does, should we die between any two instructions, and
+//! So the call rights itself as the stub's does, if xol dies between any two instructions, and
 //! no byte of the text is changed. Writing a stub where threads may come would not: a thread that
-//! comes there when we are dead finds it, and nothing tells that none comes (RULES A3c).
+//! comes there when xol is dead finds it, and nothing tells that none comes (RULES A3c).
 
 use super::procfs::Mapping;
 use super::space::Space;

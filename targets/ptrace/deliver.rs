@@ -22,7 +22,7 @@ const SS_ONSTACK: u64 = 1;
 const SS_DISABLE: u64 = 2;
 
 impl Ptrace {
-    /// Before a signal is delivered to a thread that stopped for a SIGTRAP: should we die while it has
+    /// Before a signal is delivered to a thread that stopped for a SIGTRAP: if xol dies while it has
     /// the siginfo of the one and the number of the other, our handler makes one of it. Where that is
     /// said, if it could be.
     ///
@@ -47,7 +47,7 @@ impl Ptrace {
         }
     }
 
-    /// Has a thread that stopped for a SIGTRAP of the program's own begin the program's handler.
+    /// Makes a thread that stopped for a SIGTRAP of the program's own begin the program's handler.
     /// `false` where only the kernel can do that: there is no handler, or a call is interrupted.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 impl Ptrace {
-    /// Has a running thread stop soon: for many that are then stopped one by one
+    /// Asks a running thread to stop: for many that are then stopped one by one
     /// ([`Ptrace::stop`]), so that none waits for a CPU that another keeps.
     ///
     /// # Errors

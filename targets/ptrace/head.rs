@@ -71,7 +71,7 @@ impl Ptrace {
         Ok(area)
     }
 
-    /// Tells the handler in the target what to do with these sites should we die. To be called
+    /// Tells the handler in the target what to do with these sites if xol dies. To be called
     /// before their traps are written. Without a head there is no handler to tell.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Calls made in the target that right themselves (RULES A3c, B).
 //!
 //! The thread runs a stub that makes the call and then returns from a signal frame, which holds
-//! everything it had. While we live we take it back between the two; should we die at any point,
+//! everything it had. While we live we take it back between the two; if xol dies at any point,
 //! the frame brings it back. Where it comes back to must not need us either: a thread that
 //! stands behind a trap is put on the trap first.
 
@@ -136,7 +136,7 @@ impl Ptrace {
         space.read(Addr(buffer_at), &mut had)?;
         sys::vm_write(tid, Addr(buffer_at), &below)?;
         sys::set_regs(tid, &call)?;
-        // No signal finds the thread at the stub; the frame has the old mask, should we die.
+        // No signal finds the thread at the stub; the frame has the old mask, if xol dies.
         // SIGSYS, which a filter may force, would lose its action if it was blocked.
         sys::set_sigmask(tid, if permit == Permit::Vouched { !SYS_BIT } else { !0 })?;
         let suspended = permit == Permit::Suspended && suspend_filter(tid);

@@ -1,7 +1,7 @@
 //! What an xol that was killed has left in a process: found by its head, and taken away.
 //!
 //! The head has a signature, and leads to the table of orphaned sites, where what was mapped and what
-//! jumps replaced is noted too. The text is put back by whoever knows objects; here is the rest.
+//! jumps replaced is noted too. The text is put back by the caller, which knows objects; here is the rest.
 
 use super::inject::InjectError;
 use super::orphan::{Entry, read_table};
@@ -176,7 +176,7 @@ impl Ptrace {
     }
 
     /// Takes away what was left, but for the text, which must be the program's own again; no thread may
-    /// be inside. SIGTRAP's action first: until then the handler answers for whoever traps.
+    /// be inside. SIGTRAP's action first: until then the handler answers for threads that trap.
     ///
     /// # Errors
     /// See [`InjectError`].

@@ -25,7 +25,7 @@ use xol_arch::Regs as _;
 /// How long a thread may take from its trap to its stop where many want the CPU; between two looks.
 const AT_LAST: Duration = Duration::from_millis(40);
 const PAUSE: Duration = Duration::from_micros(50);
-/// Who has run for so long has not trapped, in nanoseconds.
+/// A thread that has run for so long, in nanoseconds, has not trapped.
 const RUN_NS: u64 = 200_000;
 /// Calls without a hit after which a lifted block is left where it is.
 const IDLE_CALLS: u32 = 16;
@@ -263,7 +263,7 @@ impl Ptrace {
         Ok(())
     }
 
-    /// Has the kernel know again what stands there for SIGTRAP.
+    /// Tells the kernel again what stands there for SIGTRAP.
     fn restore_action(&mut self, tid: Tid) -> io::Result<()> {
         match self.write_standing_action(tid) {
             Ok(()) => Ok(()),

@@ -1,6 +1,6 @@
 //! The table that the handler in the target finds orphaned sites in (RULES A3b).
 //!
-//! It is changed while the program runs and only read when we are dead, so every state between
+//! It is changed while the program runs and only read when xol is dead, so every state between
 //! two writes must be whole: an entry is written before its trap is, and a larger table before
 //! the pointer to it.
 

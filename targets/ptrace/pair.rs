@@ -182,8 +182,8 @@ fn rename(name: &str) -> io::Result<()> {
     OpenOptions::new().write(true).open("/proc/self/mem")?.write_all_at(&words, start)
 }
 
-/// Has the kernel prefer others when memory runs out (proc(5), oom_score_adj), where we may ask for
-/// that.
+/// Asks the kernel to end other processes first when memory runs out (proc(5), oom_score_adj), where that
+/// is allowed.
 fn lower_score() -> io::Result<()> {
     const LESS: i32 = 500;
     let path = "/proc/self/oom_score_adj";

@@ -5,7 +5,7 @@
 //! site comes from the handler's frame or was led there anew, by siglongjmp and another call, its
 //! registers do not tell: so its system calls are watched meanwhile. An execution is *owed* from the
 //! signal on, and *due* once the thread makes an rt_sigreturn from a frame with its PC and stack
-//! pointer. What comes to the site while it is due is that execution. Who comes there while it is
+//! pointer. What comes to the site while it is due is that execution. A thread that comes there while it is
 //! owed has left the handler in another way: that is a new hit, and nothing is owed any more. A signal
 //! that finds the thread at the site while it is due has a frame there too, and so it is owed again.
 //! Where the handler's stack is does not matter, nor what is hit or faults on it.

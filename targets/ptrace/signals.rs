@@ -264,7 +264,7 @@ impl Ptrace {
         self.write_action(tid, words)
     }
 
-    /// Has SIGTRAP end the program, as the kernel does when it forces a signal.
+    /// Makes SIGTRAP end the program, as the kernel does when it forces a signal.
     ///
     /// # Errors
     /// See [`InjectError`].

@@ -41,7 +41,7 @@ pub struct Space {
     mem: File,
     /// Which of its pages are in memory, where /proc tells it.
     pagemap: OnceCell<Option<File>>,
-    /// Who reads those that are not.
+    /// The thread that reads those that are not.
     slow: RefCell<Option<Slow>>,
     /// The head: call stub and handler; the first area.
     pub(super) head: Option<Area>,
@@ -122,7 +122,7 @@ impl Space {
         matches!(self.mem.read_at(&mut [0], 0), Ok(0))
     }
 
-    /// Reads data that a probe shows, which may not be there: who delivers it may have stopped for us.
+    /// Reads data that a probe shows, which may not be there: the pager that delivers it may have stopped for xol.
     ///
     /// # Errors
     /// As for [`Space::read`]; TimedOut where it does not come in a moment.

@@ -322,7 +322,7 @@ pub enum Whom {
 
 /// waitid(2) with __WALL. `consume` takes the stop's signal away from the kernel: never for a
 /// signal-delivery stop that is not handled yet, since the kernel delivers that signal itself
-/// should we die (RULES A2).
+/// if xol dies (RULES A2).
 ///
 /// # Errors
 /// ECHILD without such a tracee; EINTR when a signal of our own arrived.

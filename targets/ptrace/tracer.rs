@@ -103,8 +103,8 @@ fn reap() {
     unsafe { *errno = had };
 }
 
-/// Has ticks take the ends of threads that have ended, wherever they find us, or not any more: then
-/// whether there were any since.
+/// Makes each tick take the ends of threads that have ended (`on`), or no longer. Returns whether there
+/// were any since.
 pub(super) fn reap_at_ticks(on: bool) -> bool {
     REAPING.store(on, Ordering::Relaxed);
     !on && REAPED.swap(false, Ordering::Relaxed)
@@ -193,7 +193,7 @@ pub(super) fn catch_ending() -> io::Result<()> {
     all.try_for_each(|signal| handle(signal, handler as usize, libc::SA_SIGINFO))
 }
 
-/// Has the signals that ask xol to end wait, or come.
+/// Blocks the signals that ask xol to end, or unblocks them.
 ///
 /// # Errors
 /// None in practice.
@@ -341,7 +341,7 @@ impl Former {
     }
 }
 
-/// Starts a thread of ours that takes no signals: they are for who waits for stops.
+/// Starts a thread of ours that takes no signals: they are for the thread that waits for stops.
 ///
 /// # Errors
 /// EAGAIN.

@@ -25,7 +25,7 @@ pub enum Answer {
     Refused,
     /// The filter sent SIGSYS instead, which a handler survives.
     Traps,
-    /// The filter ends who makes it, or never answers.
+    /// The filter ends the process that makes it, or never answers.
     Kills,
 }
 
@@ -78,7 +78,7 @@ pub fn answer_to(number: libc::c_long) -> Answer {
     at.map_or(Answer::Kills, |at| answers()[at])
 }
 
-/// Has a child try the calls from number `first` on: a byte for each that it came back from.
+/// Makes a child try the calls from number `first` on: a byte for each that it came back from.
 fn try_from(first: usize) -> io::Result<Vec<u8>> {
     let (mut said, says) = io::pipe()?;
     // SAFETY: no arguments.

@@ -28,7 +28,7 @@ pub enum Event {
     Signal(Tid, SigInfo),
     /// A new process. The parent is stopped; the child's [`Event::Started`] follows.
     Forked {
-        /// Who made it.
+        /// The thread that made it.
         parent: Tid,
         /// Its first thread.
         child: Tid,
@@ -132,7 +132,7 @@ impl Ptrace {
     }
 
     /// Leaves the CPU of the thread that trapped last, if it has not trapped since this was called
-    /// before: for who reads what threads write while they run.
+    /// before: for a reader of what threads write while they run.
     pub fn unpin_if_idle(&mut self) {
         self.affinity.elsewhere();
     }

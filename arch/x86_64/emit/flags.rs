@@ -136,7 +136,7 @@ mod tests {
         assert!(reads(&[0xf3, 0xa6, 0xc3]) && reads(&[0x9c, 0x01, 0xc0]));
     }
 
-    /// Nothing is known of who is called, who has called, or what comes next.
+    /// Nothing is known of the code that is called, that has called, or that comes next.
     #[test]
     fn flags_live_where_control_leaves() {
         const ADD: [u8; 2] = [0x01, 0xc0];

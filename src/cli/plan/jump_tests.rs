@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
-/// Has all of it: symbols, system calls, loops, ends of functions without padding.
+/// A program with all of it: symbols, system calls, loops, ends of functions without padding.
 const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
 /// Bytes of a jump.
 const JUMP: u64 = 5;

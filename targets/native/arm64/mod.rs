@@ -105,7 +105,7 @@ pub fn syscall_number(r: &Regs) -> u64 {
     r.x[8]
 }
 
-/// Has the thread be in another call.
+/// Puts another call in the place of the one that the thread is in.
 pub fn set_syscall_number(r: &mut Regs, number: u64) {
     r.x[8] = number;
 }
@@ -181,7 +181,7 @@ pub fn enter_stub(r: &Regs, stub: Addr, frame: Addr, number: u64, args: [u64; 6]
     call
 }
 
-/// Has the return behind a call, made as by [`enter_stub`], lead to `to`.
+/// Makes the return behind a call, made as by [`enter_stub`], lead to `to`.
 pub fn return_to(call: &mut Regs, to: Addr, _: &mut [u8]) {
     call.x[30] = to.0;
 }

@@ -105,7 +105,7 @@ pub fn syscall_number(r: &Regs) -> u64 {
     r.orig_rax
 }
 
-/// Has the thread be in another call.
+/// Puts another call in the place of the one that the thread is in.
 pub fn set_syscall_number(r: &mut Regs, number: u64) {
     r.orig_rax = number;
 }
@@ -194,7 +194,7 @@ pub fn enter_stub(r: &Regs, stub: Addr, frame: Addr, number: u64, args: [u64; 6]
     call
 }
 
-/// Has the return behind a call, made as by [`enter_stub`], lead to `to`: what is to stand below
+/// Makes the return behind a call, made as by [`enter_stub`], lead to `to`: what is to stand below
 /// the frame goes to the end of `below`.
 pub fn return_to(call: &mut Regs, to: Addr, below: &mut [u8]) {
     call.rsp -= 8;
