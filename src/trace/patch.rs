@@ -36,6 +36,9 @@ impl Session<'_> {
         limit: Duration,
         all: bool,
     ) -> io::Result<Option<Vec<Tid>>> {
+        if let Err(error) = self.target.adopt_children(space) {
+            self.note(error.to_string());
+        }
         let running: Vec<Tid> = self
             .target
             .threads()

@@ -337,6 +337,13 @@ pub fn is_exiting(tid: Tid) -> bool {
     flags(tid).is_none_or(|flags| flags & PF_EXITING != 0)
 }
 
+/// The children that a thread has made, where /proc tells them (CONFIG_PROC_CHILDREN).
+#[must_use]
+pub fn children(tid: Tid) -> Vec<Pid> {
+    let text = fs::read_to_string(format!("/proc/{tid}/task/{tid}/children")).unwrap_or_default();
+    text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok().map(Pid)).collect()
+}
+
 /// Whether a thread is the kernel's own (PF_KTHREAD), or one of a program that never runs its code
 /// (PF_IO_WORKER: io_uring's, since Linux 5.12).
 #[must_use]

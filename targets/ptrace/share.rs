@@ -8,6 +8,7 @@
 use super::attach::{AttachError, is_ours};
 use super::space::Space;
 use super::sys::{Pid, Tid, check};
+use super::thread::Thread;
 use super::{Ptrace, SpaceId, procfs, tracer};
 use std::{fs, io};
 
@@ -63,6 +64,23 @@ impl Ptrace {
             process.protected = owner.protected;
         }
         attached
+    }
+
+    /// Attaches to children that run in a space untraced, if there are any: they must stand still where a jump
+    /// is written.
+    ///
+    /// # Errors
+    /// [`AttachError::Shares`] for one that cannot be traced.
+    pub fn adopt_children(&mut self, space: SpaceId) -> Result<(), AttachError> {
+        let threads = self.threads.values().filter(|t| self.space_of(t.tid) == Some(space));
+        let stranger = |thread: &Thread| {
+            let of_thread = procfs::children(thread.tid);
+            of_thread.into_iter().any(|child| {
+                !self.processes.contains_key(&child)
+                    && same_memory(thread.tid, Tid(child.0)).unwrap_or(false)
+            })
+        };
+        if threads.into_iter().any(stranger) { self.adopt_sharers(space) } else { Ok(()) }
     }
 
     /// The processes that have the memory of `pid` and are not traced by us.
