@@ -37,6 +37,8 @@ impl Function {
             named: Vec::new(),
         };
         let (mut targets, mut named) = (Vec::new(), Vec::new());
+        // NOPs that nothing falls into, and whether a jump may go to them that is not known.
+        let (mut nops, mut is_gap, mut indirect) = (Vec::new(), false, false);
         let has = |at: &Addr| range.0 <= *at && *at < range.1;
         let text = function.text();
         let mut at = range.0;
@@ -51,10 +53,21 @@ impl Function {
                     targets.extend(Some(to).filter(has));
                 }
                 named.extend(step.named.filter(|named| has(&named.at)));
+                indirect |= step.flow == Flow::JumpIndirect;
+                match step.flow {
+                    Flow::Nop if is_gap => nops.push(step.at),
+                    Flow::Jump(_) | Flow::JumpIndirect | Flow::Return | Flow::Stop => is_gap = true,
+                    _ => is_gap = false,
+                }
                 true
             });
             // What does not decode is passed over.
+            is_gap = true;
             at = if next < range.1 { next.add(A::INSN_ALIGN) } else { next };
+        }
+        if indirect {
+            // The case of a switch may begin with one: a static tracepoint does.
+            targets.extend(nops);
         }
         targets.sort_unstable();
         targets.dedup();
@@ -153,7 +166,7 @@ impl Function {
         }
         // Another symbol's entry is come to from anywhere.
         let symbols = object.symbols().map_err(|_| Reason::NotCode)?;
-        if symbols.next_start(vaddr(at)) < vaddr(end) {
+        if symbols.next_symbol(vaddr(at)) < vaddr(end) {
             return Err(Reason::Entered);
         }
         if symbols.data_from(vaddr(window.at)).is_some_and(|data| data.start < vaddr(end)) {

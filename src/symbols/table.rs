@@ -288,6 +288,14 @@ impl Symbols {
         unwind.copied().unwrap_or(u64::MAX).min(entry.map_or(u64::MAX, |e| e.addr))
     }
 
+    /// Where the next function or label is, as far as is known; `u64::MAX` if none.
+    #[must_use]
+    pub fn next_symbol(&self, addr: u64) -> u64 {
+        let first = self.entries.partition_point(|e| e.addr <= addr);
+        let entry = self.entries.get(first).map_or(u64::MAX, |e| e.addr);
+        entry.min(self.next_start(addr))
+    }
+
     /// The stretch of code that holds `addr`.
     #[must_use]
     pub fn code_around(&self, addr: u64) -> Option<Range<u64>> {

@@ -47,6 +47,10 @@ impl Session<'_> {
             }
             written?;
         }
+        // What was made untraced before that has no handler.
+        if let Err(error) = self.target.adopt_children(space) {
+            self.note(error.to_string());
+        }
         Ok(())
     }
 

@@ -17,9 +17,11 @@ use super::names::Who;
 use super::session::Session;
 use crate::report::End;
 use crate::spec::Seen;
+use std::cmp::Reverse;
 use std::io;
 use xol_arch::{Addr, Memory as _, Regs as _};
-use xol_targets::ptrace::{Pid, SpaceId, Tid, tracer};
+use xol_targets::native;
+use xol_targets::ptrace::{Pid, Space, SpaceId, Tid, procfs, tracer};
 
 /// Where a goroutine has the two ends of its stack: at the beginning of runtime.g.
 const STACK_END: u64 = 8;
@@ -42,8 +44,8 @@ impl Session<'_> {
 
     /// Remembers a call, and tells that it has begun. Returns whether there was room.
     pub(super) fn begin_call(&mut self, key: Key, frame: Frame) -> bool {
-        let (who, began) = match &frame.expect {
-            Expect::Row(_, entry) => (Some(entry.who), entry.ts_ns),
+        let (made, began) = match &frame.expect {
+            Expect::Row(row, entry) => (Some((entry.who, *row)), entry.ts_ns),
             Expect::Resolver(_) => (None, tracer::now_ns()),
         };
         let told = match &frame.expect {
@@ -57,6 +59,11 @@ impl Session<'_> {
             }
             Expect::Resolver(_) => None,
         };
+        let made = made.filter(|_| self.options.events);
+        if let (Some((who, row)), Some(_)) = (made, native::return_slot(key.sp)) {
+            let over = self.frames.take_replaced(who, key, row);
+            self.end_unwound(over, began);
+        }
         match self.frames.add(key, frame) {
             Added::No => return false,
             Added::Again => return true,
@@ -65,7 +72,7 @@ impl Session<'_> {
             }
             Added::Alone => {}
         }
-        if let (Some(who), true) = (who, self.options.events) {
+        if let Some((who, _)) = made {
             self.frames.begins(who, key);
         }
         if let Some(told) = told.filter(|_| self.options.events) {
@@ -94,6 +101,7 @@ impl Session<'_> {
         let passes = passes_at_end(entry.rest.as_ref(), Some(&value), duration);
         if self.options.events {
             self.frames.ends(entry.who, key);
+            self.end_passed(entry.who, key, now);
         }
         match passes {
             Some(true) => {}
@@ -135,6 +143,28 @@ impl Session<'_> {
         self.tell_sink(told, &entry.args);
     }
 
+    /// Tells of calls that a stopped thread has left by longjmp or an exception, as far as that shows where
+    /// it is now: something else is in the places of their return addresses, or where those are in
+    /// registers, it is further up the same stack.
+    pub(super) fn end_passed(&mut self, who: Who, now: Key, seen: u64) {
+        /// Suspended coroutines are passed too, and stay.
+        const MOST: usize = 8;
+        self.frames.pass(who, now);
+        let mut over = self.frames.passed(who, MOST);
+        let Some(memory) = self.target.space(now.space).filter(|_| !over.is_empty()) else {
+            return;
+        };
+        if native::return_slot(now.sp).is_some() {
+            over.retain(|key| is_overwritten(memory, key));
+        } else {
+            let maps = procfs::maps(who.0).unwrap_or_default();
+            let stack = maps.iter().find(|m| m.start <= now.sp && now.sp < m.end);
+            over.retain(|key| stack.is_some_and(|m| m.start <= key.sp && key.sp < now.sp));
+        }
+        let over = self.frames.take_passed(who, &over);
+        self.end_unwound(over, seen);
+    }
+
     /// Counts a return of a row.
     pub(super) fn count_of(&mut self, row: u32) {
         let consumer = self.rows[row as usize].consumer;
@@ -155,7 +185,7 @@ impl Session<'_> {
         self.end_calls_at(frames, end, tracer::now_ns());
     }
 
-    /// Tells of calls that have ended without a return, in the order in which they were made.
+    /// Tells of calls that have ended without a return: the last one that was made first.
     fn end_calls_at(&mut self, frames: Vec<(Key, Frame)>, end: End, now: u64) {
         if !self.options.events || frames.is_empty() {
             return;
@@ -168,7 +198,7 @@ impl Session<'_> {
             (entry.who.1 != Tid(0)).then_some((entry, row, key.back, passed))
         });
         let mut ended: Vec<_> = ended.collect();
-        ended.sort_by_key(|(entry, ..)| entry.call);
+        ended.sort_by_key(|(entry, ..)| Reverse(entry.call));
         for (entry, row, addr, passed) in ended {
             let end = if passed { End::Unwound } else { end };
             // When it was left is not known.
@@ -263,4 +293,12 @@ impl Session<'_> {
     pub(super) fn is_go(&self, row: u32) -> bool {
         self.rows[row as usize].calls == Calls::Go
     }
+}
+
+/// Whether something else than the return address of a call is where that was, or nothing is mapped.
+pub(super) fn is_overwritten(memory: &Space, key: &Key) -> bool {
+    let mut word = [0; 8];
+    let slot = native::return_slot(key.sp).unwrap_or(key.sp);
+    let read = memory.read(slot, &mut word);
+    read.is_err() || u64::from_ne_bytes(word) != key.back.0
 }

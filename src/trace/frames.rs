@@ -119,6 +119,8 @@ pub(super) struct Frames {
     /// The calls that a thread has made and not returned from, the last one last; some of them may
     /// be over.
     made: FxHashMap<Who, Vec<Key>>,
+    /// Those that it was seen further up the stack of: they are over, unless it has changed stacks.
+    passed: FxHashMap<Who, Vec<Key>>,
     /// For each row the consumers of its exits: RETs, jumps that may leave.
     pub(super) exits: HashMap<u32, [u32; 2]>,
 }
@@ -130,6 +132,7 @@ impl Default for Frames {
             count: 0,
             limit: MANY,
             made: FxHashMap::default(),
+            passed: FxHashMap::default(),
             exits: HashMap::new(),
         }
     }
@@ -183,25 +186,74 @@ impl Frames {
     /// A thread has returned from a call.
     pub(super) fn ends(&mut self, who: Who, key: Key) {
         self.pass(who, key);
-        let Some(made) = self.made.get_mut(&who) else { return };
-        if let Some(i) = made.iter().rposition(|made| *made == key) {
-            made.remove(i);
+        for all in [&mut self.made, &mut self.passed] {
+            let Some(all) = all.get_mut(&who) else { continue };
+            if let Some(i) = all.iter().rposition(|made| *made == key) {
+                all.remove(i);
+            }
         }
     }
 
-    fn pass(&mut self, who: Who, now: Key) {
+    /// A thread was seen at `now`. The calls that it has made before further down the stack are passed.
+    pub(super) fn pass(&mut self, who: Who, now: Key) {
         let Some(made) = self.made.get_mut(&who) else { return };
-        // A thread's stack is no bigger; another one may be further away.
-        const STACK: u64 = 8 << 20;
-        let below = |key: &mut Key| {
-            (key.space, key.goroutine) == (now.space, now.goroutine)
-                && key.sp < now.sp
-                && now.sp.0 - key.sp.0 < STACK
-        };
-        while let Some(key) = made.pop_if(below) {
+        while let Some(key) = made.pop_if(|key| is_below(key, &now)) {
             let frames = self.waiting.get_mut(&key).into_iter().flatten();
-            frames.filter(|frame| frame.is_by(who)).for_each(|frame| frame.passed = true);
+            let mut waiting = false;
+            for frame in frames.filter(|frame| frame.is_by(who)) {
+                (frame.passed, waiting) = (true, true);
+            }
+            let passed = self.passed.entry(who).or_default();
+            if waiting && passed.len() < MANY {
+                passed.push(key);
+            }
         }
+    }
+
+    /// Takes the calls of a thread that are over because it makes another one of `row`, whose return address
+    /// is where theirs was; and the calls that were made inside them.
+    pub(super) fn take_replaced(&mut self, who: Who, now: Key, row: u32) -> Vec<(Key, Frame)> {
+        if now.goroutine != Addr(0) {
+            return Vec::new();
+        }
+        // From the same place, a call of another row may be the same call.
+        let mut same = self.waiting.get(&now).into_iter().flatten();
+        let again = same.any(|f| f.expect.is_of(row) && f.is_by(who) && !f.left);
+        let replaced =
+            |key: &Key| Key { back: key.back, ..now } == *key && (again || key.back != now.back);
+        let mut over = Vec::new();
+        if let Some(made) = self.made.get_mut(&who)
+            && let Some(i) = made.iter().rposition(replaced)
+        {
+            let first = made[i];
+            over.extend(made.extract_if(i.., |key| *key == first || is_below(key, &first)));
+        }
+        if let Some(passed) = self.passed.get_mut(&who) {
+            over.extend(passed.extract_if(.., |key| replaced(key)));
+        }
+        self.take_made(who, &over)
+    }
+
+    /// The calls that a thread was seen further up the stack of, at most as many as `most`: the last ones.
+    pub(super) fn passed(&self, who: Who, most: usize) -> Vec<Key> {
+        let passed = self.passed.get(&who).map(Vec::as_slice).unwrap_or_default();
+        passed[passed.len().saturating_sub(most)..].to_vec()
+    }
+
+    /// Takes calls that were passed, and are over.
+    pub(super) fn take_passed(&mut self, who: Who, over: &[Key]) -> Vec<(Key, Frame)> {
+        if let Some(passed) = self.passed.get_mut(&who) {
+            passed.retain(|key| !over.contains(key));
+        }
+        self.take_made(who, over)
+    }
+
+    fn take_made(&mut self, who: Who, keys: &[Key]) -> Vec<(Key, Frame)> {
+        let taken = keys.iter().flat_map(|&key| {
+            let frames = self.remove(key, |frame| frame.is_by(who));
+            frames.into_iter().map(move |frame| (key, frame))
+        });
+        taken.collect()
     }
 
     /// Takes the frames that coming to the return address ends, the last first.
@@ -323,6 +375,7 @@ impl Frames {
     /// Takes the frames of a thread that is gone, but for those of goroutines, which others go on
     /// with.
     pub(super) fn take_thread(&mut self, who: Who) -> Vec<(Key, Frame)> {
+        self.passed.remove(&who);
         match self.made.remove(&who) {
             Some(_) => self.take_if(|key, frame| key.goroutine == Addr(0) && frame.is_by(who)),
             None => Vec::new(),
@@ -361,6 +414,15 @@ impl Frames {
     fn recount(&mut self) {
         self.count = self.waiting.values().map(Vec::len).sum();
     }
+}
+
+/// Whether a call is further down the stack than another. A thread's stack is no bigger; another one may be
+/// further away.
+fn is_below(key: &Key, now: &Key) -> bool {
+    const STACK: u64 = 8 << 20;
+    (key.space, key.goroutine) == (now.space, now.goroutine)
+        && key.sp < now.sp
+        && now.sp.0 - key.sp.0 < STACK
 }
 
 #[cfg(test)]

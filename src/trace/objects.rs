@@ -7,8 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use xol_arch::Addr;
-use xol_targets::ptrace::Pid;
 use xol_targets::ptrace::procfs::Mapping;
+use xol_targets::ptrace::{Pid, Tid, procfs};
 
 /// One executable mapping of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,22 +86,23 @@ impl Loaded {
         folders: &[PathBuf],
         given: &[PathBuf],
     ) -> Result<Object, ElfError> {
+        let tid = procfs::with_memory(pid);
         let search = DebugSearch {
             path: (*self.path).into(),
-            root: format!("/proc/{pid}/root").into(),
+            root: format!("/proc/{tid}/root").into(),
             folders: folders.to_vec(),
             given: given.to_vec(),
         };
-        Ok(self.open_file(pid)?.with_debug(search))
+        Ok(self.open_file(tid)?.with_debug(search))
     }
 
-    fn open_file(&self, pid: Pid) -> Result<Object, ElfError> {
-        let exact = format!("/proc/{pid}/map_files/{:x}-{:x}", self.start.0, self.end.0);
+    fn open_file(&self, tid: Tid) -> Result<Object, ElfError> {
+        let exact = format!("/proc/{tid}/map_files/{:x}-{:x}", self.start.0, self.end.0);
         if let Ok(file) = File::open(exact) {
             return Object::from_file(file);
         }
         // Without CAP_CHECKPOINT_RESTORE: by path, if it is still the same file.
-        let file = File::open(format!("/proc/{pid}/root{}", self.path)).map_err(ElfError::Io)?;
+        let file = File::open(format!("/proc/{tid}/root{}", self.path)).map_err(ElfError::Io)?;
         let inode = file.metadata().map_err(ElfError::Io)?.ino();
         if inode != self.file.inode {
             let error = io::Error::new(io::ErrorKind::NotFound, "the file was replaced meanwhile");

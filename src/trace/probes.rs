@@ -85,7 +85,7 @@ impl Session<'_> {
         self.sites_mut(space).objects = now.clone();
         self.see_writable(space, &maps)?;
         let begun = Instant::now();
-        let exe = std::fs::metadata(format!("/proc/{pid}/exe")).ok();
+        let exe = std::fs::metadata(format!("/proc/{}/exe", procfs::with_memory(pid))).ok();
         let mut wants = Vec::new();
         let covered = |l: &Loaded| {
             before.iter().any(|b| l.is_part_of(b) && b.start <= l.start && l.end <= b.end)

@@ -3,6 +3,7 @@
 //! not, and behind a tail call, a site stands at the return address, and a return is what comes
 //! to it with the stack pointer that the call had promised (RULES H).
 
+use super::calls::is_overwritten;
 use super::consumer::Consumer;
 use super::frames::{Entry, Expect, Frame, Key};
 use super::session::Session;
@@ -70,6 +71,11 @@ impl Session<'_> {
             && let Some(pid) = self.target.thread(tid).map(|t| t.pid)
         {
             self.drop_dead(pid, key, tracer::now_ns());
+        }
+        if let Expect::Row(_, entry) = &expect
+            && self.options.events
+        {
+            self.end_passed(entry.who, key, entry.ts_ns);
         }
         let seen = !awaited || self.arm_back(tid, space, at, back)?;
         if !(seen && self.begin_call(key, Frame::new(expect, awaited))) {
@@ -290,13 +296,7 @@ impl Session<'_> {
     /// mapped; and when they were made.
     fn overwritten(&self, space: SpaceId) -> HashMap<Key, u64> {
         let Some(memory) = self.target.space(space) else { return HashMap::new() };
-        let gone = |key: &Key| {
-            let mut word = [0; 8];
-            let slot = native::return_slot(key.sp).unwrap_or(key.sp);
-            let read = memory.read(slot, &mut word);
-            read.is_err() || u64::from_ne_bytes(word) != key.back.0
-        };
-        self.frames.of(space).filter(|(key, _)| gone(key)).collect()
+        self.frames.of(space).filter(|(key, _)| is_overwritten(memory, key)).collect()
     }
 
     /// The return address is in a register: what is below on the same stack is over.

@@ -52,8 +52,16 @@ impl Traps for AtStop<'_, '_> {
 
     fn has_trap(&self, at: Addr) -> Option<bool> {
         let mut here = [0; 4];
-        let got = self.session.target.space(self.space)?.read_some(at, &mut here).ok()?;
-        (got > 0).then(|| Native::is_trap(&here[..got]))
+        let memory = self.session.target.space(self.space)?;
+        let got = memory.read_some(at, &mut here).ok()?;
+        // INT 3 has a form of two bytes, which ends where one that has one begins.
+        let mut long = [0; 2];
+        let before = Addr(at.0.wrapping_sub(1));
+        let ends_here = Native::TRAP_ADVANCE > 0
+            && memory.read(before, &mut long).is_ok()
+            && Native::is_trap(&long)
+            && !long.starts_with(Native::TRAP);
+        (got > 0).then(|| ends_here || Native::is_trap(&here[..got]))
     }
 
     fn follow_copied(&mut self, at: Addr) -> io::Result<bool> {

@@ -148,6 +148,7 @@ impl Ptrace {
         if !self.seize_all(pid, hold)? {
             return Err(AttachError::Zombie(pid));
         }
+        self.look_at_masks(pid);
         self.end_clones(pid);
         self.seize_all(pid, false)?;
         self.look_at_masks(pid);
@@ -235,27 +236,26 @@ impl Ptrace {
     /// the thread is asked to stop in it; a thread that waits for its vfork child makes nothing any more.
     fn end_clones(&mut self, pid: Pid) {
         const LIMIT: Duration = Duration::from_secs(2);
-        const LOOK: Duration = Duration::from_millis(2);
-        let of_process =
-            self.threads.values().filter(|t| t.pid == pid && t.state == State::Running);
-        let mut tids: Vec<Tid> = of_process.map(|t| t.tid).collect();
+        const PAUSE: Duration = Duration::from_micros(50);
+        // One that was asked already is held until its probes are in.
+        let runs = |t: &&Thread| t.pid == pid && t.state == State::Running && !t.asked;
+        let mut tids: Vec<Tid> = self.threads.values().filter(runs).map(|t| t.tid).collect();
         tids.retain(|&tid| self.may_clone(tid) && self.ask(tid).is_ok());
-        for tid in tids {
-            let begun = Instant::now();
-            let stopped = loop {
-                match self.await_stop_on(tid, begun, LOOK) {
-                    Err(error)
-                        if error.kind() == io::ErrorKind::TimedOut
-                            && begun.elapsed() < LIMIT
-                            && self.may_clone(tid)
-                            && !procfs::is_exiting(tid) => {}
-                    other => break other,
+        let begun = Instant::now();
+        while !tids.is_empty() && begun.elapsed() < LIMIT {
+            // None waits for another that gets no CPU.
+            tids.retain(|&tid| match self.await_stop_on(tid, begun, Duration::ZERO) {
+                Ok(true) => {
+                    // Its end is told of in its turn.
+                    let _ = self.go(tid, Go::On);
+                    false
                 }
-            };
-            if let Ok(true) = stopped {
-                // Its end is told of in its turn.
-                let _ = self.go(tid, Go::On);
-            }
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    self.may_clone(tid) && !procfs::is_exiting(tid)
+                }
+                _ => false,
+            });
+            std::thread::sleep(PAUSE);
         }
     }
 

@@ -139,10 +139,14 @@ impl Ptrace {
         // No signal finds the thread at the stub; the frame has the old mask, if xol dies.
         // SIGSYS, which a filter may force, would lose its action if it was blocked.
         sys::set_sigmask(tid, if permit == Permit::Vouched { !SYS_BIT } else { !0 })?;
+        let dispatch = sys::suspend_dispatch(tid);
         let suspended = permit == Permit::Suspended && suspend_filter(tid);
         let value = self.run_stub(tid, stub.at);
         if suspended {
             resume_filter(tid);
+        }
+        if let Some(dispatch) = dispatch {
+            sys::put_dispatch(tid, &dispatch)?;
         }
         if let Some(space) = self.space_of(tid).and_then(|id| self.spaces.get(&id)) {
             space.changed();

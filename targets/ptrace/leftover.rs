@@ -101,7 +101,10 @@ fn read(space: &Space, maps: &[Mapping], at: Addr) -> io::Result<Leftover> {
 
 /// Descriptors of memory files that were not closed yet.
 fn left_open(pid: Pid) -> Vec<u64> {
-    let all = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let all = fs::read_dir(format!("/proc/{}/fd", procfs::with_memory(pid)))
+        .into_iter()
+        .flatten()
+        .flatten();
     let ours = all.filter(|entry| {
         fs::read_link(entry.path()).is_ok_and(|to| to.as_os_str() == "/memfd:xol (deleted)")
     });

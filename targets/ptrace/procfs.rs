@@ -50,7 +50,8 @@ pub fn maps(pid: Pid) -> io::Result<Vec<Mapping>> {
 }
 
 /// A thread of the process that has its memory: the first one may have ended before the others.
-pub(super) fn with_memory(pid: Pid) -> Tid {
+#[must_use]
+pub fn with_memory(pid: Pid) -> Tid {
     if fs::read_link(format!("/proc/{pid}/exe")).is_ok() {
         return Tid(pid.0);
     }
@@ -64,7 +65,7 @@ pub(super) fn with_memory(pid: Pid) -> Tid {
 /// # Errors
 /// ENOENT or ESRCH when the process is gone, and where the kernel has no smaps.
 pub fn is_guarded(pid: Pid, at: Addr) -> io::Result<bool> {
-    let text = fs::read(format!("/proc/{pid}/smaps"))?;
+    let text = fs::read(format!("/proc/{}/smaps", with_memory(pid)))?;
     Ok(guarded(&text, at))
 }
 

@@ -23,6 +23,8 @@ mod request {
     pub(super) const DETACH: u32 = 0x11;
     pub(super) const SETOPTIONS: u32 = 0x4200;
     pub(super) const GET_RSEQ_CONFIGURATION: u32 = 0x420f;
+    pub(super) const SET_DISPATCH: u32 = 0x4210;
+    pub(super) const GET_DISPATCH: u32 = 0x4211;
     pub(super) const PEEKUSER: u32 = 0x3;
     pub(super) const POKEUSER: u32 = 0x6;
 }
@@ -143,6 +145,33 @@ pub fn detach(tid: Tid, signal: i32) -> io::Result<()> {
 /// EPERM for PTRACE_O_SUSPEND_SECCOMP without CAP_SYS_ADMIN, EINVAL where it is not known.
 pub fn set_options(tid: Tid, options: i32) -> io::Result<()> {
     ptrace(request::SETOPTIONS, tid, 0, options as usize)
+}
+
+/// Which of a thread's calls the kernel answers by SIGSYS instead (Syscall User Dispatch, struct
+/// ptrace_sud_config): mode, selector, and the code that may call.
+pub type Dispatch = [u64; 4];
+
+/// Switches a stopped thread's Syscall User Dispatch off, if it is on: what is to be put back then.
+pub fn suspend_dispatch(tid: Tid) -> Option<Dispatch> {
+    let mut config: Dispatch = [0; 4];
+    let (len, to) = (size_of::<Dispatch>(), config.as_mut_ptr());
+    // SAFETY: the kernel writes `len` bytes to `config`, which has them. Before Linux 6.4 it knows no such
+    // request.
+    check(unsafe { libc::ptrace(request::GET_DISPATCH as _, tid.0, len, to) }).ok()?;
+    if config[0] == 0 {
+        return None;
+    }
+    put_dispatch(tid, &[0; 4]).ok()?;
+    Some(config)
+}
+
+/// Puts a stopped thread's Syscall User Dispatch back.
+///
+/// # Errors
+/// ESRCH when the thread is gone.
+pub fn put_dispatch(tid: Tid, config: &Dispatch) -> io::Result<()> {
+    // It reads as many bytes of `config` as the length says, and writes nothing.
+    ptrace(request::SET_DISPATCH, tid, size_of::<Dispatch>(), config.as_ptr() as usize)
 }
 
 /// PTRACE_GETREGSET into `to`; the length the kernel wrote, in bytes.
