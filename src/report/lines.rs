@@ -213,7 +213,7 @@ impl Lines {
     /// Appends the line of a call that has ended.
     pub fn end(&mut self, out: &mut String, call: u64, event: &Event<'_>) {
         if self.look.tree {
-            let (depth, was_shown) = self.tree.end(out, call, event);
+            let (depth, was_shown) = self.tree.end(call, event);
             let part = if was_shown { Part::Resumed } else { Part::Whole };
             line_of(&mut self.look, out, event, part, Some(depth));
             out.push('\n');

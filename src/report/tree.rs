@@ -49,18 +49,12 @@ impl Tree {
         calls.len()
     }
 
-    /// Takes a call away that has ended, and shows those in it that have not. Returns how deep it was, and
-    /// whether it was shown.
-    pub(super) fn end(&mut self, out: &mut String, call: u64, event: &Event<'_>) -> (usize, bool) {
+    /// Takes a call away that has ended. Returns how deep it was, and whether it was shown.
+    pub(super) fn end(&mut self, call: u64, event: &Event<'_>) -> (usize, bool) {
         let Some(open) = self.open.remove(&call) else {
             return (self.threads.get(&event.tid).map_or(0, Vec::len), true);
         };
         if let Some(calls) = self.threads.get_mut(&open.tid) {
-            if calls.last() != Some(&call) {
-                calls.iter().for_each(|call| {
-                    self.open.get_mut(call).into_iter().for_each(|open| show(out, open));
-                });
-            }
             calls.retain(|&other| other != call);
             if calls.is_empty() {
                 self.threads.remove(&open.tid);
