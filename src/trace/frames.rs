@@ -222,14 +222,16 @@ impl Frames {
         let replaced =
             |key: &Key| Key { back: key.back, ..now } == *key && (again || key.back != now.back);
         let mut over = Vec::new();
+        let mut first = None;
         if let Some(made) = self.made.get_mut(&who)
             && let Some(i) = made.iter().rposition(replaced)
         {
-            let first = made[i];
-            over.extend(made.extract_if(i.., |key| *key == first || is_below(key, &first)));
+            let outer = *first.insert(made[i]);
+            over.extend(made.extract_if(i.., |key| *key == outer || is_below(key, &outer)));
         }
         if let Some(passed) = self.passed.get_mut(&who) {
-            over.extend(passed.extract_if(.., |key| replaced(key)));
+            let inside = |key: &Key| first.is_some_and(|outer| is_below(key, &outer));
+            over.extend(passed.extract_if(.., |key| replaced(key) || inside(key)));
         }
         self.take_made(who, &over)
     }

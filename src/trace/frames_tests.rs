@@ -196,7 +196,12 @@ fn passed_calls_are_known_until_they_return_or_are_over() {
     assert_eq!(frames.passed(A, 8), [key(0x8000, 2)]);
     assert_eq!(numbers(frames.take_passed(A, &[key(0x8000, 2)])), [(2, true)]);
     assert!(frames.passed(A, 8).is_empty());
-    // What was passed is over where another call is in its place.
+    // What was passed is over with the call that it was made in.
+    call(&mut frames, key(0x9000, 1), frame(0, 6));
+    call(&mut frames, key(0x8000, 2), frame(0, 7));
+    frames.pass(A, key(0x9000, 3));
+    assert_eq!(numbers(frames.take_replaced(A, key(0x9000, 3), 0)), [(6, false), (7, true)]);
+    // Or where another call is in its place.
     call(&mut frames, key(0x8000, 4), frame(0, 4));
     frames.pass(A, key(0x9000, 1));
     assert_eq!(numbers(frames.take_replaced(A, key(0x8000, 5), 0)), [(4, true)]);
