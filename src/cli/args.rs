@@ -304,6 +304,7 @@ fn table() -> clap::Command {
     help::named("xol")
         .after_help(format!("{}\n\n{}", help::PROBES, help::STATUS))
         .subcommand_required(true)
+        .infer_long_args(true)
         .arg_required_else_help(false)
         .disable_help_subcommand(true)
         .subcommands([
@@ -441,7 +442,7 @@ fn run_options() -> Vec<Arg> {
         switch("follow")
             .short('f')
             .action(ArgAction::Count)
-            .help("Follow children too; -ff writes FILE.PID for each process, with -o FILE"),
+            .help("Follow children too; trace -ff writes FILE.PID for each process, with -o FILE"),
         option("strategy", "STRATEGY", "auto, step, xol, boost, simulate, jump [default: auto]")
             .hide_possible_values(true)
             .value_parser(PossibleValuesParser::new(strategies)),

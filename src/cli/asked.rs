@@ -174,6 +174,11 @@ pub(crate) fn read(
     args: &ArgMatches,
     probes: &mut [Spec],
 ) -> Result<Asked, Failure> {
+    if command != "trace" && one::<u8>(args, "follow").is_some_and(|times| times > 1) {
+        return Err(Failure::usage(format!(
+            "-ff writes a file for each process of trace; {command} has one report: write -f"
+        )));
+    }
     let (by, hist) = (one::<String>(args, "by"), one::<String>(args, "hist"));
     let what = match command {
         "trace" => What::Lines,

@@ -22,7 +22,8 @@ use std::time::Duration;
 use xol::engine::Wish;
 use xol::record::{Gaps, Record, Recorded};
 use xol::report::{
-    Became, CountRow, count_csv, count_json, count_openmetrics, count_text, no_jumps,
+    Became, CountRow, Order, SortColumn, arrange, count_csv, count_json, count_openmetrics,
+    count_text, no_jumps,
 };
 use xol::trace::{self, HitEvent, Moment, Options, Outcome, RowState, Sink, Stage, TraceError};
 use xol_arch::Strategy;
@@ -95,6 +96,7 @@ pub(super) fn run(run: Run) -> Result<ExitCode, Failure> {
     };
     // A sum counts errors, whichever they were.
     let errno = asked.tells_lines();
+    let order = asked.order;
     let answer = answer(asked, &report, (run.interval, &run.debug_folders));
     let mut options = Options::to_count(subject, run.probes);
     options.follow = run.follow;
@@ -126,6 +128,7 @@ pub(super) fn run(run: Run) -> Result<ExitCode, Failure> {
         ready: run.ready,
         events: events && answer.is_none(),
         answer,
+        order,
     };
     let outcome = trace::run_behind(&options, &mut reporter, front);
     drop(reporter.progress.take());
@@ -290,11 +293,12 @@ struct Reporter<'a> {
     /// Whether hits are lines, and not sums.
     events: bool,
     answer: Option<Box<dyn Answer>>,
+    order: Order,
 }
 
 impl Reporter<'_> {
     fn counts(&mut self, report: &trace::Report) {
-        let rows: Vec<CountRow<'_>> = report
+        let mut rows: Vec<CountRow<'_>> = report
             .rows
             .iter()
             .map(|counted| CountRow {
@@ -315,6 +319,10 @@ impl Reporter<'_> {
                 },
             })
             .collect();
+        let asked = self.order.top.is_some() || self.order.by != SortColumn::Hits;
+        if self.answer.is_none() && self.form != Form::Text && asked {
+            arrange(&mut rows, self.order);
+        }
         self.line.clear();
         let line = &mut self.line;
         match (&mut self.answer, self.form) {
@@ -325,7 +333,9 @@ impl Reporter<'_> {
             (None, Form::Json) => rows.iter().for_each(|row| count_json(line, row)),
             (None, Form::Csv) if !self.events => count_csv(line, &rows),
             (None, Form::OpenMetrics) => count_openmetrics(line, &rows),
-            (None, Form::Text | Form::Csv | Form::Chrome | Form::Record) => count_text(line, &rows),
+            (None, Form::Text | Form::Csv | Form::Chrome | Form::Record) => {
+                count_text(line, &rows, self.order);
+            }
         }
         if self.form == Form::Text || self.events && self.form != Form::Json {
             if let Some(why) = &report.no_slots {

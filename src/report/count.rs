@@ -1,5 +1,6 @@
 //! `xol count`: hits for each place, and what became of the others.
 
+use super::column::{Order, SortColumn};
 use super::json::Object;
 use crate::WhyNotJump;
 use std::cmp::Reverse;
@@ -46,6 +47,11 @@ pub enum Became {
 }
 
 impl CountRow<'_> {
+    /// What a column has; of places, nothing that is compared.
+    fn value(&self, column: SortColumn) -> u64 {
+        if column == SortColumn::Missed { self.missed } else { self.hits }
+    }
+
     pub(super) fn strategy(&self) -> Option<&'static str> {
         match self.became {
             Became::Armed(strategy) => Some(strategy.name()),
@@ -73,10 +79,10 @@ impl CountRow<'_> {
 pub(super) const LISTED: usize = 20;
 
 /// Appends the table for people: what was hit, most often first; what was not; the sums.
-pub fn count_text(out: &mut String, rows: &[CountRow<'_>]) {
+pub fn count_text(out: &mut String, rows: &[CountRow<'_>], order: Order) {
     let rejected = |row: &&CountRow<'_>| matches!(row.became, Became::Rejected(_));
     let mut shown: Vec<&CountRow<'_>> = rows.iter().filter(|r| !rejected(r)).collect();
-    shown.sort_by_key(|row| (Reverse(row.hits), row.object, row.addr));
+    order.sort(&mut shown, |row| row.value(order.by), |row| (row.object, row.addr));
     let quiet = shown.iter().filter(|r| r.hits == 0 && r.missed == 0).count();
     if quiet > LISTED {
         shown.retain(|r| r.hits != 0 || r.missed != 0);
@@ -104,6 +110,11 @@ pub fn count_text(out: &mut String, rows: &[CountRow<'_>]) {
         let _ = writeln!(out, "{quiet:>12} places more were never hit");
     }
     rest(out, rows);
+}
+
+/// Puts the rows into an order, and keeps the first of them.
+pub fn arrange(rows: &mut Vec<CountRow<'_>>, order: Order) {
+    order.sort(rows, |row| row.value(order.by), |row| (row.object.to_owned(), row.addr));
 }
 
 /// Appends what was rejected, the sums of many places, and why hits stop the program.
@@ -244,6 +255,31 @@ mod tests {
     use super::hit_row as row;
     use super::*;
 
+    const BY_HITS: Order = Order { by: SortColumn::Hits, top: None };
+
+    #[test]
+    fn rows_are_as_many_and_in_the_order_that_was_asked_for() {
+        let boost = Became::Armed(Strategy::Boost);
+        let mut rows = vec![row("a", 1, boost), row("b", 3, boost), row("c", 2, boost)];
+        for (n, row) in rows.iter_mut().enumerate() {
+            row.addr = n as u64;
+        }
+        let symbols = |rows: &[CountRow<'_>]| rows.iter().map(|r| r.hits).collect::<Vec<_>>();
+        let text = |order| {
+            let mut out = String::new();
+            count_text(&mut out, &rows, order);
+            out.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect()
+        };
+        let by_hits: Vec<u64> = text(BY_HITS);
+        assert_eq!(by_hits, [3, 2, 1]);
+        let by_place: Vec<u64> = text(Order { by: SortColumn::Place, top: None });
+        assert_eq!(by_place, [1, 3, 2]);
+        let first: Vec<u64> = text(Order { by: SortColumn::Hits, top: Some(2) });
+        assert_eq!(first, [3, 2]);
+        arrange(&mut rows, Order { by: SortColumn::Hits, top: Some(1) });
+        assert_eq!(symbols(&rows), [3]);
+    }
+
     #[test]
     fn what_was_hit_comes_first() {
         let boost = Became::Armed(Strategy::Boost);
@@ -254,7 +290,7 @@ mod tests {
         rows[0].offset = 16;
         rows[1].is_return = true;
         let mut out = String::new();
-        count_text(&mut out, &rows);
+        count_text(&mut out, &rows, BY_HITS);
         assert_eq!(
             out,
             "        HITS    MISSED  STRATEGY  PLACE
@@ -281,7 +317,7 @@ no jump at: 2 few-hits
         let symbols = [Some("_Z1fi"), Some("_Z1fd"), Some("_Z1gv")];
         rows.iter_mut().zip(symbols).for_each(|(row, symbol)| row.mangled = symbol);
         let mut out = String::new();
-        count_text(&mut out, &rows);
+        count_text(&mut out, &rows, BY_HITS);
         assert_eq!(
             out,
             "        HITS  STRATEGY  PLACE
@@ -299,7 +335,7 @@ no jump at: 3 few-hits
         rows.extend(vec![row("g", 1, Became::Armed(Strategy::Simulate)); 2]);
         rows.extend(vec![row("h", 0, Became::Rejected(Reason::Privileged.into())); 30]);
         let mut out = String::new();
-        count_text(&mut out, &rows);
+        count_text(&mut out, &rows, BY_HITS);
         assert_eq!(
             out,
             "        HITS  STRATEGY  PLACE

@@ -45,7 +45,7 @@ pub use chrome::Chrome;
 pub use clock::Stamp;
 pub use colours::Colours;
 pub use column::{Order, SortColumn};
-pub use count::{Became, CountRow, count_json, count_text, no_jumps};
+pub use count::{Became, CountRow, arrange, count_json, count_text, no_jumps};
 pub use csv::{Field, count_csv, event_csv, fields_csv};
 pub use event::{End, Event, event_json};
 pub use keyed::{Keyed, Shown};

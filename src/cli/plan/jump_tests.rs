@@ -30,7 +30,7 @@ fn objdump() -> BTreeMap<u64, Insn> {
     let insns = text.lines().filter_map(|line| {
         let (at, rest) = line.trim_start().split_once(":\t")?;
         let (bytes, text) = rest.split_once('\t')?;
-        let prefixes = ["bnd", "notrack", "data16", "lock", "rep", "repz", "repnz"];
+        let prefixes = ["bnd", "cs", "data16", "lock", "notrack", "rep", "repnz", "repz"];
         let mut words = text.split_whitespace().skip_while(|word| prefixes.contains(word));
         let name = words.next()?.split(',').next()?.to_owned();
         let branches =
@@ -52,10 +52,23 @@ fn jumps_are_where_nothing_comes_into_them() {
     // With the symbols of a debug file, where one is installed.
     let (_, object) = crate::cli::objects::open(Path::new(LOADER), &[]).unwrap();
     let function = |at: u64| object.function_at(at).unwrap();
-    let targets: BTreeSet<u64> = insns
+    let mut targets: BTreeSet<u64> = insns
         .iter()
         .filter_map(|(&from, insn)| insn.to.filter(|&to| function(from) == function(to)))
         .collect();
+    // What a jump table leads to may be NOPs that nothing runs into.
+    let indirect = insns.iter().filter(|(_, insn)| insn.name == "jmp" && insn.to.is_none());
+    let open: BTreeSet<Option<u64>> =
+        indirect.map(|(&at, _)| function(at).map(|range| range.start)).collect();
+    let mut is_gap = false;
+    for (&at, insn) in &insns {
+        let nop = insn.name.starts_with("nop") || insn.name == "xchg";
+        if is_gap && nop && open.contains(&function(at).map(|range| range.start)) {
+            targets.insert(at);
+        }
+        let leaves = ["ret", "jmp", "ud2", "hlt", "(bad)"].contains(&insn.name.as_str());
+        is_gap = leaves || is_gap && nop;
+    }
     let symbols = object.symbols().unwrap();
     let mut seen: BTreeMap<String, u64> = BTreeMap::new();
     for line in report("jumps", plan(Path::new(LOADER), Format::Json)).unwrap().lines() {
@@ -66,7 +79,7 @@ fn jumps_are_where_nothing_comes_into_them() {
         // What a jump here would replace: on from here, and to where branches go.
         let window = at..at + JUMP;
         let entered = targets.range(at + 1..window.end).next().is_some();
-        let other = symbols.next_start(at) < window.end;
+        let other = symbols.next_symbol(at) < window.end;
         let covered: Vec<(u64, &Insn)> =
             insns.range(window.clone()).map(|(a, i)| (*a, i)).collect();
         let comes_back = |&(from, insn): &(u64, &Insn)| {
