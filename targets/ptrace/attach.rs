@@ -7,6 +7,7 @@ use super::{Go, Ptrace, is_gone, procfs, tracer};
 use crate::native;
 use std::time::{Duration, Instant};
 use std::{fmt, fs, io};
+use xol_arch::Addr;
 
 /// What is asked of the kernel for every tracee. Never PTRACE_O_EXITKILL: the target outlives us.
 pub(super) const OPTIONS: i32 = libc::PTRACE_O_TRACECLONE
@@ -259,16 +260,26 @@ impl Ptrace {
         }
     }
 
-    /// Whether a thread may be making a thread or a process now.
+    /// Whether a thread may be making a thread or a process now, but for one that it will wait for (vfork),
+    /// which nothing interrupts.
     #[must_use]
     pub fn may_clone(&self, tid: Tid) -> bool {
-        match procfs::whereabouts(tid) {
-            procfs::Whereabouts::InCall { number, .. } => {
-                native::makes_processes(number) && !self.is_deaf(tid)
+        let (number, arg) = match procfs::whereabouts(tid) {
+            procfs::Whereabouts::InCall { number, args, .. } => (number, args[0]),
+            procfs::Whereabouts::Running => return true,
+            procfs::Whereabouts::Unknown => return false,
+        };
+        let waits = match number {
+            libc::SYS_clone => arg & libc::CLONE_VFORK as u64 != 0,
+            libc::SYS_clone3 => {
+                let mut flags = [0; 8];
+                let space = self.space_of(tid).and_then(|id| self.spaces.get(&id));
+                let read = space.is_some_and(|space| space.read(Addr(arg), &mut flags).is_ok());
+                !read || u64::from_ne_bytes(flags) & libc::CLONE_VFORK as u64 != 0
             }
-            procfs::Whereabouts::Running => true,
-            procfs::Whereabouts::Unknown => false,
-        }
+            _ => !native::is_fork(number),
+        };
+        !waits && !self.is_deaf(tid)
     }
 
     /// Learns the masks of the threads of a process. What one that runs has may be a handler's and
