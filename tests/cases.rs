@@ -38,7 +38,6 @@ cases! {
     attach_after_text_was_remapped "attach-after-text-was-remapped"
     attach_to_a_program_that_execs "attach-to-a-program-that-execs"
     attach_where_a_child_shares_memory "attach-where-a-child-shares-memory"
-    calls_that_were_left_hold_nothing "calls-that-were-left-hold-nothing"
     clones_and_inlined "clones-and-inlined"
     cpp_names "cpp-names"
     debug_dir "debug-dir"

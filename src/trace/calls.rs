@@ -21,7 +21,7 @@ use std::cmp::Reverse;
 use std::io;
 use xol_arch::{Addr, Memory as _, Regs as _};
 use xol_targets::native;
-use xol_targets::ptrace::{Pid, Space, SpaceId, Tid, procfs, tracer};
+use xol_targets::ptrace::{Pid, Space, SpaceId, Tid, tracer};
 
 /// Where a goroutine has the two ends of its stack: at the beginning of runtime.g.
 const STACK_END: u64 = 8;
@@ -101,7 +101,6 @@ impl Session<'_> {
         let passes = passes_at_end(entry.rest.as_ref(), Some(&value), duration);
         if self.options.events {
             self.frames.ends(entry.who, key);
-            self.end_passed(entry.who, key, now);
         }
         match passes {
             Some(true) => {}
@@ -141,28 +140,6 @@ impl Session<'_> {
             duration_ns: None,
         };
         self.tell_sink(told, &entry.args);
-    }
-
-    /// Tells of calls that a stopped thread has left by longjmp or an exception, as far as that shows where
-    /// it is now: something else is in the places of their return addresses, or where those are in
-    /// registers, it is further up the same stack.
-    pub(super) fn end_passed(&mut self, who: Who, now: Key, seen: u64) {
-        /// Suspended coroutines are passed too, and stay.
-        const MOST: usize = 8;
-        self.frames.pass(who, now);
-        let mut over = self.frames.passed(who, MOST);
-        let Some(memory) = self.target.space(now.space).filter(|_| !over.is_empty()) else {
-            return;
-        };
-        if native::return_slot(now.sp).is_some() {
-            over.retain(|key| is_overwritten(memory, key));
-        } else {
-            let maps = procfs::maps(who.0).unwrap_or_default();
-            let stack = maps.iter().find(|m| m.start <= now.sp && now.sp < m.end);
-            over.retain(|key| stack.is_some_and(|m| m.start <= key.sp && key.sp < now.sp));
-        }
-        let over = self.frames.take_passed(who, &over);
-        self.end_unwound(over, seen);
     }
 
     /// Counts a return of a row.

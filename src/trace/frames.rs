@@ -236,20 +236,6 @@ impl Frames {
         self.take_made(who, &over)
     }
 
-    /// The calls that a thread was seen further up the stack of, at most as many as `most`: the last ones.
-    pub(super) fn passed(&self, who: Who, most: usize) -> Vec<Key> {
-        let passed = self.passed.get(&who).map(Vec::as_slice).unwrap_or_default();
-        passed[passed.len().saturating_sub(most)..].to_vec()
-    }
-
-    /// Takes calls that were passed, and are over.
-    pub(super) fn take_passed(&mut self, who: Who, over: &[Key]) -> Vec<(Key, Frame)> {
-        if let Some(passed) = self.passed.get_mut(&who) {
-            passed.retain(|key| !over.contains(key));
-        }
-        self.take_made(who, over)
-    }
-
     fn take_made(&mut self, who: Who, keys: &[Key]) -> Vec<(Key, Frame)> {
         let taken = keys.iter().flat_map(|&key| {
             let frames = self.remove(key, |frame| frame.is_by(who));

@@ -181,28 +181,3 @@ fn a_call_in_the_place_of_another_ends_it_and_what_was_made_inside() {
     assert!(frames.take_replaced(B, key(0x8000, 5), 1).is_empty());
     assert_eq!(numbers(frames.take_replaced(B, key(0x8000, 5), 0)), [(5, false), (6, false)]);
 }
-
-#[test]
-fn passed_calls_are_known_until_they_return_or_are_over() {
-    let mut frames = Frames::default();
-    call(&mut frames, key(0x9000, 1), frame(0, 1));
-    call(&mut frames, key(0x8000, 2), frame(0, 2));
-    call(&mut frames, key(0x7000, 3), frame(0, 3));
-    frames.ends(A, key(0x9000, 1));
-    assert_eq!(frames.passed(A, 8), [key(0x7000, 3), key(0x8000, 2)]);
-    assert_eq!(frames.passed(A, 1), [key(0x8000, 2)]);
-    // A coroutine goes on, and returns.
-    frames.ends(A, key(0x7000, 3));
-    assert_eq!(frames.passed(A, 8), [key(0x8000, 2)]);
-    assert_eq!(numbers(frames.take_passed(A, &[key(0x8000, 2)])), [(2, true)]);
-    assert!(frames.passed(A, 8).is_empty());
-    // What was passed is over with the call that it was made in.
-    call(&mut frames, key(0x9000, 1), frame(0, 6));
-    call(&mut frames, key(0x8000, 2), frame(0, 7));
-    frames.pass(A, key(0x9000, 3));
-    assert_eq!(numbers(frames.take_replaced(A, key(0x9000, 3), 0)), [(6, false), (7, true)]);
-    // Or where another call is in its place.
-    call(&mut frames, key(0x8000, 4), frame(0, 4));
-    frames.pass(A, key(0x9000, 1));
-    assert_eq!(numbers(frames.take_replaced(A, key(0x8000, 5), 0)), [(4, true)]);
-}

@@ -72,11 +72,6 @@ impl Session<'_> {
         {
             self.drop_dead(pid, key, tracer::now_ns());
         }
-        if let Expect::Row(_, entry) = &expect
-            && self.options.events
-        {
-            self.end_passed(entry.who, key, entry.ts_ns);
-        }
         let seen = !awaited || self.arm_back(tid, space, at, back)?;
         if !(seen && self.begin_call(key, Frame::new(expect, awaited))) {
             self.missed(row);
