@@ -52,7 +52,7 @@
 //! | orphan | a site whose tracer is dead; the orphan table says what the handler does with it |
 //! | stub | the instructions with which a thread makes a call for xol |
 //! | visit | xol attaching to a program that runs, and leaving it again |
-//! | leftover | what an xol that was killed together with its guardian has left in a program |
+//! | leftover | what an xol of which both processes were killed has left in a program |
 #![cfg_attr(not(feature = "compare"), no_std)]
 #![forbid(unsafe_code)]
 

@@ -68,6 +68,8 @@ pub(crate) struct Asked {
     /// `--self`.
     pub(crate) own: bool,
     pub(crate) order: Order,
+    /// Whether that was asked for.
+    pub(crate) is_ordered: bool,
 }
 
 impl Asked {
@@ -204,6 +206,7 @@ pub(crate) fn read(
         slower: one(args, "slower"),
         own: flag(args, "self"),
         order: Order { by: order(args, columns)?, top: one(args, "top") },
+        is_ordered: one::<String>(args, "sort").is_some() || one::<usize>(args, "top").is_some(),
     };
     if asked.order.by == SortColumn::Own && !asked.own {
         return Err(Failure::usage("--sort self: there is such a column with --self only"));

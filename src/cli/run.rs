@@ -22,8 +22,8 @@ use std::time::Duration;
 use xol::engine::Wish;
 use xol::record::{Gaps, Record, Recorded};
 use xol::report::{
-    Became, CountRow, Order, SortColumn, arrange, count_csv, count_json, count_openmetrics,
-    count_text, no_jumps,
+    Became, CountRow, Order, arrange, count_csv, count_json, count_openmetrics, count_text,
+    no_jumps,
 };
 use xol::trace::{self, HitEvent, Moment, Options, Outcome, RowState, Sink, Stage, TraceError};
 use xol_arch::Strategy;
@@ -96,7 +96,7 @@ pub(super) fn run(run: Run) -> Result<ExitCode, Failure> {
     };
     // A sum counts errors, whichever they were.
     let errno = asked.tells_lines();
-    let order = asked.order;
+    let (order, is_ordered) = (asked.order, asked.is_ordered);
     let answer = answer(asked, &report, (run.interval, &run.debug_folders));
     let mut options = Options::to_count(subject, run.probes);
     options.follow = run.follow;
@@ -129,6 +129,7 @@ pub(super) fn run(run: Run) -> Result<ExitCode, Failure> {
         events: events && answer.is_none(),
         answer,
         order,
+        is_ordered,
     };
     let outcome = trace::run_behind(&options, &mut reporter, front);
     drop(reporter.progress.take());
@@ -294,6 +295,8 @@ struct Reporter<'a> {
     events: bool,
     answer: Option<Box<dyn Answer>>,
     order: Order,
+    /// Whether that was asked for.
+    is_ordered: bool,
 }
 
 impl Reporter<'_> {
@@ -319,8 +322,7 @@ impl Reporter<'_> {
                 },
             })
             .collect();
-        let asked = self.order.top.is_some() || self.order.by != SortColumn::Hits;
-        if self.answer.is_none() && self.form != Form::Text && asked {
+        if self.answer.is_none() && self.form != Form::Text && self.is_ordered {
             arrange(&mut rows, self.order);
         }
         self.line.clear();

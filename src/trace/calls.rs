@@ -21,7 +21,7 @@ use std::cmp::Reverse;
 use std::io;
 use xol_arch::{Addr, Memory as _, Regs as _};
 use xol_targets::native;
-use xol_targets::ptrace::{Pid, Space, SpaceId, Tid, tracer};
+use xol_targets::ptrace::{Pid, SpaceId, Tid, tracer};
 
 /// Where a goroutine has the two ends of its stack: at the beginning of runtime.g.
 const STACK_END: u64 = 8;
@@ -270,12 +270,4 @@ impl Session<'_> {
     pub(super) fn is_go(&self, row: u32) -> bool {
         self.rows[row as usize].calls == Calls::Go
     }
-}
-
-/// Whether something else than the return address of a call is where that was, or nothing is mapped.
-pub(super) fn is_overwritten(memory: &Space, key: &Key) -> bool {
-    let mut word = [0; 8];
-    let slot = native::return_slot(key.sp).unwrap_or(key.sp);
-    let read = memory.read(slot, &mut word);
-    read.is_err() || u64::from_ne_bytes(word) != key.back.0
 }

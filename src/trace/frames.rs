@@ -195,7 +195,7 @@ impl Frames {
     }
 
     /// A thread was seen at `now`. The calls that it has made before further down the stack are passed.
-    pub(super) fn pass(&mut self, who: Who, now: Key) {
+    fn pass(&mut self, who: Who, now: Key) {
         let Some(made) = self.made.get_mut(&who) else { return };
         while let Some(key) = made.pop_if(|key| is_below(key, &now)) {
             let frames = self.waiting.get_mut(&key).into_iter().flatten();

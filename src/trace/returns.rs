@@ -3,7 +3,6 @@
 //! not, and behind a tail call, a site stands at the return address, and a return is what comes
 //! to it with the stack pointer that the call had promised (RULES H).
 
-use super::calls::is_overwritten;
 use super::consumer::Consumer;
 use super::frames::{Entry, Expect, Frame, Key};
 use super::session::Session;
@@ -291,7 +290,13 @@ impl Session<'_> {
     /// mapped; and when they were made.
     fn overwritten(&self, space: SpaceId) -> HashMap<Key, u64> {
         let Some(memory) = self.target.space(space) else { return HashMap::new() };
-        self.frames.of(space).filter(|(key, _)| is_overwritten(memory, key)).collect()
+        let gone = |key: &Key| {
+            let mut word = [0; 8];
+            let slot = native::return_slot(key.sp).unwrap_or(key.sp);
+            let read = memory.read(slot, &mut word);
+            read.is_err() || u64::from_ne_bytes(word) != key.back.0
+        };
+        self.frames.of(space).filter(|(key, _)| gone(key)).collect()
     }
 
     /// The return address is in a register: what is below on the same stack is over.

@@ -9,7 +9,7 @@ for strategy in auto jump boost; do
   within 2 grep -q 'State:.Z' /proc/$program/status
   timeout 10 "$XOL" count --strategy $strategy --format json -o report -p $program --duration 0.3 f:work 2>err
   eq "$strategy, status" 0 $?
-  [ "$(hits report work)" -ge 100 ] && ok "$strategy, hits: $(hits report work)" || bad "$strategy, hits: $(hits report work)"
+  [ "$(hits report work)" -ge 1 ] && ok "$strategy, hits: $(hits report work)" || bad "$strategy, hits: $(hits report work)"
   end_of $program; eq "$strategy, the program" 'wrong 0 0' "$(cat out) $?"
 done
 done_
