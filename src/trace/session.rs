@@ -1,13 +1,12 @@
 //! One run: what is traced, what is counted, and the loop.
 
-use super::consumer::{Consumer, Row, RowState};
-use super::frames::Frames;
-use super::objects::FileId;
 use super::options::{Options, Subject};
-use super::sites::Sites;
+use super::rows::consumer::{Consumer, Row, RowState};
+use super::space::objects::FileId;
+use super::space::sites::Sites;
+use super::telling::frames::Frames;
 use super::{Outcome, Sink, TraceError};
 use crate::engine::{Counter, Doing};
-use crate::report::End;
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -40,7 +39,7 @@ pub(super) struct ThreadState {
     /// Its registers before the copy that it runs or has run.
     pub(super) before: Regs,
     /// Signals that came while another was held, and such that have to come once more.
-    pub(super) later: super::later::Later,
+    pub(super) later: super::space::later::Later,
     /// How often it was seen to have such when it was to be left.
     pub(super) late: u32,
     /// The rt_sigactions it is in, by stack pointer: a handler may make one inside another.
@@ -58,56 +57,56 @@ pub(super) struct Session<'a> {
     pub(super) consumers: Vec<Consumer>,
     pub(super) counters: Vec<Counter>,
     pub(super) rows: Vec<Row>,
-    pub(super) row_index: HashMap<super::consumer::RowKey, u32>,
+    pub(super) row_index: HashMap<super::rows::consumer::RowKey, u32>,
     pub(super) frames: Frames,
     /// How many calls were told of that have an end.
     pub(super) calls: u64,
     /// Whether returns of functions that Go has compiled are of interest.
     pub(super) go_returns: bool,
     /// What threads are called.
-    pub(super) comms: super::comms::Comms,
+    pub(super) comms: super::telling::comms::Comms,
     pub(super) states: FxHashMap<Tid, ThreadState>,
     /// Of the trap that is dealt with: the instruction, and where the thread has trapped in its place.
     pub(super) shadowed: Option<(Addr, Addr)>,
     /// Forked children that are cleaned before they run: what their text had.
     pub(super) to_clean: BTreeMap<Pid, Vec<Addr>>,
     /// Children that run in their parents' memory.
-    pub(super) vforks: super::tracers::Vforks,
+    pub(super) vforks: super::watching::tracers::Vforks,
     /// Notes for the user, each said once.
     pub(super) notes: HashSet<String>,
     /// Files that no probe can be in, or that could not be read.
-    pub(super) resolved: super::probes::Cache,
+    pub(super) resolved: super::space::opened::Cache,
     pub(super) root: Option<Pid>,
     pub(super) root_status: Option<Status>,
     pub(super) events: u64,
     pub(super) ending: bool,
     pub(super) started: Instant,
     /// How far leaving has come.
-    pub(super) leaving: super::leave::Leaving,
+    pub(super) leaving: super::life::leave::Leaving,
     /// Objects that were looked through.
-    pub(super) looked: Vec<super::probes::Looked>,
+    pub(super) looked: Vec<super::wanted::probes::Looked>,
     /// What the last row is called.
-    pub(super) named: Option<super::probes::Named>,
+    pub(super) named: Option<super::wanted::probes::Named>,
     /// Slots taken from one site for another.
     pub(super) stolen: u64,
     /// Counters that trampolines write.
-    pub(super) tallies: Vec<Rc<super::jumps::Tally>>,
+    pub(super) tallies: Vec<Rc<super::space::tally::Tally>>,
     /// Records that trampolines found no room for.
     pub(super) lost: u64,
     /// What trampolines note down.
-    pub(super) rings: super::ring::Rings,
+    pub(super) rings: super::recorded::ring::Rings,
     /// How long threads have waited for room in them.
-    pub(super) waits: super::full::Waits,
+    pub(super) waits: super::telling::waits::Waits,
     /// Whose sites they note down.
-    pub(super) notings: Vec<super::notes::Noting>,
+    pub(super) notings: Vec<super::telling::notes::Noting>,
     /// A space with so many frames that those which cannot return are looked for.
     pub(super) sweep_due: Option<SpaceId>,
     /// How often places were hit in processes that are over.
-    pub(super) heat: super::upgrade::Heat,
+    pub(super) heat: super::jumping::upgrade::Heat,
     /// Room for the arguments of one hit.
     pub(super) args: Vec<super::Value>,
     /// Jumps taken back for a moment.
-    pub(super) toggle: super::toggle::Toggle,
+    pub(super) toggle: super::jumping::toggle::Toggle,
     /// Whether an object may have restartable sequences that nothing describes, by file and
     /// signature.
     pub(super) restartable: HashMap<(FileId, u32), bool>,
@@ -137,31 +136,31 @@ impl<'a> Session<'a> {
             frames: Frames::default(),
             calls: 0,
             go_returns: false,
-            comms: super::comms::Comms::default(),
+            comms: super::telling::comms::Comms::default(),
             states: FxHashMap::default(),
             shadowed: None,
             to_clean: BTreeMap::new(),
-            vforks: super::tracers::Vforks::default(),
+            vforks: super::watching::tracers::Vforks::default(),
             notes: HashSet::new(),
-            resolved: super::probes::Cache::default(),
+            resolved: super::space::opened::Cache::default(),
             root: None,
             root_status: None,
             events: 0,
             ending: false,
             started: Instant::now(),
-            leaving: super::leave::Leaving::default(),
+            leaving: super::life::leave::Leaving::default(),
             looked: Vec::new(),
             named: None,
             stolen: 0,
             tallies: Vec::new(),
             lost: 0,
-            rings: super::ring::Rings::default(),
-            waits: super::full::Waits::default(),
+            rings: super::recorded::ring::Rings::default(),
+            waits: super::telling::waits::Waits::default(),
             notings: Vec::new(),
             sweep_due: None,
-            heat: super::upgrade::Heat::default(),
+            heat: super::jumping::upgrade::Heat::default(),
             args: Vec::new(),
-            toggle: super::toggle::Toggle::default(),
+            toggle: super::jumping::toggle::Toggle::default(),
             restartable: HashMap::new(),
             armed_once: false,
             armed_told: false,
@@ -187,8 +186,11 @@ impl<'a> Session<'a> {
         ) && let Some(root) = self.root.filter(|_| self.root_status.is_none())
         {
             // It has not begun yet: the command was for the probes' sake.
-            let _ =
-                xol_targets::ptrace::sys::tgkill(root, Tid(root.0), super::hit::libc_signal::KILL);
+            let _ = xol_targets::ptrace::sys::tgkill(
+                root,
+                Tid(root.0),
+                super::hits::hit::libc_signal::KILL,
+            );
             return Err(result.err().unwrap_or(TraceError::Io(io::ErrorKind::Other.into())));
         }
         // What became of the places is what it was before leaving; what was counted in them goes on
@@ -351,135 +353,5 @@ impl<'a> Session<'a> {
         self.ending = true;
         let _ = signal;
         !wait
-    }
-
-    /// Deals with one event; the thread goes on.
-    pub(super) fn handle(&mut self, event: Event) -> io::Result<()> {
-        // What was noted down before comes first.
-        match event {
-            Event::Trap(tid)
-            | Event::Signal(tid, _)
-            | Event::Stepped(tid)
-            | Event::Forked { parent: tid, .. }
-                // In the middle of a record there is no waiting for it: by then the next signal of a
-                // timer would be there, and the next instruction never made.
-                if !self.doing(tid).is_trampoline() =>
-            {
-                self.drain(Some(tid))?;
-            }
-            _ => {}
-        }
-        self.deal_with(event)?;
-        match event {
-            Event::Signal(tid, _) | Event::Stepped(tid) if cfg!(feature = "jump") => {
-                self.see_through(tid)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Lets a thread that is in the middle of a record execute its few instructions now: if others were
-    /// served between, the next signal of a fast timer would be there before each of them.
-    fn see_through(&mut self, tid: Tid) -> io::Result<()> {
-        const STEPS: u32 = 256;
-        const MOMENT: Duration = Duration::from_millis(2);
-        for _ in 0..STEPS {
-            if !self.doing(tid).is_trampoline() {
-                break;
-            }
-            let Some(event) = self.target.await_event(tid, MOMENT)? else { break };
-            self.deal_with(event)?;
-        }
-        Ok(())
-    }
-
-    fn deal_with(&mut self, event: Event) -> io::Result<()> {
-        match event {
-            Event::Trap(tid) => self.on_trap(tid),
-            Event::Stepped(tid) => self.on_step(tid),
-            Event::Signal(tid, info) => self.on_signal(tid, info),
-            Event::Forked { parent, child } => self.on_fork(parent, child),
-            Event::Started(tid) => self.on_start(tid),
-            Event::Exec(tid, old, former) => self.on_exec(tid, old, former),
-            Event::Returned(tid) => self.on_return(tid),
-            Event::Gone(tid, pid) => {
-                self.states.remove(&tid);
-                self.end_thread((pid, tid))?;
-                self.unname_thread(pid, tid);
-                self.put_traps_back(tid)
-            }
-            Event::Ended(pid, status) => {
-                self.states.remove(&Tid(pid.0));
-                self.unname_thread(pid, Tid(pid.0));
-                if Some(pid) == self.root {
-                    self.root_status = Some(status);
-                }
-                let space = self.target.process(pid).map(|p| p.space);
-                self.vforks.forget(pid);
-                self.target.forget(pid);
-                match space {
-                    Some(space) if self.target.space(space).is_some() => {
-                        self.end_process(pid, space, End::Exit)?;
-                    }
-                    _ => self.forget_unused(space),
-                }
-                Ok(())
-            }
-            Event::Tick => {
-                let count = self.drain(None)?;
-                self.pace(count)
-            }
-        }
-    }
-
-    pub(super) fn sites_mut(&mut self, space: SpaceId) -> &mut Sites {
-        let slots = self.options.slots;
-        self.spaces.entry(space).or_insert_with(|| Sites::new(slots))
-    }
-
-    /// Returns the sites of a space, if it has any.
-    pub(super) fn sites(&self, space: SpaceId) -> Option<&Sites> {
-        self.spaces.get(&space)
-    }
-
-    /// Returns what a thread is in the middle of.
-    pub(super) fn doing(&self, tid: Tid) -> Doing {
-        self.states.get(&tid).map_or(Doing::Own, |state| state.doing)
-    }
-
-    /// Notes that a thread is in the middle of something else.
-    pub(super) fn does(&mut self, tid: Tid, doing: Doing) {
-        self.states.entry(tid).or_default().doing = doing;
-    }
-
-    pub(super) fn new_space(&mut self, space: SpaceId) {
-        let _ = self.sites_mut(space);
-    }
-
-    pub(super) fn forget_unused(&mut self, space: Option<SpaceId>) {
-        if let Some(space) = space
-            && self.target.space(space).is_none()
-        {
-            if let Err(error) = self.finish_rings(space) {
-                self.note(format!("the last events of a process: {error}"));
-            }
-            self.end_space(space);
-            self.keep_heat(space);
-            self.spaces.remove(&space);
-            self.read_tallies();
-        }
-    }
-
-    pub(super) fn progress(&mut self, stage: Stage, done: usize, of: usize) {
-        if done.is_multiple_of(256) && of >= 1024 {
-            self.sink.progress(stage, done, of);
-        }
-    }
-
-    /// Says something once.
-    pub(super) fn note(&mut self, text: String) {
-        if self.notes.insert(text.clone()) {
-            self.sink.note(&text);
-        }
     }
 }

@@ -1,0 +1,7 @@
+//! hits
+
+pub(in crate::trace) mod full;
+pub(in crate::trace) mod hit;
+pub(in crate::trace) mod in_jump;
+pub(in crate::trace) mod signals;
+pub(in crate::trace) mod stop;

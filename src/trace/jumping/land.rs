@@ -1,0 +1,108 @@
+//! Landing places for the jumps of a group: chosen, and mapped in the target.
+
+use crate::WhyNotJump;
+use crate::trace::jumping::windows::Chosen;
+use crate::trace::session::Session;
+use crate::trace::space::jumps::{LANDING, Region};
+use std::collections::BTreeSet;
+use std::io;
+use std::ops::Range;
+use xol_arch::jump::Reach;
+use xol_arch::{Addr, Arch, Reason};
+use xol_targets::Native;
+use xol_targets::ptrace::{Area, SpaceId, Tid, max_mappings};
+
+impl Session<'_> {
+    /// Where each jump of a group lands: nowhere (`None`) if it reaches its trampoline itself. For which
+    /// there is no place, it is the other way, if there is one.
+    pub(in crate::trace) fn landings(
+        &mut self,
+        space: SpaceId,
+        tid: Tid,
+        region: &Region,
+        group: &mut [Chosen],
+    ) -> io::Result<Vec<Result<Option<Addr>, WhyNotJump>>> {
+        let reaches: Vec<Reach> = group.iter().map(|c| c.window.reach()).collect();
+        let mut landings = self.land(space, tid, region, &reaches)?;
+        let mut again = Vec::new();
+        for (n, chosen) in group.iter_mut().enumerate().filter(|(n, _)| landings[*n].is_err()) {
+            if let Some(other) = chosen.other.take() {
+                again.push((n, other.window.reach()));
+                *chosen = *other;
+            }
+        }
+        let reaches: Vec<Reach> = again.iter().map(|(_, reach)| *reach).collect();
+        let places = self.land(space, tid, region, &reaches)?;
+        for ((n, _), place) in again.into_iter().zip(places) {
+            landings[n] = place;
+        }
+        Ok(landings)
+    }
+
+    fn land(
+        &mut self,
+        space: SpaceId,
+        tid: Tid,
+        region: &Region,
+        reaches: &[Reach],
+    ) -> io::Result<Vec<Result<Option<Addr>, WhyNotJump>>> {
+        let constrained: Vec<_> = reaches.iter().filter(|r| !r.is_free()).copied().collect();
+        let places = if constrained.is_empty() {
+            Vec::new()
+        } else {
+            let code = region.code;
+            let low = (code.start.0 + code.len).saturating_sub(Native::JUMP_REACH);
+            let within: Range<u64> = low..code.start.0.saturating_add(Native::JUMP_REACH - LANDING);
+            let jumps = &self.spaces.get(&space).ok_or(io::ErrorKind::NotFound)?.jumps;
+            let holes = self.target.holes(space, &jumps.pages)?;
+            let jumps = &mut self.sites_mut(space).jumps;
+            jumps.landings.set_holes(holes);
+            let places = jumps.landings.place_all(&constrained, within);
+            let pages: BTreeSet<u64> = places.iter().flatten().map(|p| p.page().0).collect();
+            let new = pages.difference(&jumps.pages).copied().collect();
+            self.map_pages(space, tid, &new)?;
+            let mapped = &self.sites_mut(space).jumps.pages;
+            places.into_iter().map(|p| p.filter(|p| mapped.contains(&p.page().0))).collect()
+        };
+        let mut places = places.into_iter();
+        Ok(reaches
+            .iter()
+            .map(|reach| match reach.is_free() {
+                true => Ok(None),
+                false => places
+                    .next()
+                    .flatten()
+                    .map(|place| Some(place.at))
+                    .ok_or(Reason::NoLandingPlace.into()),
+            })
+            .collect())
+    }
+
+    /// Maps pages, neighbours in one go.
+    fn map_pages(&mut self, space: SpaceId, tid: Tid, pages: &BTreeSet<u64>) -> io::Result<()> {
+        const PAGE: u64 = 4096;
+        let limit = max_mappings() / 8;
+        let mut pages = pages.iter().copied().peekable();
+        while let Some(start) = pages.next() {
+            let mut end = start + PAGE;
+            while pages.next_if_eq(&end).is_some() {
+                end += PAGE;
+            }
+            let bytes = self.sites_mut(space).jumps.pages.len() as u64 * PAGE + end - start;
+            if bytes / PAGE > limit as u64 || !self.may_take(space, bytes) {
+                break;
+            }
+            let area = Area { start: Addr(start), len: end - start };
+            match self.target.map_code_at(tid, area) {
+                Ok(()) => {
+                    let pages = (start..end).step_by(PAGE as usize);
+                    self.sites_mut(space).jumps.pages.extend(pages);
+                }
+                Err(xol_targets::ptrace::InjectError::Io(error)) => return Err(error),
+                // Something of the program's is there by now.
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,327 @@
+//! Return probes. The return address is never touched. Where a function's exits are proven, a
+//! RET with the stack pointer and the return address of a call ends that call. Where they are
+//! not, and behind a tail call, a site stands at the return address, and a return is what comes
+//! to it with the stack pointer that the call had promised (RULES H).
+
+use crate::spec::AtEntry;
+use crate::trace::rows::consumer::Consumer;
+use crate::trace::rows::consumer::Resolver;
+use crate::trace::session::Session;
+use crate::trace::telling::frames::{Entry, Expect, Frame};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use xol_arch::{Addr, Arch, Fault, Flow, Machine, Memory, Regs as _, Text};
+use xol_targets::Native;
+use xol_targets::native::{self, Regs};
+use xol_targets::ptrace::{SpaceId, Stopped, Tid, tracer};
+
+impl Session<'_> {
+    /// A function whose return is of interest was entered.
+    pub(in crate::trace) fn entered(
+        &mut self,
+        tid: Tid,
+        space: SpaceId,
+        row: u32,
+        at: Addr,
+    ) -> io::Result<()> {
+        // The site's own count was for the entry; the row counts returns.
+        self.counters[self.rows[row as usize].consumer as usize].hits -= 1;
+        let rest = match self.at_entry(tid, row)? {
+            AtEntry::Known(Some(true)) => None,
+            AtEntry::Known(_) => return Ok(()),
+            AtEntry::Open(rest) => Some(Arc::new(rest)),
+        };
+        let args = if self.options.events { self.read_args(tid, row)? } else { Vec::new() };
+        let Some(pid) = self.target.thread(tid).map(|t| t.pid) else { return Ok(()) };
+        let entry = Entry { rest, ..self.entry((pid, tid), tracer::now_ns(), args) };
+        let proven = self.sites_mut(space).exits.proven(at, row);
+        self.expect(tid, space, at, Expect::Row(row, entry), !proven)
+    }
+
+    /// Arms a site at the return address of the call that has just been made.
+    pub(in crate::trace) fn expect_return(
+        &mut self,
+        tid: Tid,
+        space: SpaceId,
+        at: Addr,
+        expect: Expect,
+    ) -> io::Result<()> {
+        self.expect(tid, space, at, expect, true)
+    }
+
+    fn expect(
+        &mut self,
+        tid: Tid,
+        space: SpaceId,
+        at: Addr,
+        expect: Expect,
+        awaited: bool,
+    ) -> io::Result<()> {
+        let row = match &expect {
+            Expect::Row(row, _) => Some(*row),
+            Expect::Resolver(_) => None,
+        };
+        let Some((back, sp)) = native::caller(&mut self.target.stopped(tid)?) else {
+            return Ok(());
+        };
+        let is_go = row.is_some_and(|row| self.is_go(row));
+        let key = self.key_of(tid, space, is_go, (back, sp))?;
+        if self.frames.is_crowded()
+            && let Some(pid) = self.target.thread(tid).map(|t| t.pid)
+        {
+            self.drop_dead(pid, key, tracer::now_ns());
+        }
+        let seen = !awaited || self.arm_back(tid, space, at, back)?;
+        if !(seen && self.begin_call(key, Frame::new(expect, awaited))) {
+            self.missed(row);
+        }
+        Ok(())
+    }
+
+    /// Whether there is a site at a return address, which is armed if need be.
+    fn arm_back(&mut self, tid: Tid, space: SpaceId, at: Addr, back: Addr) -> io::Result<bool> {
+        let consumer = self.internal(Consumer::Returned);
+        self.arm_in_hit(tid, space, at, back, consumer)
+    }
+
+    fn arm_in_hit(
+        &mut self,
+        tid: Tid,
+        space: SpaceId,
+        at: Addr,
+        place: Addr,
+        consumer: u32,
+    ) -> io::Result<bool> {
+        let sites = self.sites_mut(space);
+        if let Some(site) = sites.find(place) {
+            sites.link(site, consumer);
+            return self.rearm(space, site);
+        }
+        self.target.stopped(tid)?.rewind(at);
+        let Some(want) = self.want_in_memory(space, place, consumer) else { return Ok(false) };
+        let results = self.arm(space, Some(tid), &[want])?;
+        Ok(matches!(results.first(), Some(Ok(_))))
+    }
+
+    /// A thread came to a return address.
+    pub(in crate::trace) fn returned(
+        &mut self,
+        tid: Tid,
+        space: SpaceId,
+        at: Addr,
+    ) -> io::Result<()> {
+        let regs = self.target.regs(tid)?;
+        let place = (at, regs.sp());
+        let key = self.key_of(tid, space, false, place)?;
+        let mut ended = self.frames.take_awaited(key).into_iter().map(|e| (key, e)).collect();
+        if self.go_returns {
+            let key = self.key_of(tid, space, true, place)?;
+            let of_go = self.frames.take_awaited(key);
+            Vec::extend(&mut ended, of_go.into_iter().map(|expect| (key, expect)));
+        }
+        for (key, expect) in ended {
+            match expect {
+                Expect::Row(row, mut entry) => self.end_by_return(tid, row, &mut entry, key)?,
+                Expect::Resolver(resolver) => {
+                    self.target.stopped(tid)?.rewind(at);
+                    self.resolver_returned(tid, space, &resolver, Addr(regs.ret()))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A thread is about to run a RET of a function of this row. It returns from it if it does so
+    /// to where the call came from, with the stack as it was then.
+    pub(in crate::trace) fn exited(
+        &mut self,
+        tid: Tid,
+        space: SpaceId,
+        row: u32,
+    ) -> io::Result<()> {
+        let Some(place) = native::returning(&mut self.target.stopped(tid)?) else {
+            return Ok(());
+        };
+        let key = self.key_of(tid, space, self.is_go(row), place)?;
+        let found = match self.frames.take_last(key, row) {
+            None if self.catch_up(tid)? => self.frames.take_last(key, row),
+            found => found,
+        };
+        if let Some(mut entry) = found {
+            return self.end_by_return(tid, row, &mut entry, key);
+        }
+        // Its beginning may be noted down behind a record that does not come.
+        if self.is_behind(space) {
+            self.missed(Some(row));
+        }
+        Ok(())
+    }
+
+    /// A thread is about to run a jump that may leave a function of this row.
+    pub(in crate::trace) fn left(
+        &mut self,
+        tid: Tid,
+        space: SpaceId,
+        row: u32,
+        at: Addr,
+    ) -> io::Result<()> {
+        let to = self.jump_target(tid, space, at)?;
+        if let Some(to) = to
+            && self.sites_mut(space).exits.around(at, row).is_some_and(|inside| inside.has(to))
+        {
+            return Ok(());
+        }
+        let is_go = self.is_go(row);
+        let sp = self.target.regs(tid)?.sp();
+        let exact = match native::returning(&mut self.target.stopped(tid)?) {
+            Some(place) => Some(self.key_of(tid, space, is_go, place)?),
+            None => None,
+        };
+        if let Some(key) = exact
+            && self.frames.last_mut(key, row).is_none()
+        {
+            self.catch_up(tid)?;
+        }
+        let exact = exact.filter(|key| self.frames.last_mut(*key, row).is_some());
+        let below = self.key_of(tid, space, is_go, (Addr(0), sp))?;
+        let Some(key) = exact.or_else(|| self.frames.innermost(below, row)) else {
+            return Ok(());
+        };
+        if !self.arm_back(tid, space, at, key.back)? {
+            self.frames.take_last(key, row);
+            self.missed(Some(row));
+            return Ok(());
+        }
+        // Only where the call itself is watched can a second one be told from the first.
+        let left = exact.is_some() && self.arm_call(tid, space, at, key.back)?;
+        if let Some(frame) = self.frames.last_mut(key, row) {
+            (frame.awaited, frame.left) = (true, left);
+        }
+        Ok(())
+    }
+
+    /// Where the jump at `at` is about to go, if that can be computed.
+    fn jump_target(&mut self, tid: Tid, space: SpaceId, at: Addr) -> io::Result<Option<Addr>> {
+        let sites = self.sites_mut(space);
+        let effect = sites.find(at).and_then(|site| sites.sites[site as usize].plan.effect);
+        let Some(effect) = effect else { return Ok(None) };
+        let mut stopped = self.target.stopped(tid)?;
+        let mut ahead = Ahead { regs: *stopped.seen(), stopped: &mut stopped };
+        ahead.regs.set_pc(at);
+        let jumped = Native::simulate(effect, at, &mut ahead);
+        Ok(jumped.is_ok().then_some(ahead.regs.pc()))
+    }
+
+    /// Whether there is a site at the call that returns to `back`.
+    fn arm_call(&mut self, tid: Tid, space: SpaceId, at: Addr, back: Addr) -> io::Result<bool> {
+        let known = self.sites_mut(space).exits.calls.get(&back).copied();
+        let call = known.unwrap_or_else(|| self.call_before(space, back));
+        self.sites_mut(space).exits.calls.insert(back, call);
+        let Some(call) = call else { return Ok(false) };
+        let consumer = self.internal(Consumer::Called);
+        self.arm_in_hit(tid, space, at, call, consumer)
+    }
+
+    /// The call instruction that ends at `back`.
+    fn call_before(&mut self, space: SpaceId, back: Addr) -> Option<Addr> {
+        let pid = self.target.owner(space)?.pid;
+        let objects = &self.sites_mut(space).objects;
+        let loaded = objects.iter().find(|l| (l.start..l.end).contains(&back)).cloned()?;
+        let object = self.open(pid, &loaded)?;
+        let bias = loaded.bias(&object)?;
+        let behind = back.0.wrapping_sub(bias);
+        let from = object.symbols().ok()?.decode_from(behind.checked_sub(1)?)?;
+        let mut call = None;
+        let each = &mut |at: u64, len: usize| {
+            if at + len as u64 == behind {
+                call = Some((at, len));
+            }
+        };
+        object.boundaries::<Native>(from..behind, each).ok()?;
+        let (at, len) = call?;
+        let mut bytes = [0; 16];
+        let bytes = bytes.get_mut(..len)?;
+        object.read_code(at, bytes).ok()?;
+        let flow = Native::flow(&Text::new(Addr(at), bytes), Addr(at));
+        matches!(flow, Ok((Flow::Call(_), _))).then_some(Addr(at.wrapping_add(bias)))
+    }
+
+    /// A thread is about to make a call: one with the same return address and stack pointer that
+    /// is still waited for was left for good.
+    pub(in crate::trace) fn called(
+        &mut self,
+        tid: Tid,
+        space: SpaceId,
+        at: Addr,
+    ) -> io::Result<()> {
+        let sp = self.target.regs(tid)?.sp();
+        let sites = self.sites_mut(space);
+        let Some(site) = sites.find(at) else { return Ok(()) };
+        let back = at.add(sites.sites[site as usize].plan.len.into());
+        for is_go in [false, true].into_iter().take(1 + usize::from(self.go_returns)) {
+            let key = self.key_of(tid, space, is_go, (back, sp))?;
+            let left = self.frames.take_left(key).into_iter().map(|frame| (key, frame));
+            self.end_unwound(left.collect(), tracer::now_ns());
+        }
+        Ok(())
+    }
+
+    /// An IFUNC resolver was entered: its return value is of interest.
+    pub(in crate::trace) fn resolver_entered(
+        &mut self,
+        tid: Tid,
+        space: SpaceId,
+        resolver: &Rc<Resolver>,
+        at: Addr,
+    ) -> io::Result<()> {
+        self.expect_return(
+            tid,
+            space,
+            at,
+            crate::trace::telling::frames::Expect::Resolver(resolver.clone()),
+        )
+    }
+
+    /// A resolver has chosen: the probe goes there.
+    pub(in crate::trace) fn resolver_returned(
+        &mut self,
+        tid: Tid,
+        space: SpaceId,
+        resolver: &Resolver,
+        target: Addr,
+    ) -> io::Result<()> {
+        let mut wants = Vec::new();
+        for &row in &resolver.rows {
+            let consumer = self.rows[row as usize].consumer;
+            wants.extend(self.want_in_memory(space, target, consumer));
+        }
+        self.arm_all(space, Some(tid), &wants).map(drop)
+    }
+}
+
+/// A stopped thread whose registers can be changed without changing it.
+struct Ahead<'a, 'b> {
+    regs: Regs,
+    stopped: &'a mut Stopped<'b>,
+}
+
+impl Memory for Ahead<'_, '_> {
+    fn read(&mut self, at: Addr, to: &mut [u8]) -> Result<(), Fault> {
+        self.stopped.read(at, to)
+    }
+
+    fn write(&mut self, at: Addr, _: &[u8]) -> Result<(), Fault> {
+        Err(Fault { at, write: true })
+    }
+}
+
+impl Machine<Native> for Ahead<'_, '_> {
+    fn regs(&mut self) -> &mut Regs {
+        &mut self.regs
+    }
+
+    fn set_vector(&mut self, _: u8, _: u128) -> Result<(), Fault> {
+        Err(Fault { at: self.regs.pc(), write: true })
+    }
+}

@@ -1,0 +1,4 @@
+//! returns
+
+pub(in crate::trace) mod exits;
+pub(in crate::trace) mod matching;

@@ -1,0 +1,5 @@
+//! rows
+
+pub(in crate::trace) mod consumer;
+pub(in crate::trace) mod fails;
+pub(in crate::trace) mod table;
