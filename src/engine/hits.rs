@@ -5,6 +5,7 @@
 //! nothing and do not panic. They know no row, no report and no jump: telling of a hit comes before
 //! [`run_displaced`], and a thread in a trampoline is somebody else's.
 
+use super::ids::SiteId;
 use super::site::Site;
 use super::slot::{Part, SlotRef};
 use super::thread::{Doing, Found, Meets, Out, Stepped, Traps, meets, out, stepped};
@@ -60,9 +61,9 @@ pub trait StoppedThread<A: Arch>: Traps {
     fn take_held(&mut self) -> Option<Self::Signal>;
 
     /// Returns the site with this number.
-    fn numbered(&self, site: u32) -> Option<Site<A>>;
+    fn numbered(&self, site: SiteId) -> Option<Site<A>>;
     /// Returns the site whose slot `pc` is in, with its number.
-    fn with_slot(&self, pc: Addr) -> Option<(u32, Site<A>, SlotRef)>;
+    fn with_slot(&self, pc: Addr) -> Option<(SiteId, Site<A>, SlotRef)>;
 
     /// Returns its registers and memory.
     ///
@@ -95,12 +96,12 @@ pub trait StoppedThread<A: Arch>: Traps {
     ///
     /// # Errors
     /// The target has failed.
-    fn find_slot(&mut self, site: u32) -> Result<Option<Addr>, Self::Error>;
+    fn find_slot(&mut self, site: SiteId) -> Result<Option<Addr>, Self::Error>;
     /// Takes the trap of a site away for good, because no slot can be had.
     ///
     /// # Errors
     /// The target has failed.
-    fn give_up(&mut self, site: u32) -> Result<(), Self::Error>;
+    fn give_up(&mut self, site: SiteId) -> Result<(), Self::Error>;
     /// Puts a trap behind the copy in a slot, or takes it away unless another thread waits for it.
     ///
     /// # Errors
@@ -166,7 +167,7 @@ pub trait StoppedThread<A: Arch>: Traps {
 /// Those of the target.
 pub fn run_displaced<A: Arch, T: StoppedThread<A>>(
     thread: &mut T,
-    number: u32,
+    number: SiteId,
 ) -> Result<(), T::Error> {
     let Some(site) = thread.numbered(number) else { return thread.go(Resume::FromTrap) };
     let (strategy, at) = (site.strategy, site.addr);
@@ -200,7 +201,7 @@ pub fn run_displaced<A: Arch, T: StoppedThread<A>>(
 
 fn enter_slot<A: Arch, T: StoppedThread<A>>(
     thread: &mut T,
-    site: u32,
+    site: SiteId,
     strategy: Strategy,
     to: Addr,
     at: Addr,
@@ -315,7 +316,7 @@ pub fn after_step<A: Arch, T: StoppedThread<A>>(thread: &mut T) -> Result<bool, 
 /// Those of the target.
 pub fn signal_in_slot<A: Arch, T: StoppedThread<A>>(
     thread: &mut T,
-    number: u32,
+    number: SiteId,
     part: Part,
     calls: bool,
     signal: T::Signal,
@@ -413,7 +414,7 @@ fn deliver_before<A: Arch, T: StoppedThread<A>>(
 /// Those of the target.
 pub fn correct_frame<A: Arch, T: StoppedThread<A>>(
     thread: &mut T,
-    number: u32,
+    number: SiteId,
 ) -> Result<(), T::Error> {
     let site = thread.numbered(number);
     if let Some((site, slot)) = site.and_then(|site| Some((site, site.slot?)))

@@ -8,6 +8,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | `hits` | how a stopped thread goes on |
+//! | `ids` | numbers of sites, consumers, rows and recorders |
 //! | `site` | one address with a trap, and which strategy it got |
 //! | `table` | the lookup by address, and the counting of a hit |
 //! | `ring` | the reader of what trampolines note down |
@@ -17,6 +18,7 @@
 #[cfg(test)]
 mod fake;
 mod hits;
+mod ids;
 #[cfg(test)]
 mod orders_tests;
 mod ring;
@@ -29,6 +31,7 @@ pub use hits::{
     Resume, Signal, StoppedThread, after_step, behind_copy, correct_frame, run_displaced,
     signal_in_slot, take_out,
 };
+pub use ids::{ConsumerId, RecorderId, RowId, SiteId};
 pub use ring::{Note, Pending, Reader};
 pub use site::{Site, Wish, choose};
 pub use slot::{Part, SLOT_SIZE, SlotCode, SlotRef, write_slot};

@@ -9,6 +9,7 @@
 //! that finds none finds none until the whole piece is free, and the first record behind it is
 //! [after a gap](Note::after_gap).
 
+use super::ids::RecorderId;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 use xol_arch::jump::{HEAD, PROBE, SLOT, SLOTS, Shape, THREAD, TIME, TURN, VALUES, Value};
@@ -20,8 +21,8 @@ const MAX_SHARDS: usize = 64;
 /// are whatever was there before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// The probe's number.
-    pub probe: u32,
+    /// Which recorder has written it.
+    pub recorder: RecorderId,
     /// TSC or CNTVCT.
     pub time: u64,
     /// The thread pointer. Another thread may get it later: times tell them apart.
@@ -210,7 +211,7 @@ impl Slot<'_> {
         let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
         Note {
             // The lower half, on little-endian machines, which both architectures are.
-            probe: load(self.probe) as u32,
+            recorder: RecorderId(load(self.probe) as u32),
             time: load(self.time),
             thread: load(self.thread),
             values: core::array::from_fn(|n| self.values.get(n).map_or(0, load)),
@@ -256,8 +257,8 @@ mod tests {
     fn probes(reader: &mut Reader<&Vec<AtomicU64>>) -> Vec<u32> {
         let mut probes = Vec::new();
         reader.read(100, &mut |note| {
-            assert_eq!(note.value(Value::Arg(2)), Some(u64::from(note.probe) * 10));
-            probes.push(note.probe);
+            assert_eq!(note.value(Value::Arg(2)), Some(u64::from(note.recorder.0) * 10));
+            probes.push(note.recorder.0);
         });
         probes
     }

@@ -1,5 +1,6 @@
 //! The lookup by address, and the counting of a hit.
 
+use super::ids::{ConsumerId, SiteId};
 use super::site::Site;
 use xol_arch::{Addr, Arch};
 
@@ -19,7 +20,7 @@ pub struct Counter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
     /// Index of its [`Counter`].
-    pub consumer: u32,
+    pub consumer: ConsumerId,
     /// The next of the same site, or [`NONE`].
     pub next: u32,
 }
@@ -50,13 +51,13 @@ fn first_place(addr: Addr, places: usize) -> usize {
 }
 
 /// Enters site number `site` at `addr` into an index that has room.
-pub fn index_insert(index: &mut [u32], addr: Addr, site: u32) {
+pub fn index_insert(index: &mut [u32], addr: Addr, site: SiteId) {
     let mut i = first_place(addr, index.len());
     for _ in 0..index.len() {
         if let Some(place) = index.get_mut(i)
             && *place == NONE
         {
-            *place = site;
+            *place = site.0;
             return;
         }
         i = (i + 1) & index.len().wrapping_sub(1);
@@ -65,14 +66,14 @@ pub fn index_insert(index: &mut [u32], addr: Addr, site: u32) {
 
 /// Returns the number of the site at `addr`, as an index of these sites has it.
 #[must_use]
-pub fn find<A: Arch>(sites: &[Site<A>], index: &[u32], addr: Addr) -> Option<u32> {
+pub fn find<A: Arch>(sites: &[Site<A>], index: &[u32], addr: Addr) -> Option<SiteId> {
     let mut i = first_place(addr, index.len());
     for _ in 0..index.len() {
-        let &site = index.get(i)?;
-        if site == NONE {
+        let site = SiteId(*index.get(i)?);
+        if site.0 == NONE {
             return None;
         }
-        if sites.get(site as usize)?.addr == addr {
+        if sites.get(site.index())?.addr == addr {
             return Some(site);
         }
         i = (i + 1) & index.len().wrapping_sub(1);
@@ -83,19 +84,19 @@ pub fn find<A: Arch>(sites: &[Site<A>], index: &[u32], addr: Addr) -> Option<u32
 impl<A: Arch> Table<'_, A> {
     /// Returns the number of the site at `addr`.
     #[must_use]
-    pub fn find(&self, addr: Addr) -> Option<u32> {
+    pub fn find(&self, addr: Addr) -> Option<SiteId> {
         find(self.sites, self.index, addr)
     }
 
     /// Counts an execution of `site`, for the site and for each of its consumers.
-    pub fn count(&mut self, site: u32) {
+    pub fn count(&mut self, site: SiteId) {
         *self.clock = self.clock.wrapping_add(1);
-        let Some(site) = self.sites.get_mut(site as usize) else { return };
+        let Some(site) = self.sites.get_mut(site.index()) else { return };
         site.hits = site.hits.wrapping_add(1);
         site.last_hit = *self.clock;
         let mut next = site.first;
         while let Some(link) = self.links.get(next as usize) {
-            if let Some(counter) = self.counters.get_mut(link.consumer as usize) {
+            if let Some(counter) = self.counters.get_mut(link.consumer.index()) {
                 counter.hits = counter.hits.wrapping_add(1);
             }
             next = link.next;

@@ -4,6 +4,7 @@
 //! nothing is written to it. So each decision can be tested with every order of events
 //! (`src/trace/interleavings`), and holds for a target that is not ptrace.
 
+use super::ids::SiteId;
 use super::slot::Part;
 use xol_arch::Addr;
 
@@ -16,7 +17,7 @@ pub enum Doing {
     /// The copy of a site's instruction, which ends at a trap (`xol`) or with a single step (`step`).
     Copy {
         /// The site.
-        site: u32,
+        site: SiteId,
         /// Whether it is single-stepped.
         stepped: bool,
     },
@@ -24,7 +25,7 @@ pub enum Doing {
     /// until the kernel has either led it to the handler or had it make the call again.
     Call {
         /// The site.
-        site: u32,
+        site: SiteId,
     },
     /// Part of a trampoline that no signal may see. The thread is stepped out of it.
     Trampoline {
@@ -54,7 +55,7 @@ impl Doing {
 
     /// Returns the site whose registers from before its copy are kept.
     #[must_use]
-    pub fn copied(self) -> Option<u32> {
+    pub fn copied(self) -> Option<SiteId> {
         match self {
             Doing::Copy { site, .. } => Some(site),
             _ => None,
@@ -69,7 +70,7 @@ pub trait Traps {
     type Error;
 
     /// Returns the site at `at`.
-    fn site(&self, at: Addr) -> Option<u32>;
+    fn site(&self, at: Addr) -> Option<SiteId>;
     /// Returns where the copy is of an instruction that a jump stands over.
     fn under_jump(&self, at: Addr) -> Option<Addr>;
     /// Returns whether `at` is in code that xol has made.
@@ -90,7 +91,7 @@ pub trait Traps {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trap {
     /// The site's: a hit.
-    Site(u32),
+    Site(SiteId),
     /// That of an instruction which a jump stands over: the thread goes on in its copy.
     UnderJump(Addr),
     /// One in code of ours: behind a copy, or where a recorder has found no room.
@@ -135,12 +136,12 @@ pub(super) enum Stepped {
     /// With another step: a signal has interrupted the system call, and comes next.
     Interrupted {
         /// The site that the call is of.
-        site: u32,
+        site: SiteId,
     },
     /// Behind the site's instruction: the copy has ended, and what it left different is corrected.
     Finish {
         /// The site.
-        site: u32,
+        site: SiteId,
     },
     /// Where it is: the copy has led out of the slot.
     Out,

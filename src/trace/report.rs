@@ -11,14 +11,14 @@ use xol_arch::Strategy;
 impl Session<'_> {
     /// The counts now.
     pub(super) fn report(&mut self) -> Report {
-        self.read_tallies();
+        self.rows.read_tallies();
         let drained = if self.options.events { self.drain(None) } else { self.drain_all() };
         if let Err(error) = drained {
             self.note(format!("the last events: {error}"));
         }
         let places = self.places();
         let rows = self.rows.iter().zip(places).map(|(row, (_, why_not_jump))| {
-            let counter = self.counters[row.consumer as usize];
+            let counter = self.rows.counter_of(row);
             let (hits, missed) = (counter.hits, counter.missed);
             Counted { row: row.clone(), hits, missed, why_not_jump }
         });
@@ -30,7 +30,7 @@ impl Session<'_> {
             absent,
             hints: Vec::new(),
             stolen: self.stolen,
-            unread: self.lost,
+            unread: self.rows.lost,
             no_slots: self.spaces.values().find_map(|s| s.no_slots.clone()),
         }
     }

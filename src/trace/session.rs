@@ -1,16 +1,16 @@
 //! One run: what is traced, what is counted, and the loop.
 
 use super::options::{Options, Subject};
-use super::rows::consumer::{Consumer, Row, RowState};
+use super::rows::consumer::RowState;
+use super::rows::table::Rows;
 use super::space::objects::FileId;
 use super::space::sites::Sites;
 use super::telling::frames::Frames;
 use super::{Outcome, Sink, TraceError};
-use crate::engine::{Counter, Doing};
+use crate::engine::Doing;
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
-use std::rc::Rc;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 use xol_arch::Addr;
@@ -54,10 +54,7 @@ pub(super) struct Session<'a> {
     pub(super) options: &'a Options,
     pub(super) sink: &'a mut dyn Sink,
     pub(super) spaces: FxHashMap<SpaceId, Sites>,
-    pub(super) consumers: Vec<Consumer>,
-    pub(super) counters: Vec<Counter>,
-    pub(super) rows: Vec<Row>,
-    pub(super) row_index: HashMap<super::rows::consumer::RowKey, u32>,
+    pub(super) rows: Rows,
     pub(super) frames: Frames,
     /// How many calls were told of that have an end.
     pub(super) calls: u64,
@@ -89,10 +86,6 @@ pub(super) struct Session<'a> {
     pub(super) named: Option<super::wanted::probes::Named>,
     /// Slots taken from one site for another.
     pub(super) stolen: u64,
-    /// Counters that trampolines write.
-    pub(super) tallies: Vec<Rc<super::space::tally::Tally>>,
-    /// Records that trampolines found no room for.
-    pub(super) lost: u64,
     /// What trampolines note down.
     pub(super) rings: super::recorded::ring::Rings,
     /// How long threads have waited for room in them.
@@ -110,8 +103,6 @@ pub(super) struct Session<'a> {
     /// Whether an object may have restartable sequences that nothing describes, by file and
     /// signature.
     pub(super) restartable: HashMap<(FileId, u32), bool>,
-    /// Whether any site was ever armed.
-    pub(super) armed_once: bool,
     /// Whether that was said.
     armed_told: bool,
     /// What ends the run as a failure, found while an event was handled.
@@ -129,10 +120,7 @@ impl<'a> Session<'a> {
             options,
             sink,
             spaces: FxHashMap::default(),
-            consumers: Vec::new(),
-            counters: Vec::new(),
-            rows: Vec::new(),
-            row_index: HashMap::new(),
+            rows: Rows::default(),
             frames: Frames::default(),
             calls: 0,
             go_returns: false,
@@ -152,8 +140,6 @@ impl<'a> Session<'a> {
             looked: Vec::new(),
             named: None,
             stolen: 0,
-            tallies: Vec::new(),
-            lost: 0,
             rings: super::recorded::ring::Rings::default(),
             waits: super::telling::waits::Waits::default(),
             notings: Vec::new(),
@@ -162,7 +148,6 @@ impl<'a> Session<'a> {
             args: Vec::new(),
             toggle: super::jumping::toggle::Toggle::default(),
             restartable: HashMap::new(),
-            armed_once: false,
             armed_told: false,
             fatal: None,
         }
@@ -209,7 +194,7 @@ impl<'a> Session<'a> {
 
     /// Says once that probes are in.
     fn tell_armed(&mut self) {
-        if self.armed_once && !self.armed_told {
+        if self.rows.armed_once && !self.armed_told {
             self.armed_told = true;
             let armed = self.rows.iter().filter(|row| matches!(row.state, RowState::Armed(_)));
             self.sink.armed(armed.count(), self.started.elapsed());
@@ -248,7 +233,7 @@ impl<'a> Session<'a> {
                     }
                 }
                 // With its probes in, it may have come to its end by now.
-                if let (Some(&pid), false) = (pids.first(), self.armed_once)
+                if let (Some(&pid), false) = (pids.first(), self.rows.armed_once)
                     && self.target.is_empty()
                 {
                     return Err(TraceError::Attach(AttachError::Ended(pid)));

@@ -6,7 +6,7 @@ extern crate alloc;
 
 use core::alloc::{GlobalAlloc, Layout};
 use xol::engine::{
-    Counter, Doing, Link, Resume, SLOT_SIZE, Signal, Site, SlotRef, StoppedThread, Table, Trap,
+    Counter, Doing, Link, Resume, SLOT_SIZE, Signal, Site, SiteId, SlotRef, StoppedThread, Table, Trap,
     Traps, after_step, behind_copy, correct_frame, run_displaced, signal_in_slot, take_out, whose,
 };
 use xol_arch::{Addr, Arch, Fault, Machine, Memory, Regs as _, arm64::Arm64, x86_64::X86_64};
@@ -140,7 +140,7 @@ impl<A: Arch> Machine<A> for Borrowed<'_, A::Regs> {
 
 impl<A: Arch> Traps for InHandler<'_, A> {
     type Error = ();
-    fn site(&self, at: Addr) -> Option<u32> {
+    fn site(&self, at: Addr) -> Option<SiteId> {
         self.table.find(at)
     }
     fn under_jump(&self, _: Addr) -> Option<Addr> {
@@ -188,10 +188,10 @@ impl<A: Arch> StoppedThread<A> for InHandler<'_, A> {
     fn take_held(&mut self) -> Option<Sent> {
         self.held.take()
     }
-    fn numbered(&self, site: u32) -> Option<Site<A>> {
-        self.table.sites.get(site as usize).copied()
+    fn numbered(&self, site: SiteId) -> Option<Site<A>> {
+        self.table.sites.get(site.index()).copied()
     }
-    fn with_slot(&self, pc: Addr) -> Option<(u32, Site<A>, SlotRef)> {
+    fn with_slot(&self, pc: Addr) -> Option<(SiteId, Site<A>, SlotRef)> {
         let number = pc.0.wrapping_sub(self.base.0) / SLOT_SIZE;
         let &site = self.slots.get(number as usize)?;
         let found = self.numbered(site)?;
@@ -214,11 +214,11 @@ impl<A: Arch> StoppedThread<A> for InHandler<'_, A> {
     fn resume_sleep(&mut self) -> Result<(), ()> {
         Ok(())
     }
-    fn find_slot(&mut self, _: u32) -> Result<Option<Addr>, ()> {
+    fn find_slot(&mut self, _: SiteId) -> Result<Option<Addr>, ()> {
         Ok(None)
     }
-    fn give_up(&mut self, site: u32) -> Result<(), ()> {
-        if let Some(site) = self.table.sites.get_mut(site as usize) {
+    fn give_up(&mut self, site: SiteId) -> Result<(), ()> {
+        if let Some(site) = self.table.sites.get_mut(site.index()) {
             site.armed = false;
         }
         Ok(())

@@ -15,7 +15,7 @@ use super::{
     choose, correct_frame, hash_slots, index_insert, run_displaced, signal_in_slot, take_out,
     whose, write_slot,
 };
-use super::{Resume, SLOT_SIZE, Wish};
+use super::{Resume, SLOT_SIZE, SiteId, Wish};
 use std::collections::BTreeMap;
 use xol_arch::x86_64::{Registers, X86_64};
 use xol_arch::{Addr, Arch as _, Regs as _, Strategy, Text};
@@ -118,7 +118,7 @@ impl Fake {
             let text = Text::new(Addr(TEXT), &PROGRAM);
             let plan = X86_64::plan(&text, Addr(at), xol_arch::Rules::default()).unwrap();
             let strategy = choose(Wish::Only(strategy), plan.strategies()).unwrap();
-            let number = fake.sites.len() as u32;
+            let number = SiteId(fake.sites.len() as u32);
             fake.sites.push(Site {
                 addr: Addr(at),
                 plan,
@@ -147,8 +147,8 @@ impl Fake {
     }
 
     /// Writes a site's slot.
-    fn fill(&mut self, site: u32, to: u64) {
-        let site = &mut self.sites[site as usize];
+    fn fill(&mut self, site: SiteId, to: u64) {
+        let site = &mut self.sites[site.index()];
         let text = Text::new(Addr(TEXT), &PROGRAM);
         let made =
             write_slot::<X86_64>(&text, site.addr, &site.plan, site.strategy, Addr(to)).unwrap();
@@ -159,7 +159,7 @@ impl Fake {
     }
 
     /// Gives a site a slot that another has, if nobody is in it.
-    fn steal(&mut self, site: u32) -> Option<Addr> {
+    fn steal(&mut self, site: SiteId) -> Option<Addr> {
         let busy = |slot: &SlotRef, thread: &Thread| {
             thread.slot == Some(slot.at) || slot.has(Addr(thread.regs.rip))
         };
@@ -261,7 +261,7 @@ impl Fake {
         }
     }
 
-    fn count(&mut self, site: u32) {
+    fn count(&mut self, site: SiteId) {
         let mut table = Table {
             sites: &mut self.sites,
             index: &self.index,
@@ -304,7 +304,7 @@ impl AtFake<'_> {
         }
         match found.and_then(|(site, _, slot)| Some((site, slot.part(pc)?))) {
             Some((site, part)) => {
-                let calls = self.fake.sites[site as usize].addr.0 == SYSCALL;
+                let calls = self.fake.sites[site.index()].addr.0 == SYSCALL;
                 signal_in_slot(self, site, part, calls, sent).unwrap();
             }
             None => self.deliver(sent).unwrap(),

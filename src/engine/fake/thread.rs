@@ -1,7 +1,7 @@
 //! One thread of the fake target, as the engine sees and moves it.
 
 use super::{Fake, SLOTS, Seen, TEXT, WORDS};
-use crate::engine::{Doing, Resume, Signal, Site, SlotRef, StoppedThread, Traps, find};
+use crate::engine::{Doing, Resume, Signal, Site, SiteId, SlotRef, StoppedThread, Traps, find};
 use std::collections::VecDeque;
 use xol_arch::x86_64::{Registers, X86_64};
 use xol_arch::{Addr, Arch, Fault, Machine, Memory, Regs as _};
@@ -260,9 +260,9 @@ impl Machine<X86_64> for Borrowed<'_> {
 impl Traps for AtFake<'_> {
     type Error = std::convert::Infallible;
 
-    fn site(&self, at: Addr) -> Option<u32> {
+    fn site(&self, at: Addr) -> Option<SiteId> {
         let number = find(&self.fake.sites, &self.fake.index, at)?;
-        self.fake.sites[number as usize].armed.then_some(number)
+        self.fake.sites[number.index()].armed.then_some(number)
     }
 
     fn under_jump(&self, _: Addr) -> Option<Addr> {
@@ -321,15 +321,15 @@ impl StoppedThread<X86_64> for AtFake<'_> {
         self.thread().held.take()
     }
 
-    fn numbered(&self, site: u32) -> Option<Site<X86_64>> {
-        self.fake.sites.get(site as usize).copied()
+    fn numbered(&self, site: SiteId) -> Option<Site<X86_64>> {
+        self.fake.sites.get(site.index()).copied()
     }
 
-    fn with_slot(&self, pc: Addr) -> Option<(u32, Site<X86_64>, SlotRef)> {
+    fn with_slot(&self, pc: Addr) -> Option<(SiteId, Site<X86_64>, SlotRef)> {
         let has = |site: &Site<X86_64>| site.slot.is_some_and(|slot| slot.has(pc));
         let number = self.fake.sites.iter().position(has)?;
         let site = self.fake.sites[number];
-        Some((number as u32, site, site.slot?))
+        Some((SiteId(number as u32), site, site.slot?))
     }
 
     fn machine(&mut self) -> Result<Borrowed<'_>, Self::Error> {
@@ -369,12 +369,12 @@ impl StoppedThread<X86_64> for AtFake<'_> {
         Ok(())
     }
 
-    fn find_slot(&mut self, site: u32) -> Result<Option<Addr>, Self::Error> {
+    fn find_slot(&mut self, site: SiteId) -> Result<Option<Addr>, Self::Error> {
         Ok(self.fake.steal(site))
     }
 
-    fn give_up(&mut self, site: u32) -> Result<(), Self::Error> {
-        let site = &mut self.fake.sites[site as usize];
+    fn give_up(&mut self, site: SiteId) -> Result<(), Self::Error> {
+        let site = &mut self.fake.sites[site.index()];
         self.fake.text[(site.addr.0 - TEXT) as usize] = site.original[0];
         site.armed = false;
         Ok(())

@@ -4,6 +4,8 @@
 //! not see it: the thread whose process is protected stands outside of every call that sees SIGTRAP's
 //! action.
 
+use crate::engine::ConsumerId;
+use crate::engine::SiteId;
 use crate::trace::rows::consumer::Consumer;
 use crate::trace::session::Session;
 use crate::trace::space::borrow::TURN;
@@ -54,15 +56,15 @@ impl Session<'_> {
     }
 
     /// Whether a site sees SIGTRAP's action.
-    pub(in crate::trace) fn sees_action(&self, space: SpaceId, number: u32) -> bool {
+    pub(in crate::trace) fn sees_action(&self, space: SpaceId, number: SiteId) -> bool {
         let Some(sites) = self.spaces.get(&space) else { return false };
         sites.consumers(number).any(|consumer| self.is_watched(consumer))
     }
 
     /// Whether the sites of a consumer see SIGTRAP's action.
-    pub(in crate::trace) fn is_watched(&self, consumer: u32) -> bool {
+    pub(in crate::trace) fn is_watched(&self, consumer: ConsumerId) -> bool {
         use Consumer::{ActionSet, AnyCall, AnyCalled, AnyCaller, SettingAction};
-        let consumer = self.consumers.get(consumer as usize);
+        let consumer = self.rows.consumer(consumer);
         matches!(consumer, Some(ActionSet | AnyCall | AnyCalled | AnyCaller | SettingAction))
     }
 

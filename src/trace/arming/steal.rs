@@ -1,5 +1,6 @@
 //! When all slots are used: the least recently hit site that no thread is inside gives its up.
 
+use crate::engine::SiteId;
 use crate::engine::write_slot;
 use crate::trace::arming::traps::word;
 use crate::trace::session::{PATIENCE, Session};
@@ -15,10 +16,10 @@ impl Session<'_> {
     pub(in crate::trace) fn steal_slot(
         &mut self,
         space: SpaceId,
-        site: u32,
+        site: SiteId,
         tid: Tid,
     ) -> io::Result<Option<Addr>> {
-        let addr = self.sites_mut(space).sites[site as usize].addr;
+        let addr = self.sites_mut(space)[site].addr;
         let reach = Native::JUMP_REACH;
         let mut to = self.sites_mut(space).slots.take(addr, reach, site);
         if to.is_none() {
@@ -27,7 +28,7 @@ impl Session<'_> {
         }
         let Some(to) = to else { return Ok(None) };
         let (plan, strategy, original) = {
-            let site = &self.sites_mut(space).sites[site as usize];
+            let site = &self.sites_mut(space)[site];
             (site.plan, site.strategy, site.original)
         };
         let mut bytes = [0; 16];
@@ -45,7 +46,7 @@ impl Session<'_> {
         let orphan =
             Orphan { site: addr, to: code.stands_alone.then_some(to), original: word(original) };
         self.target.set_orphans(space, &[orphan])?;
-        let site = &mut self.sites_mut(space).sites[site as usize];
+        let site = &mut self.sites_mut(space)[site];
         site.slot = Some(code.slot);
         site.fixup = code.fixup;
         Ok(Some(to))
@@ -60,8 +61,8 @@ impl Session<'_> {
             tries -= 1;
             let sites = self.sites_mut(space);
             // Under a jump, nothing can be put back in place.
-            let last_hit = |site: u32| {
-                let site = sites.sites.get(site as usize)?;
+            let last_hit = |site: SiteId| {
+                let site = sites.sites.get(site.index())?;
                 sites.jumps.over(site.addr).is_none().then_some(site.last_hit)
             };
             let Some((_, victim, at)) = sites.slots.oldest(near, reach, &last_hit) else { break };
@@ -69,14 +70,14 @@ impl Session<'_> {
                 continue;
             }
             let (addr, original) = {
-                let site = &self.sites_mut(space).sites[victim as usize];
+                let site = &self.sites_mut(space)[victim];
                 (site.addr, site.original)
             };
             // From here on an orphan of that site is put back in place.
             self.target
                 .set_orphans(space, &[Orphan { site: addr, to: None, original: word(original) }])?;
             let sites = self.sites_mut(space);
-            sites.sites[victim as usize].slot = None;
+            sites[victim].slot = None;
             sites.slots.release(at);
             self.stolen += 1;
             return Ok(());

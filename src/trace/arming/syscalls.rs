@@ -1,6 +1,7 @@
 //! syscall(2), which makes calls whose number is in no instruction: where it makes them, and whether a thread
 //! is about to make one that matters.
 
+use crate::engine::SiteId;
 use crate::trace::rows::consumer::Consumer;
 use crate::trace::session::Session;
 use std::io;
@@ -45,11 +46,11 @@ impl Session<'_> {
     /// Where a syscall(2) begins that `pc` may be in.
     pub(in crate::trace) fn caller_of(&self, space: SpaceId, pc: Addr) -> Option<Addr> {
         let sites = self.spaces.get(&space)?;
-        let is_caller = |number: u32| {
-            let mut all = sites.consumers(number).filter_map(|c| self.consumers.get(c as usize));
+        let is_caller = |number: SiteId| {
+            let mut all = sites.consumers(number).filter_map(|c| self.rows.consumer(c));
             all.any(|c| matches!(c, Consumer::AnyCaller))
         };
-        let mut all = (0..).zip(&sites.sites);
+        let mut all = sites.numbered();
         let may = |at: Addr| at < pc && pc.0 - at.0 < CALLER;
         all.find(|(number, site)| may(site.addr) && is_caller(*number)).map(|(_, s)| s.addr)
     }

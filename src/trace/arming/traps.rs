@@ -1,5 +1,6 @@
 //! From places to armed sites: read, plan, slot, orphan, trap; in batches.
 
+use crate::engine::SiteId;
 use crate::engine::{NONE, SLOT_SIZE, Site, choose, write_slot};
 use crate::trace::rows::consumer::RowState;
 use crate::trace::session::{PATIENCE, Session, Stage};
@@ -93,7 +94,7 @@ impl Session<'_> {
         self.target.set_orphans(space, &orphans)?;
         let sites = self.sites_mut(space);
         for &number in writes.values() {
-            sites.sites[number as usize].armed = true;
+            sites[number].armed = true;
         }
         if first && self.sites_mut(space).prepared {
             let watched = wants.iter().filter(|want| self.is_watched(want.consumer));
@@ -281,8 +282,8 @@ impl Session<'_> {
         code: &mut BTreeMap<u64, Vec<u8>>,
         orphans: &mut Vec<Orphan>,
     ) -> Armed {
-        let wish = self.wish_of(want.consumer);
-        let number = self.sites_mut(space).sites.len() as u32;
+        let wish = self.rows.wish_of(want.consumer, self.options.wish);
+        let number = SiteId(self.sites_mut(space).sites.len() as u32);
         let text = Text {
             base: want.addr,
             bytes: &p.bytes[..p.have],
@@ -417,7 +418,7 @@ impl Session<'_> {
         let mut changed = false;
         for &at in page {
             let Some(number) = self.sites_mut(space).find(Addr(at)) else { continue };
-            let site = &self.sites_mut(space).sites[number as usize];
+            let site = &self.sites_mut(space)[number];
             let original = &site.original[..TRAP.len()];
             let (from, to) = if arm { (original, TRAP) } else { (TRAP, original) };
             let here = &mut bytes[(at - first) as usize..][..TRAP.len()];
@@ -447,20 +448,20 @@ impl Session<'_> {
                 Ok(site) => RowState::Armed(self.sites_mut(space).strategy(*site)),
                 Err(reject) => RowState::Rejected(*reject),
             };
-            self.set_state(want.consumer, state);
+            self.rows.set_state(want.consumer, state);
             let why = self.sites_mut(space).jumps.refusals.get(&want.addr.0).copied();
-            self.set_no_jump(want.consumer, why);
+            self.rows.set_no_jump(want.consumer, why);
         }
     }
 
     /// Sees to it that a site that is there has its trap too.
-    pub(in crate::trace) fn rearm(&mut self, space: SpaceId, site: u32) -> io::Result<bool> {
-        let here = self.sites_mut(space).sites[site as usize];
+    pub(in crate::trace) fn rearm(&mut self, space: SpaceId, site: SiteId) -> io::Result<bool> {
+        let here = self.sites_mut(space)[site];
         if here.armed || self.target.is_leaving() {
             return Ok(here.armed);
         }
         let foreign = self.write_traps(space, std::iter::once(here.addr.0), true)?;
-        self.sites_mut(space).sites[site as usize].armed = foreign.is_empty();
+        self.sites_mut(space)[site].armed = foreign.is_empty();
         Ok(foreign.is_empty())
     }
 }

@@ -1,5 +1,7 @@
 //! A trap: whose it is, which consumers are told, how the thread goes on.
 
+use crate::engine::ConsumerId;
+use crate::engine::SiteId;
 use crate::engine::{Trap, after_step, behind_copy, run_displaced, whose};
 use crate::trace::rows::consumer::{Consumer, RowState};
 use crate::trace::session::Session;
@@ -49,8 +51,8 @@ impl Session<'_> {
         let again = self.take_retry(tid, at)?;
         if !again {
             let sites = self.spaces.get_mut(&space).ok_or(io::ErrorKind::NotFound)?;
-            sites.table(&mut self.counters).count(site);
-            let hits = sites.sites.get(site as usize).map_or(0, |s| s.hits);
+            sites.table(self.rows.counters()).count(site);
+            let hits = sites.get(site).map_or(0, |s| s.hits);
             if hits == 1 && self.target.is_in_sequence(tid, at) {
                 return self.back_out(tid, space, site, at);
             }
@@ -83,12 +85,11 @@ impl Session<'_> {
         &mut self,
         tid: Tid,
         space: SpaceId,
-        site: u32,
+        site: SiteId,
         at: Addr,
     ) -> io::Result<bool> {
         const ILL: u64 = 1 << (libc_signal::ILL - 1);
-        let Some(guarded) = self.sites_mut(space).sites.get(site as usize).filter(|s| s.guarded)
-        else {
+        let Some(guarded) = self.sites_mut(space).get(site).filter(|s| s.guarded) else {
             return Ok(false);
         };
         let original = guarded.original;
@@ -115,12 +116,12 @@ impl Session<'_> {
 
     /// A site turned out to be in a restartable sequence: its trap would abort it for ever. The
     /// kernel aborts it this once, as it does when a thread loses the CPU there.
-    fn back_out(&mut self, tid: Tid, space: SpaceId, site: u32, at: Addr) -> io::Result<()> {
-        let consumers: Vec<u32> = self.sites_mut(space).consumers(site).collect();
+    fn back_out(&mut self, tid: Tid, space: SpaceId, site: SiteId, at: Addr) -> io::Result<()> {
+        let consumers: Vec<ConsumerId> = self.sites_mut(space).consumers(site).collect();
         let reason = Reason::RestartableSequence;
         for consumer in consumers {
-            if let Consumer::Row(row) | Consumer::Entered(row) = self.consumers[consumer as usize] {
-                self.rows[row as usize].state = RowState::Rejected(reason.into());
+            if let Consumer::Row(row) | Consumer::Entered(row) = self.rows[consumer] {
+                self.rows[row].state = RowState::Rejected(reason.into());
             }
         }
         self.note(format!("the site at {at} was disarmed: {}", reason.sentence()));
@@ -176,17 +177,17 @@ impl Session<'_> {
     }
 
     /// Tells the consumers of a site.
-    fn tell(&mut self, tid: Tid, space: SpaceId, site: u32, at: Addr) -> io::Result<()> {
+    fn tell(&mut self, tid: Tid, space: SpaceId, site: SiteId, at: Addr) -> io::Result<()> {
         let sites = self.spaces.get(&space).ok_or(io::ErrorKind::NotFound)?;
         // Few, and the list may change while they are told.
-        let mut few = [u32::MAX; 8];
+        let mut few = [ConsumerId::NONE; 8];
         let mut all = sites.consumers(site);
         let mut n = 0;
         for consumer in all.by_ref().take(few.len()) {
             few[n] = consumer;
             n += 1;
         }
-        let rest: Vec<u32> = all.collect();
+        let rest: Vec<ConsumerId> = all.collect();
         let mut many = Vec::new();
         let order = if rest.is_empty() {
             &mut few[..n]
@@ -194,13 +195,13 @@ impl Session<'_> {
             many.extend(few.into_iter().chain(rest));
             &mut many[..]
         };
-        order.sort_by_key(|&consumer| self.consumers[consumer as usize].turn());
+        order.sort_by_key(|&consumer| self.rows[consumer].turn());
         for &consumer in &*order {
-            match &self.consumers[consumer as usize] {
+            match &self.rows[consumer] {
                 Consumer::Row(row) => {
                     let row = *row;
                     if !self.passes(tid, row)? {
-                        self.counters[consumer as usize].hits -= 1;
+                        self.rows.counters()[consumer.index()].hits -= 1;
                     } else if self.options.events {
                         self.entry_event(tid, row, at)?;
                     } else {
@@ -293,10 +294,10 @@ impl Session<'_> {
         Ok(self.target.retries(tid).is_some_and(|retries| retries.take(at, sp)))
     }
 
-    fn disarm_if_full(&mut self, space: SpaceId, site: u32) -> io::Result<()> {
+    fn disarm_if_full(&mut self, space: SpaceId, site: SiteId) -> io::Result<()> {
         let full = self.options.hits_per_site.unwrap_or(u64::MAX);
         let sites = self.sites_mut(space);
-        if sites.sites.get(site as usize).is_some_and(|s| s.armed && s.hits >= full)
+        if sites.get(site).is_some_and(|s| s.armed && s.hits >= full)
             && sites.consumers(site).count() > 0
             && !self.is_internal(space, site)
         {
@@ -306,10 +307,10 @@ impl Session<'_> {
     }
 
     /// Whether a site serves xol itself.
-    fn is_internal(&self, space: SpaceId, site: u32) -> bool {
+    fn is_internal(&self, space: SpaceId, site: SiteId) -> bool {
         let Some(sites) = self.spaces.get(&space) else { return false };
         use Consumer::{Entered, Row, RunUp};
-        let of_user = |c: u32| matches!(self.consumers[c as usize], Row(_) | Entered(_) | RunUp);
+        let of_user = |c: ConsumerId| matches!(self.rows[c], Row(_) | Entered(_) | RunUp);
         sites.consumers(site).any(|consumer| !of_user(consumer))
     }
 }

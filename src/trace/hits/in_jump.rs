@@ -54,7 +54,7 @@ impl Session<'_> {
                 self.end_steps(tid)?;
                 let found = self.sites(space).and_then(|sites| {
                     let number = sites.find(at)?;
-                    Some((number, sites.sites.get(number as usize)?.slot?))
+                    Some((number, sites.get(number)?.slot?))
                 });
                 let Some((number, slot)) = found else {
                     // Its mapping is gone.

@@ -196,7 +196,7 @@ impl Session<'_> {
         let pc = self.target.regs(tid)?.pc();
         let at = Addr(pc.0.wrapping_sub(Native::TRAP_ADVANCE));
         let sites = self.sites_mut(space);
-        let site = sites.find(at).and_then(|n| sites.sites.get(n as usize));
+        let site = sites.find(at).and_then(|n| sites.get(n));
         // Nothing else leads into the middle of an instruction, but for a jump's last byte.
         if site.is_some_and(|site| u64::from(site.plan.len) > Native::TRAP_ADVANCE)
             && Native::TRAP_ADVANCE > 0

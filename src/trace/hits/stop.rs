@@ -1,5 +1,6 @@
 //! A stopped thread of a session, as the engine sees and moves it.
 
+use crate::engine::SiteId;
 use crate::engine::{Doing, Resume, Signal, Site, SlotRef, StoppedThread, Traps};
 use crate::trace::session::Session;
 use crate::trace::space::libc_signal;
@@ -38,7 +39,7 @@ impl Signal for SigInfo {
 impl Traps for AtStop<'_, '_> {
     type Error = io::Error;
 
-    fn site(&self, at: Addr) -> Option<u32> {
+    fn site(&self, at: Addr) -> Option<SiteId> {
         self.session.sites(self.space)?.find(at)
     }
 
@@ -108,11 +109,11 @@ impl StoppedThread<Native> for AtStop<'_, '_> {
         self.session.target.take_held(self.tid)
     }
 
-    fn numbered(&self, site: u32) -> Option<Site<Native>> {
-        self.session.sites(self.space)?.sites.get(site as usize).copied()
+    fn numbered(&self, site: SiteId) -> Option<Site<Native>> {
+        self.session.sites(self.space)?.get(site).copied()
     }
 
-    fn with_slot(&self, pc: Addr) -> Option<(u32, Site<Native>, SlotRef)> {
+    fn with_slot(&self, pc: Addr) -> Option<(SiteId, Site<Native>, SlotRef)> {
         self.session.sites(self.space)?.with_slot(pc)
     }
 
@@ -150,11 +151,11 @@ impl StoppedThread<Native> for AtStop<'_, '_> {
         self.session.target.resume_sleep(self.tid)
     }
 
-    fn find_slot(&mut self, site: u32) -> io::Result<Option<Addr>> {
+    fn find_slot(&mut self, site: SiteId) -> io::Result<Option<Addr>> {
         self.session.steal_slot(self.space, site, self.tid)
     }
 
-    fn give_up(&mut self, site: u32) -> io::Result<()> {
+    fn give_up(&mut self, site: SiteId) -> io::Result<()> {
         if let Some(at) = self.numbered(site).map(|site| site.addr) {
             self.session.note(format!("the site at {at} was disarmed: no slot could be had"));
         }

@@ -64,7 +64,7 @@ impl Session<'_> {
         let mut settled = Vec::new();
         for ends in &sites.exits.ends {
             let Some(entry) = ends.first().and_then(|&entry| sites.find(entry)) else { continue };
-            if !sites.sites[entry as usize].armed {
+            if !sites[entry].armed {
                 continue;
             }
             let trap = ends.iter().find(|at| !sites.jumps.counts(**at));
@@ -72,10 +72,10 @@ impl Session<'_> {
             settled.extend(sites.consumers(entry).map(|consumer| (consumer, trap)));
         }
         for (consumer, trap) in settled {
-            if let Consumer::Entered(row) = self.consumers[consumer as usize] {
-                self.set_state(consumer, RowState::Armed(trap.unwrap_or(Strategy::Jump)));
+            if let Consumer::Entered(row) = self.rows[consumer] {
+                self.rows.set_state(consumer, RowState::Armed(trap.unwrap_or(Strategy::Jump)));
                 if trap.is_none() {
-                    self.rows[row as usize].no_jump = None;
+                    self.rows[row].no_jump = None;
                 }
             }
         }
@@ -93,7 +93,7 @@ impl Session<'_> {
         if Native::INSN_ALIGN != 1 {
             return Ok(Vec::new());
         }
-        let consumer = self.internal(Consumer::RunUp);
+        let consumer = self.rows.internal(Consumer::RunUp);
         let mut piece = Piece::default();
         let mut run_ups = Vec::new();
         for i in in_order(wants) {
@@ -164,7 +164,7 @@ impl Session<'_> {
     /// Whether a function that is told of is left by a RET there.
     fn is_exit(&self, space: SpaceId, at: Addr) -> bool {
         let Some(sites) = self.spaces.get(&space) else { return false };
-        let exit = |c| matches!(self.consumers[c as usize], Consumer::Exit(_));
+        let exit = |c| matches!(self.rows[c], Consumer::Exit(_));
         sites.find(at).is_some_and(|site| sites.consumers(site).any(exit))
     }
 }

@@ -10,10 +10,10 @@
 //! for good.
 
 use crate::WhyNotJump;
+use crate::engine::RecorderId;
 use crate::trace::session::Session;
 use crate::trace::space::jumps::{Jump, Spot, State};
 use crate::trace::space::pending::fault_on_its_way;
-use crate::trace::telling::notes::EMPTY_RECORD;
 use std::io;
 use std::rc::Rc;
 use xol_arch::jump::{Kept, PROBE, Phase, Place, TURN};
@@ -72,7 +72,7 @@ impl Session<'_> {
         at: Addr,
     ) -> io::Result<()> {
         let sites = self.sites_mut(space);
-        let slot = sites.find(at).and_then(|n| sites.sites.get(n as usize)?.slot);
+        let slot = sites.find(at).and_then(|n| sites.get(n)?.slot);
         self.target.set_slot(tid, slot.map(|slot| slot.at));
         self.target.stopped(tid)?.set_pc(slot.map_or(at, |slot| slot.at));
         Ok(())
@@ -198,6 +198,6 @@ fn publish_empty_record(machine: &mut Stopped<'_>, slot: Addr) -> bool {
     let mut turn = [0; 8];
     // Until it is committed, the turn is the lap.
     machine.read(slot.add(TURN), &mut turn).is_ok()
-        && machine.write(slot.add(PROBE), &EMPTY_RECORD.to_le_bytes()).is_ok()
+        && machine.write(slot.add(PROBE), &RecorderId::EMPTY.0.to_le_bytes()).is_ok()
         && machine.write(slot.add(TURN), &(u64::from_le_bytes(turn) + 1).to_le_bytes()).is_ok()
 }

@@ -10,6 +10,7 @@
 //! the window's beginning it only ends the count.
 
 use crate::WhyNotJump;
+use crate::engine::SiteId;
 use crate::engine::Wish;
 use crate::trace::session::{PATIENCE, Session};
 use crate::trace::space::jumps::{Jump, LEN, SHADOWS, State};
@@ -169,13 +170,13 @@ impl Session<'_> {
     }
 
     /// Takes one trap away; threads on their way to it are put back when they stop.
-    pub(in crate::trace) fn disarm(&mut self, space: SpaceId, site: u32) -> io::Result<()> {
-        let Some(addr) = self.sites_mut(space).sites.get(site as usize).map(|s| s.addr) else {
+    pub(in crate::trace) fn disarm(&mut self, space: SpaceId, site: SiteId) -> io::Result<()> {
+        let Some(addr) = self.sites_mut(space).get(site).map(|s| s.addr) else {
             return Ok(());
         };
         self.make_way(space, &[addr])?;
         self.write_traps(space, std::iter::once(addr.0), false)?;
-        if let Some(site) = self.sites_mut(space).sites.get_mut(site as usize) {
+        if let Some(site) = self.sites_mut(space).get_mut(site) {
             site.armed = false;
         }
         Ok(())

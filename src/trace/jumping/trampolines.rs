@@ -1,6 +1,7 @@
 //! From traps to jumps: trampolines built, landing places mapped; in batches.
 
 use crate::WhyNotJump;
+use crate::engine::ConsumerId;
 use crate::trace::arming::traps::word;
 use crate::trace::jumping::windows::{Chosen, Site};
 use crate::trace::options::WhenFull;
@@ -108,8 +109,8 @@ impl Session<'_> {
         let sites = self.sites_mut(space);
         sites.jumps.refusals.insert(at.0, why);
         let Some(number) = sites.find(at) else { return };
-        for consumer in sites.consumers(number).collect::<Vec<u32>>() {
-            self.set_no_jump(consumer, Some(why));
+        for consumer in sites.consumers(number).collect::<Vec<ConsumerId>>() {
+            self.rows.set_no_jump(consumer, Some(why));
         }
     }
 
@@ -271,7 +272,7 @@ impl Session<'_> {
         trapped[..len].copy_from_slice(chosen.text.get(..len).ok_or(Reason::Truncated)?);
         for &Site { offset, number, served, flags } in &chosen.sites {
             let sites = self.sites_mut(space);
-            let consumers: Vec<u32> = sites.consumers(number).collect();
+            let consumers: Vec<ConsumerId> = sites.consumers(number).collect();
             let (recorder, filter) = match served {
                 Served::Counted(filter) => {
                     let counter =
@@ -283,7 +284,7 @@ impl Session<'_> {
                     let missed = region.tally.add(consumers.clone(), true);
                     let missed = missed.ok_or(Reason::NoRoomForSlots)?;
                     let missed = region.counters.start.add(missed);
-                    let probe = self.noting(window.at.add(offset.into()), consumers);
+                    let probe = self.noting(window.at.add(offset.into()), consumers).0;
                     let wait = self.options.when_full == WhenFull::Wait;
                     let (shape, time) = (shape(), true);
                     (Recorder::Event { ring, shape, missed, probe, values, time, wait }, filter)
@@ -382,7 +383,7 @@ impl Session<'_> {
         match made {
             Ok((code, shared, counters)) => {
                 let tally = Rc::new(Tally::new(shared));
-                self.tallies.push(tally.clone());
+                self.rows.tallies.push(tally.clone());
                 let region = Region { code, used: 0, counters, tally };
                 let alone = self.is_alone(space);
                 let jumps = &mut self.sites_mut(space).jumps;

@@ -14,7 +14,8 @@
 //! parent's memory, or past a seccomp filter.
 
 use crate::WhyNotJump;
-use crate::engine::{NONE, Wish};
+use crate::engine::ConsumerId;
+use crate::engine::Wish;
 use crate::trace::rows::consumer::Consumer;
 use crate::trace::session::Session;
 use crate::trace::space::hot::GATHER;
@@ -68,7 +69,7 @@ impl Session<'_> {
         // The turn of a RET, and of its run-up, comes with the entry of its function, whose window it may
         // be in.
         fresh.retain(|&i| {
-            let consumer = self.consumers.get(wants[i].consumer as usize);
+            let consumer = self.rows.consumer(wants[i].consumer);
             !matches!(consumer, Some(Consumer::Exit(_) | Consumer::RunUp))
         });
         let fresh = match self.options.wish {
@@ -155,7 +156,10 @@ impl Session<'_> {
         }
         let begun = Instant::now();
         let batch = sites.hot.take();
-        let wants = batch.iter().filter_map(|&at| self.want_in_memory(space, at, NONE)).collect();
+        let wants = batch
+            .iter()
+            .filter_map(|&at| self.want_in_memory(space, at, ConsumerId::NONE))
+            .collect();
         self.target.settle(tid)?;
         // If xol dies in a call made here, the thread comes to the trap once more.
         self.target.stopped(tid)?.rewind(at);
@@ -206,9 +210,9 @@ impl Session<'_> {
             let sites = self.sites_mut(space);
             sites.jumps.refusals.remove(&at.0);
             let Some(number) = sites.find(at) else { continue };
-            for consumer in sites.consumers(number).collect::<Vec<u32>>() {
-                self.set_state(consumer, crate::trace::RowState::Armed(Strategy::Jump));
-                self.set_no_jump(consumer, None);
+            for consumer in sites.consumers(number).collect::<Vec<ConsumerId>>() {
+                self.rows.set_state(consumer, crate::trace::RowState::Armed(Strategy::Jump));
+                self.rows.set_no_jump(consumer, None);
             }
         }
     }
@@ -224,8 +228,8 @@ impl Session<'_> {
             let sites = self.sites_mut(space);
             let Some(number) = sites.find(at) else { continue };
             let strategy = sites.strategy(number);
-            for consumer in sites.consumers(number).collect::<Vec<u32>>() {
-                self.set_state(consumer, crate::trace::RowState::Armed(strategy));
+            for consumer in sites.consumers(number).collect::<Vec<ConsumerId>>() {
+                self.rows.set_state(consumer, crate::trace::RowState::Armed(strategy));
             }
             self.no_jump(space, at, why);
         }

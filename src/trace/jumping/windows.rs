@@ -15,6 +15,7 @@
 //! asked for, because the return address may be signed by then, nor for `FUNCTION+*`.
 
 use crate::WhyNotJump;
+use crate::engine::SiteId;
 use crate::symbols::{Function, Object, signature};
 use crate::trace::rows::consumer::Consumer;
 use crate::trace::session::Session;
@@ -46,7 +47,7 @@ pub(in crate::trace) struct Chosen {
 pub(in crate::trace) struct Site {
     /// Where in the window, and its number.
     pub(in crate::trace) offset: u8,
-    pub(in crate::trace) number: u32,
+    pub(in crate::trace) number: SiteId,
     pub(in crate::trace) served: Served,
     /// Whether what follows may read the flags.
     pub(in crate::trace) flags: bool,
@@ -282,21 +283,17 @@ impl Session<'_> {
     }
 
     /// Whether the user has asked for a site.
-    fn is_wanted(&self, space: SpaceId, number: u32) -> bool {
-        let of_user = |c| {
-            matches!(
-                self.consumers[c as usize],
-                Consumer::Row(_) | Consumer::Entered(_) | Consumer::Exit(_)
-            )
-        };
+    fn is_wanted(&self, space: SpaceId, number: SiteId) -> bool {
+        let of_user =
+            |c| matches!(self.rows[c], Consumer::Row(_) | Consumer::Entered(_) | Consumer::Exit(_));
         self.spaces.get(&space).is_some_and(|sites| sites.consumers(number).any(of_user))
     }
 
     /// Whether a site is the entry of a function whose exits were not looked for yet, or are not proven.
-    fn awaits_exits(&self, space: SpaceId, number: u32) -> bool {
+    fn awaits_exits(&self, space: SpaceId, number: SiteId) -> bool {
         let Some(sites) = self.spaces.get(&space) else { return false };
-        let Some(at) = sites.sites.get(number as usize).map(|site| site.addr) else { return false };
-        let awaits = |c| match self.consumers[c as usize] {
+        let Some(at) = sites.get(number).map(|site| site.addr) else { return false };
+        let awaits = |c| match self.rows[c] {
             Consumer::Entered(row) => !sites.exits.proven(at, row),
             _ => false,
         };

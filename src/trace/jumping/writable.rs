@@ -102,7 +102,7 @@ impl Session<'_> {
             let sites = self.sites_mut(space);
             sites.restore(at.0, &mut bytes[..got]);
             let Some(number) = sites.find(at) else { continue };
-            let site = sites.sites[number as usize];
+            let site = sites[number];
             if !self.is_plan_of(space, &site, &bytes[..got]) {
                 bytes = other(bytes);
             }

@@ -99,7 +99,7 @@ impl Session<'_> {
             self.end_space(space);
             self.keep_heat(space);
             self.spaces.remove(&space);
-            self.read_tallies();
+            self.rows.read_tallies();
         }
     }
 

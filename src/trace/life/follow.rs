@@ -170,7 +170,7 @@ impl Session<'_> {
             self.end_space(old);
             self.target.drop_space(old);
             self.spaces.remove(&old);
-            self.read_tallies();
+            self.rows.read_tallies();
         }
         if !wanted {
             if self.target.check_calls(tid).is_ok() {
@@ -189,7 +189,7 @@ impl Session<'_> {
         }
         match self.check_program(pid) {
             Ok(()) => {}
-            Err(why) if self.root == Some(pid) && !self.armed_once => {
+            Err(why) if self.root == Some(pid) && !self.rows.armed_once => {
                 self.fatal = Some(why);
                 return Ok(());
             }

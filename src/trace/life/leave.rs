@@ -7,6 +7,7 @@
 //! that was asked to stop is not asked again before it had a processor: an interrupt comes before
 //! signals and instructions, so a thread that is asked without pause never gets on.
 
+use crate::engine::SiteId;
 use crate::trace::life::outside::{self, Found, Next};
 use crate::trace::session::{PATIENCE, Session, Stage};
 use crate::trace::space::borrow::TURN;
@@ -114,8 +115,8 @@ impl Session<'_> {
     /// Takes the traps of a space away: all, or all but those that see SIGTRAP's action.
     pub(in crate::trace) fn take_traps(&mut self, space: SpaceId, all: bool) -> io::Result<()> {
         let mut addrs = BTreeSet::new();
-        for number in 0..self.sites_mut(space).sites.len() as u32 {
-            let site = self.sites_mut(space).sites[number as usize];
+        for number in (0..self.sites_mut(space).sites.len() as u32).map(SiteId) {
+            let site = self.sites_mut(space)[number];
             if site.armed && (all || !self.sees_action(space, number)) {
                 addrs.insert(site.addr.0);
             }

@@ -10,11 +10,11 @@
 //! and before an event of a thread is dealt with. While the reader has much to read it leaves the
 //! processor of the traced thread. The memory of a dead program is read to its end.
 
+use crate::engine::RecorderId;
 use crate::engine::{Note, Pending, Reader};
 use crate::trace::session::{PATIENCE, Session};
 use crate::trace::telling::clock::Clock;
 use crate::trace::telling::names::{Names, Who};
-use crate::trace::telling::notes::EMPTY_RECORD;
 use rustc_hash::FxHashMap;
 use std::io;
 use std::ops::Range;
@@ -232,7 +232,7 @@ impl Session<'_> {
         let mut last: Option<(SpaceId, u64, Who, Range<u64>)> = None;
         for Held { space, note } in notes {
             // Where threads wait for room, nothing is missing there.
-            if note.after_gap && self.missed_records() > 0 {
+            if note.after_gap && self.rows.missed_records() > 0 {
                 let names = rings.names.get(space);
                 let shard = shape().shard_of(note.thread);
                 self.frames.doubt(*space, |who| {
@@ -240,7 +240,7 @@ impl Session<'_> {
                     pointer.is_none_or(|pointer| shape().shard_of(pointer) == shard)
                 });
             }
-            if note.probe == EMPTY_RECORD {
+            if note.recorder == RecorderId::EMPTY {
                 continue;
             }
             let who = match &last {

@@ -6,6 +6,8 @@
 //! for all of them.
 
 use crate::WhyNotJump;
+use crate::engine::ConsumerId;
+use crate::engine::RowId;
 use crate::symbols::Object;
 use crate::trace::rows::consumer::Consumer;
 use crate::trace::session::Session;
@@ -216,9 +218,9 @@ impl Session<'_> {
             let here = &mut bytes[i..i + Native::TRAP.len()];
             if here == Native::TRAP
                 && let Some(site) = sites.find(Addr(range.start + i as u64))
-                && sites.sites[site as usize].armed
+                && sites[site].armed
             {
-                here.copy_from_slice(&sites.sites[site as usize].original[..here.len()]);
+                here.copy_from_slice(&sites[site].original[..here.len()]);
             }
         }
         sites.jumps.restore(range.start, &mut bytes);
@@ -252,7 +254,7 @@ impl Session<'_> {
         let sites = self.sites_mut(space).sites.len();
         let mut room = self.options.max_sites.saturating_sub(sites);
         for (want, _) in wants.iter().zip(armed).filter(|(_, armed)| armed.is_ok()) {
-            let Consumer::Entered(row) = self.consumers[want.consumer as usize] else { continue };
+            let Consumer::Entered(row) = self.rows[want.consumer] else { continue };
             self.sites_mut(space).exits.proven.remove(&(want.addr, row));
             let known = self.exits_of(space, want.addr, row).filter(|(_, its)| its.len() <= room);
             let Some((exits, mut its)) = known else {
@@ -299,7 +301,7 @@ impl Session<'_> {
     }
 
     /// The proven exits of the function at `entry`, and what is to be armed there.
-    fn exits_of(&mut self, space: SpaceId, entry: Addr, row: u32) -> Option<(Exits, Vec<Want>)> {
+    fn exits_of(&mut self, space: SpaceId, entry: Addr, row: RowId) -> Option<(Exits, Vec<Want>)> {
         let pid = self.target.owner(space)?.pid;
         let objects = &self.sites_mut(space).objects;
         let loaded = objects.iter().find(|l| (l.start..l.end).contains(&entry)).cloned()?;
@@ -309,10 +311,10 @@ impl Session<'_> {
         let own = own.start.wrapping_add(bias)..own.end.wrapping_add(bias);
         let mut code = InTarget { session: self, space, object: &object, bias };
         let exits = exits::<Native>(entry.0, own, &mut code)?;
-        let [exit, leave] = self.exit_consumers(row);
+        let [exit, leave] = self.rows.exit_consumers(row);
         let returns = exits.returns.iter().map(|&at| (at, exit));
         let leaves = exits.leaves.iter().map(|&at| (at, leave));
-        let want = |(at, consumer): (u64, u32)| {
+        let want = |(at, consumer): (u64, ConsumerId)| {
             let vaddr = at.wrapping_sub(bias);
             // Where nothing may be moved out of, no exit can be either.
             match object.place_reject(vaddr) {
@@ -322,16 +324,6 @@ impl Session<'_> {
         };
         let wants: Option<Vec<Want>> = returns.chain(leaves).map(want).collect();
         Some((exits, wants?))
-    }
-
-    /// The consumers for the two kinds of exits of a row, made when first asked for.
-    fn exit_consumers(&mut self, row: u32) -> [u32; 2] {
-        if let Some(&both) = self.frames.exits.get(&row) {
-            return both;
-        }
-        let both = [Consumer::Exit(row), Consumer::Leave(row)].map(|c| self.add_consumer(c));
-        self.frames.exits.insert(row, both);
-        both
     }
 }
 

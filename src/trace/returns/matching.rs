@@ -3,6 +3,8 @@
 //! not, and behind a tail call, a site stands at the return address, and a return is what comes
 //! to it with the stack pointer that the call had promised (RULES H).
 
+use crate::engine::ConsumerId;
+use crate::engine::RowId;
 use crate::spec::AtEntry;
 use crate::trace::rows::consumer::Consumer;
 use crate::trace::rows::consumer::Resolver;
@@ -22,11 +24,11 @@ impl Session<'_> {
         &mut self,
         tid: Tid,
         space: SpaceId,
-        row: u32,
+        row: RowId,
         at: Addr,
     ) -> io::Result<()> {
         // The site's own count was for the entry; the row counts returns.
-        self.counters[self.rows[row as usize].consumer as usize].hits -= 1;
+        self.rows.counter(row).hits -= 1;
         let rest = match self.at_entry(tid, row)? {
             AtEntry::Known(Some(true)) => None,
             AtEntry::Known(_) => return Ok(()),
@@ -65,7 +67,7 @@ impl Session<'_> {
         let Some((back, sp)) = native::caller(&mut self.target.stopped(tid)?) else {
             return Ok(());
         };
-        let is_go = row.is_some_and(|row| self.is_go(row));
+        let is_go = row.is_some_and(|row| self.rows.is_go(row));
         let key = self.key_of(tid, space, is_go, (back, sp))?;
         if self.frames.is_crowded()
             && let Some(pid) = self.target.thread(tid).map(|t| t.pid)
@@ -74,14 +76,14 @@ impl Session<'_> {
         }
         let seen = !awaited || self.arm_back(tid, space, at, back)?;
         if !(seen && self.begin_call(key, Frame::new(expect, awaited))) {
-            self.missed(row);
+            self.rows.missed(row);
         }
         Ok(())
     }
 
     /// Whether there is a site at a return address, which is armed if need be.
     fn arm_back(&mut self, tid: Tid, space: SpaceId, at: Addr, back: Addr) -> io::Result<bool> {
-        let consumer = self.internal(Consumer::Returned);
+        let consumer = self.rows.internal(Consumer::Returned);
         self.arm_in_hit(tid, space, at, back, consumer)
     }
 
@@ -91,7 +93,7 @@ impl Session<'_> {
         space: SpaceId,
         at: Addr,
         place: Addr,
-        consumer: u32,
+        consumer: ConsumerId,
     ) -> io::Result<bool> {
         let sites = self.sites_mut(space);
         if let Some(site) = sites.find(place) {
@@ -138,12 +140,12 @@ impl Session<'_> {
         &mut self,
         tid: Tid,
         space: SpaceId,
-        row: u32,
+        row: RowId,
     ) -> io::Result<()> {
         let Some(place) = native::returning(&mut self.target.stopped(tid)?) else {
             return Ok(());
         };
-        let key = self.key_of(tid, space, self.is_go(row), place)?;
+        let key = self.key_of(tid, space, self.rows.is_go(row), place)?;
         let found = match self.frames.take_last(key, row) {
             None if self.catch_up(tid)? => self.frames.take_last(key, row),
             found => found,
@@ -153,7 +155,7 @@ impl Session<'_> {
         }
         // Its beginning may be noted down behind a record that does not come.
         if self.is_behind(space) {
-            self.missed(Some(row));
+            self.rows.missed(Some(row));
         }
         Ok(())
     }
@@ -163,7 +165,7 @@ impl Session<'_> {
         &mut self,
         tid: Tid,
         space: SpaceId,
-        row: u32,
+        row: RowId,
         at: Addr,
     ) -> io::Result<()> {
         let to = self.jump_target(tid, space, at)?;
@@ -172,7 +174,7 @@ impl Session<'_> {
         {
             return Ok(());
         }
-        let is_go = self.is_go(row);
+        let is_go = self.rows.is_go(row);
         let sp = self.target.regs(tid)?.sp();
         let exact = match native::returning(&mut self.target.stopped(tid)?) {
             Some(place) => Some(self.key_of(tid, space, is_go, place)?),
@@ -190,7 +192,7 @@ impl Session<'_> {
         };
         if !self.arm_back(tid, space, at, key.back)? {
             self.frames.take_last(key, row);
-            self.missed(Some(row));
+            self.rows.missed(Some(row));
             return Ok(());
         }
         // Only where the call itself is watched can a second one be told from the first.
@@ -204,7 +206,7 @@ impl Session<'_> {
     /// Where the jump at `at` is about to go, if that can be computed.
     fn jump_target(&mut self, tid: Tid, space: SpaceId, at: Addr) -> io::Result<Option<Addr>> {
         let sites = self.sites_mut(space);
-        let effect = sites.find(at).and_then(|site| sites.sites[site as usize].plan.effect);
+        let effect = sites.find(at).and_then(|site| sites[site].plan.effect);
         let Some(effect) = effect else { return Ok(None) };
         let mut stopped = self.target.stopped(tid)?;
         let mut ahead = Ahead { regs: *stopped.seen(), stopped: &mut stopped };
@@ -219,7 +221,7 @@ impl Session<'_> {
         let call = known.unwrap_or_else(|| self.call_before(space, back));
         self.sites_mut(space).exits.calls.insert(back, call);
         let Some(call) = call else { return Ok(false) };
-        let consumer = self.internal(Consumer::Called);
+        let consumer = self.rows.internal(Consumer::Called);
         self.arm_in_hit(tid, space, at, call, consumer)
     }
 
@@ -258,7 +260,7 @@ impl Session<'_> {
         let sp = self.target.regs(tid)?.sp();
         let sites = self.sites_mut(space);
         let Some(site) = sites.find(at) else { return Ok(()) };
-        let back = at.add(sites.sites[site as usize].plan.len.into());
+        let back = at.add(sites[site].plan.len.into());
         for is_go in [false, true].into_iter().take(1 + usize::from(self.go_returns)) {
             let key = self.key_of(tid, space, is_go, (back, sp))?;
             let left = self.frames.take_left(key).into_iter().map(|frame| (key, frame));
@@ -293,7 +295,7 @@ impl Session<'_> {
     ) -> io::Result<()> {
         let mut wants = Vec::new();
         for &row in &resolver.rows {
-            let consumer = self.rows[row as usize].consumer;
+            let consumer = self.rows[row].consumer;
             wants.extend(self.want_in_memory(space, target, consumer));
         }
         self.arm_all(space, Some(tid), &wants).map(drop)

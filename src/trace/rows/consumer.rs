@@ -1,6 +1,8 @@
 //! Consumers: the rows, ends of calls, and uses of xol's own that a hit of a site is for.
 
 use crate::WhyNotJump;
+use crate::engine::ConsumerId;
+use crate::engine::RowId;
 use crate::spec::{Condition, Signature};
 use crate::symbols::{BuildId, Go, Object};
 use crate::trace::rows::fails::ErrorOf;
@@ -14,15 +16,15 @@ use xol_targets::Native;
 #[derive(Clone, Debug)]
 pub(in crate::trace) enum Consumer {
     /// One more for this row.
-    Row(u32),
+    Row(RowId),
     /// A function of this row was entered: its return is of interest.
-    Entered(u32),
+    Entered(RowId),
     /// A call may return here.
     Returned,
     /// A RET of a function of this row.
-    Exit(u32),
+    Exit(RowId),
     /// A jump that may leave a function of this row.
-    Leave(u32),
+    Leave(RowId),
     /// A call whose function may be left by a tail call.
     Called,
     /// The loader has mapped something.
@@ -68,7 +70,7 @@ impl Consumer {
 #[derive(Debug)]
 pub(in crate::trace) struct Resolver {
     /// The rows whose function it chooses.
-    pub(in crate::trace) rows: Vec<u32>,
+    pub(in crate::trace) rows: Vec<RowId>,
 }
 
 /// Names a row: probe, file, address in it, entry or return.
@@ -108,7 +110,7 @@ pub struct Row {
     /// How its function tells which error it was, of one of libc's that is told when it returns.
     pub(in crate::trace) error: Option<ErrorOf>,
     /// Its counter.
-    pub(in crate::trace) consumer: u32,
+    pub(in crate::trace) consumer: ConsumerId,
     /// How far its sites are behind its address, in bytes: behind landing pads.
     pub(in crate::trace) behind: u64,
 }

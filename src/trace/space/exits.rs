@@ -1,5 +1,6 @@
 //! What is known of where functions are left, in one address space.
 
+use crate::engine::RowId;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::rc::Rc;
@@ -23,9 +24,9 @@ impl Inside {
 #[derive(Clone, Debug, Default)]
 pub(in crate::trace) struct Known {
     /// Functions, by entry and row, that have a site at every exit.
-    pub(in crate::trace) proven: HashSet<(Addr, u32)>,
+    pub(in crate::trace) proven: HashSet<(Addr, RowId)>,
     /// The function around a jump that may leave it, by the jump's address and the row.
-    pub(in crate::trace) around: HashMap<(Addr, u32), Rc<Inside>>,
+    pub(in crate::trace) around: HashMap<(Addr, RowId), Rc<Inside>>,
     /// The entry and the RETs of each function whose exits are proven.
     pub(in crate::trace) ends: Vec<Rc<[Addr]>>,
     /// The call instructions before return addresses, where they were looked for.
@@ -34,7 +35,7 @@ pub(in crate::trace) struct Known {
 
 impl Known {
     /// Whether the function at `entry` has a site at every exit.
-    pub(in crate::trace) fn proven(&self, entry: Addr, row: u32) -> bool {
+    pub(in crate::trace) fn proven(&self, entry: Addr, row: RowId) -> bool {
         self.proven.contains(&(entry, row))
     }
 
@@ -48,7 +49,7 @@ impl Known {
     }
 
     /// The function that the jump at `at` may leave.
-    pub(in crate::trace) fn around(&self, at: Addr, row: u32) -> Option<&Rc<Inside>> {
+    pub(in crate::trace) fn around(&self, at: Addr, row: RowId) -> Option<&Rc<Inside>> {
         self.around.get(&(at, row))
     }
 }

@@ -1,5 +1,7 @@
 //! The sites of one address space, in the tables the engine works on.
 
+use crate::engine::ConsumerId;
+use crate::engine::SiteId;
 use crate::engine::{Counter, Link, NONE, Site, SlotRef, Table, find, hash_slots, index_insert};
 use crate::trace::space::hot::Hot;
 use crate::trace::space::jumps::Jumps;
@@ -7,7 +9,7 @@ use crate::trace::space::objects::Loaded;
 use crate::trace::space::slots::Slots;
 use crate::trace::space::text::Away;
 use rustc_hash::FxHashMap;
-use std::ops::Range;
+use std::ops::{Index, IndexMut, Range};
 use xol_arch::{Addr, Arch, Strategy};
 use xol_targets::Native;
 use xol_targets::ptrace::Area;
@@ -42,7 +44,36 @@ pub(in crate::trace) struct Sites {
     pub(in crate::trace) no_slots: Option<String>,
 }
 
+impl Index<SiteId> for Sites {
+    type Output = Site<Native>;
+
+    fn index(&self, site: SiteId) -> &Site<Native> {
+        &self.sites[site.index()]
+    }
+}
+
+impl IndexMut<SiteId> for Sites {
+    fn index_mut(&mut self, site: SiteId) -> &mut Site<Native> {
+        &mut self.sites[site.index()]
+    }
+}
+
 impl Sites {
+    /// Returns a site, if there is one with that number.
+    pub(in crate::trace) fn get(&self, site: SiteId) -> Option<&Site<Native>> {
+        self.sites.get(site.index())
+    }
+
+    /// Returns a site to be changed, if there is one with that number.
+    pub(in crate::trace) fn get_mut(&mut self, site: SiteId) -> Option<&mut Site<Native>> {
+        self.sites.get_mut(site.index())
+    }
+
+    /// Returns all sites with their numbers.
+    pub(in crate::trace) fn numbered(&self) -> impl Iterator<Item = (SiteId, &Site<Native>)> {
+        (0..).map(SiteId).zip(&self.sites)
+    }
+
     pub(in crate::trace) fn new(slots: usize) -> Sites {
         Sites { slots: Slots::new(slots), index: vec![NONE; hash_slots(0)], ..Sites::default() }
     }
@@ -62,20 +93,20 @@ impl Sites {
     }
 
     /// Returns the number of the site at `addr`.
-    pub(in crate::trace) fn find(&self, addr: Addr) -> Option<u32> {
+    pub(in crate::trace) fn find(&self, addr: Addr) -> Option<SiteId> {
         find(&self.sites, &self.index, addr)
     }
 
     /// Returns the site whose slot `pc` is in, with its number.
-    pub(in crate::trace) fn with_slot(&self, pc: Addr) -> Option<(u32, Site<Native>, SlotRef)> {
+    pub(in crate::trace) fn with_slot(&self, pc: Addr) -> Option<(SiteId, Site<Native>, SlotRef)> {
         let number = self.slots.owner(pc)?;
-        let site = *self.sites.get(number as usize)?;
+        let site = *self.get(number)?;
         Some((number, site, site.slot?))
     }
 
     /// Adds a site; its number.
-    pub(in crate::trace) fn add(&mut self, site: Site<Native>) -> u32 {
-        let number = self.sites.len() as u32;
+    pub(in crate::trace) fn add(&mut self, site: Site<Native>) -> SiteId {
+        let number = SiteId(self.sites.len() as u32);
         self.sites.push(site);
         if self.sites.len() * 2 > self.index.len() {
             self.rebuild();
@@ -86,18 +117,18 @@ impl Sites {
     }
 
     /// Lets `consumer` know of the hits of `site`, once.
-    pub(in crate::trace) fn link(&mut self, site: u32, consumer: u32) {
+    pub(in crate::trace) fn link(&mut self, site: SiteId, consumer: ConsumerId) {
         if self.consumers(site).any(|c| c == consumer) {
             return;
         }
-        let link = Link { consumer, next: self.sites[site as usize].first };
-        self.sites[site as usize].first = self.links.len() as u32;
+        let link = Link { consumer, next: self[site].first };
+        self[site].first = self.links.len() as u32;
         self.links.push(link);
     }
 
     /// How hits of a site are taken now.
-    pub(in crate::trace) fn strategy(&self, site: u32) -> Strategy {
-        match self.sites.get(site as usize) {
+    pub(in crate::trace) fn strategy(&self, site: SiteId) -> Strategy {
+        match self.get(site) {
             Some(site) if self.jumps.counts(site.addr) => Strategy::Jump,
             Some(site) => site.strategy,
             None => Strategy::Boost,
@@ -105,8 +136,11 @@ impl Sites {
     }
 
     /// The consumers of a site.
-    pub(in crate::trace) fn consumers(&self, site: u32) -> impl Iterator<Item = u32> + '_ {
-        let mut next = self.sites.get(site as usize).map_or(NONE, |s| s.first);
+    pub(in crate::trace) fn consumers(
+        &self,
+        site: SiteId,
+    ) -> impl Iterator<Item = ConsumerId> + '_ {
+        let mut next = self.get(site).map_or(NONE, |s| s.first);
         std::iter::from_fn(move || {
             let link = self.links.get(next as usize)?;
             next = link.next;
@@ -117,7 +151,7 @@ impl Sites {
     /// Forgets the sites that `keep` does not want: their mapping is gone.
     pub(in crate::trace) fn retain(&mut self, keep: impl Fn(Addr) -> bool) {
         self.jumps.retain(&keep);
-        let mut moved = vec![NONE; self.sites.len()];
+        let mut moved = vec![None; self.sites.len()];
         let mut kept = Vec::with_capacity(self.sites.len());
         for (old, site) in self.sites.iter().enumerate() {
             if !keep(site.addr) {
@@ -125,7 +159,7 @@ impl Sites {
                     self.slots.release(slot.at);
                 }
             } else {
-                moved[old] = kept.len() as u32;
+                moved[old] = Some(SiteId(kept.len() as u32));
                 kept.push(*site);
             }
         }
@@ -146,7 +180,7 @@ impl Sites {
         for offset in (0..bytes.len()).step_by(Native::INSN_ALIGN as usize) {
             if bytes[offset..].starts_with(TRAP)
                 && let Some(number) = self.find(Addr(base + offset as u64))
-                && let Some(site) = self.sites.get(number as usize).filter(|site| site.armed)
+                && let Some(site) = self.get(number).filter(|site| site.armed)
             {
                 bytes[offset..][..TRAP.len()].copy_from_slice(&site.original[..TRAP.len()]);
             }
@@ -157,7 +191,7 @@ impl Sites {
     fn rebuild(&mut self) {
         self.index = vec![NONE; hash_slots(self.sites.len())];
         for (number, site) in self.sites.iter().enumerate() {
-            index_insert(&mut self.index, site.addr, number as u32);
+            index_insert(&mut self.index, site.addr, SiteId(number as u32));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Which slots are free, and whose the others are.
 
 use crate::engine::SLOT_SIZE;
+use crate::engine::SiteId;
 use std::collections::VecDeque;
 use xol_arch::Addr;
 
@@ -9,7 +10,7 @@ use xol_arch::Addr;
 struct Area {
     start: Addr,
     /// The site that has each slot, by index.
-    owners: Vec<Option<u32>>,
+    owners: Vec<Option<SiteId>>,
     free: Vec<u32>,
 }
 
@@ -24,7 +25,7 @@ pub(in crate::trace) struct Slots {
 }
 
 /// A slot that may be stolen: when its site was last hit, the site, where the slot is.
-pub(in crate::trace) type Held = (u64, u32, Addr);
+pub(in crate::trace) type Held = (u64, SiteId, Addr);
 
 impl Slots {
     pub(in crate::trace) fn new(limit: usize) -> Slots {
@@ -61,7 +62,7 @@ impl Slots {
     }
 
     /// A free slot that a jump from `near` reaches, within the limit.
-    pub(in crate::trace) fn take(&mut self, near: Addr, reach: u64, site: u32) -> Option<Addr> {
+    pub(in crate::trace) fn take(&mut self, near: Addr, reach: u64, site: SiteId) -> Option<Addr> {
         if self.used >= self.limit {
             return None;
         }
@@ -84,7 +85,7 @@ impl Slots {
     }
 
     /// The site whose slot `pc` is in.
-    pub(in crate::trace) fn owner(&self, pc: Addr) -> Option<u32> {
+    pub(in crate::trace) fn owner(&self, pc: Addr) -> Option<SiteId> {
         let area = self
             .areas
             .iter()
@@ -101,7 +102,7 @@ impl Slots {
         &mut self,
         near: Addr,
         reach: u64,
-        last_hit: &dyn Fn(u32) -> Option<u64>,
+        last_hit: &dyn Fn(SiteId) -> Option<u64>,
     ) -> Option<Held> {
         self.next_oldest(near, reach, last_hit).or_else(|| {
             let mut all: Vec<Held> = Vec::with_capacity(self.used);
@@ -122,7 +123,7 @@ impl Slots {
         &mut self,
         near: Addr,
         reach: u64,
-        last_hit: &dyn Fn(u32) -> Option<u64>,
+        last_hit: &dyn Fn(SiteId) -> Option<u64>,
     ) -> Option<Held> {
         let mut far = 0;
         while let Some(&(hit, site, at)) = self.oldest.get(far) {
@@ -140,10 +141,10 @@ impl Slots {
     }
 
     /// Sites got new numbers, [`crate::engine::NONE`] for those that are gone.
-    pub(in crate::trace) fn renumber(&mut self, moved: &[u32]) {
+    pub(in crate::trace) fn renumber(&mut self, moved: &[Option<SiteId>]) {
         self.oldest.clear();
         for owner in self.areas.iter_mut().flat_map(|a| &mut a.owners) {
-            *owner = owner.and_then(|old| moved.get(old as usize).copied());
+            *owner = owner.and_then(|old| *moved.get(old.index())?);
         }
     }
 
@@ -176,17 +177,17 @@ mod tests {
         let mut slots = Slots::new(3);
         slots.add_area(Addr(0x10000), 4 * SLOT_SIZE);
         let near = Addr(0x20000);
-        let a = slots.take(near, 1 << 20, 7).unwrap();
-        let b = slots.take(near, 1 << 20, 8).unwrap();
+        let a = slots.take(near, 1 << 20, SiteId(7)).unwrap();
+        let b = slots.take(near, 1 << 20, SiteId(8)).unwrap();
         assert_ne!(a, b);
-        assert_eq!(slots.owner(b.add(SLOT_SIZE - 1)), Some(8));
+        assert_eq!(slots.owner(b.add(SLOT_SIZE - 1)), Some(SiteId(8)));
         assert_eq!(slots.owner(Addr(0x10000 + 4 * SLOT_SIZE)), None);
-        assert!(slots.take(near, 1 << 20, 9).is_some());
-        assert!(slots.take(near, 1 << 20, 10).is_none(), "the limit is three");
+        assert!(slots.take(near, 1 << 20, SiteId(9)).is_some());
+        assert!(slots.take(near, 1 << 20, SiteId(10)).is_none(), "the limit is three");
         slots.release(a);
         assert_eq!(slots.owner(a), None);
-        assert!(slots.take(near, 0x100, 11).is_none(), "out of reach");
-        assert_eq!(slots.take(near, 1 << 20, 12), Some(a));
+        assert!(slots.take(near, 0x100, SiteId(11)).is_none(), "out of reach");
+        assert_eq!(slots.take(near, 1 << 20, SiteId(12)), Some(a));
     }
 
     #[test]
@@ -196,21 +197,22 @@ mod tests {
         slots.add_area(low, 4 * SLOT_SIZE);
         slots.add_area(high, 4 * SLOT_SIZE);
         let reach = 1 << 20;
-        let at: Vec<Addr> = (0..4).map(|site| slots.take(low, reach, site).unwrap()).collect();
-        let far = slots.take(high, reach, 4).unwrap();
+        let at: Vec<Addr> =
+            (0..4).map(|site| slots.take(low, reach, SiteId(site)).unwrap()).collect();
+        let far = slots.take(high, reach, SiteId(4)).unwrap();
         let mut hits = [30, 10, 20, 40, 1];
         let next = |slots: &mut Slots, hits: &[u64; 5], near| {
-            slots.oldest(near, reach, &|site| hits.get(site as usize).copied())
+            slots.oldest(near, reach, &|site| hits.get(site.index()).copied())
         };
-        assert_eq!(next(&mut slots, &hits, low), Some((10, 1, at[1])));
+        assert_eq!(next(&mut slots, &hits, low), Some((10, SiteId(1), at[1])));
         // Hit since it was sorted: no longer the oldest.
         hits[2] = 50;
-        assert_eq!(next(&mut slots, &hits, low), Some((30, 0, at[0])));
+        assert_eq!(next(&mut slots, &hits, low), Some((30, SiteId(0), at[0])));
         slots.release(at[3]);
         // Only what is far is left, so all are sorted again; what was kept may be proposed again.
-        assert_eq!(next(&mut slots, &hits, low), Some((10, 1, at[1])));
-        assert_eq!(next(&mut slots, &hits, high), Some((1, 4, far)));
-        slots.renumber(&[0, 1, 2, 3, 4]);
-        assert_eq!(next(&mut slots, &hits, low), Some((10, 1, at[1])));
+        assert_eq!(next(&mut slots, &hits, low), Some((10, SiteId(1), at[1])));
+        assert_eq!(next(&mut slots, &hits, high), Some((1, SiteId(4), far)));
+        slots.renumber(&[0, 1, 2, 3, 4].map(|n| Some(SiteId(n))));
+        assert_eq!(next(&mut slots, &hits, low), Some((10, SiteId(1), at[1])));
     }
 }

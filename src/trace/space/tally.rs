@@ -1,5 +1,6 @@
 //! Counters that trampolines write.
 
+use crate::engine::ConsumerId;
 use std::cell::RefCell;
 use std::sync::atomic::Ordering;
 use xol_targets::shared::Shared;
@@ -16,7 +17,7 @@ struct Inner {
     /// What was passed on of each counter already.
     passed: Vec<u64>,
     /// Whom it is for, and whether it counts what they missed.
-    consumers: Vec<(Vec<u32>, bool)>,
+    consumers: Vec<(Vec<ConsumerId>, bool)>,
 }
 
 impl Tally {
@@ -30,7 +31,7 @@ impl Tally {
     }
 
     /// A new counter of hits for `consumers`, or of records that they missed: its offset in bytes.
-    pub(in crate::trace) fn add(&self, consumers: Vec<u32>, missed: bool) -> Option<u64> {
+    pub(in crate::trace) fn add(&self, consumers: Vec<ConsumerId>, missed: bool) -> Option<u64> {
         let mut inner = self.inner.borrow_mut();
         let number = inner.passed.len();
         let word = self.shared.words().get(number)?;
@@ -41,7 +42,7 @@ impl Tally {
 
     /// Gives each counter's growth to `counted`: whom it is for, whether it is of missed records,
     /// how much.
-    pub(in crate::trace) fn pass_on(&self, counted: &mut dyn FnMut(&[u32], bool, u64)) {
+    pub(in crate::trace) fn pass_on(&self, counted: &mut dyn FnMut(&[ConsumerId], bool, u64)) {
         let mut inner = self.inner.borrow_mut();
         let Inner { passed, consumers } = &mut *inner;
         let words = self.shared.words().iter().zip(passed).zip(consumers);

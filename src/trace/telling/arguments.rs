@@ -1,5 +1,6 @@
 //! Arguments and return values, read from a stopped thread.
 
+use crate::engine::RowId;
 use crate::report::Text;
 use crate::spec::{Arg, Signature, Type};
 use crate::trace::Options;
@@ -56,7 +57,7 @@ fn bits_of(values: &[Value]) -> Vec<Option<u64>> {
 impl Session<'_> {
     /// The arguments that a row's signature names. Of those that are read when the function
     /// returns, the addresses.
-    pub(in crate::trace) fn read_args(&mut self, tid: Tid, row: u32) -> io::Result<Vec<Value>> {
+    pub(in crate::trace) fn read_args(&mut self, tid: Tid, row: RowId) -> io::Result<Vec<Value>> {
         self.read_args_up_to(tid, row, self.options.string)
     }
 
@@ -64,10 +65,10 @@ impl Session<'_> {
     pub(in crate::trace) fn read_args_up_to(
         &mut self,
         tid: Tid,
-        row: u32,
+        row: RowId,
         limit: usize,
     ) -> io::Result<Vec<Value>> {
-        let row = &self.rows[row as usize];
+        let row = &self.rows[row];
         let Some(signature) = row.signature.clone().filter(|_| row.offset == 0) else {
             return Ok(Vec::new());
         };
@@ -94,12 +95,12 @@ impl Session<'_> {
     pub(in crate::trace) fn read_out(
         &mut self,
         tid: Tid,
-        row: u32,
+        row: RowId,
         args: &mut [Value],
         ret: &Value,
     ) -> io::Result<()> {
         let number = row;
-        let row = &self.rows[row as usize];
+        let row = &self.rows[row];
         let Some(signature) = row.signature.clone().filter(|signature| signature.has_out()) else {
             return Ok(());
         };
@@ -131,8 +132,8 @@ impl Session<'_> {
 
     /// What a function returns, whose thread is behind it or about to leave it; of a string what a
     /// filter sees.
-    pub(in crate::trace) fn read_returned(&mut self, tid: Tid, row: u32) -> io::Result<Value> {
-        let row = &self.rows[row as usize];
+    pub(in crate::trace) fn read_returned(&mut self, tid: Tid, row: RowId) -> io::Result<Value> {
+        let row = &self.rows[row];
         if matches!(row.calls, Calls::GoAssembly | Calls::Unknown) {
             // On the stack, behind arguments of which not all need be named.
             return Ok(Value::Unknown(None));

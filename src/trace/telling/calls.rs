@@ -8,6 +8,7 @@
 //! | `exec` | its process runs another program |
 //! | `unfinished` | tracing has ended, or its return was missed |
 
+use crate::engine::RowId;
 use crate::report::End;
 use crate::spec::Seen;
 use crate::trace::session::Session;
@@ -87,7 +88,7 @@ impl Session<'_> {
     pub(in crate::trace) fn end_by_return(
         &mut self,
         tid: Tid,
-        row: u32,
+        row: RowId,
         entry: &mut Entry,
         key: Key,
     ) -> io::Result<()> {
@@ -105,7 +106,7 @@ impl Session<'_> {
             Some(true) => {}
             Some(false) => return Ok(()),
             None => {
-                self.missed(Some(row));
+                self.rows.missed(Some(row));
                 return Ok(());
             }
         }
@@ -125,7 +126,7 @@ impl Session<'_> {
 
     /// Tells that a call has begun whose end is told next: not before, since it may not have
     /// passed the filter.
-    pub(in crate::trace) fn tell_begun(&mut self, row: u32, entry: &Entry, back: Addr) {
+    pub(in crate::trace) fn tell_begun(&mut self, row: RowId, entry: &Entry, back: Addr) {
         if entry.rest.is_none() {
             return;
         }
@@ -145,7 +146,7 @@ impl Session<'_> {
     /// CLOCK_MONOTONIC): now, or when a record was written that is read now. Where records are
     /// missing, so may be that of the return.
     pub(in crate::trace) fn end_unwound(&mut self, frames: Vec<(Key, Frame)>, seen: u64) {
-        let end = if self.missed_records() == 0 { End::Unwound } else { End::Unfinished };
+        let end = if self.rows.missed_records() == 0 { End::Unwound } else { End::Unfinished };
         self.end_calls_at(frames, end, seen);
     }
 
@@ -159,7 +160,7 @@ impl Session<'_> {
         if !self.options.events || frames.is_empty() {
             return;
         }
-        let missed = self.missed_records() != 0;
+        let missed = self.rows.missed_records() != 0;
         let ended = frames.into_iter().filter_map(|(key, frame)| {
             let passed = frame.passed && !missed;
             let (row, entry) = frame.entry()?;

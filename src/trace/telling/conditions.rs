@@ -1,5 +1,6 @@
 //! `--where` and `--failed`, at the beginning of a call and at its end.
 
+use crate::engine::RowId;
 use crate::report::End;
 use crate::spec::{
     AtEntry, Called, Condition, Fails, Place, PlaceKind, Seen, Signature, What, Where,
@@ -41,8 +42,8 @@ impl Session<'_> {
 
     /// Whether a thread that is at a function's entry passes the filter, or what is left to be seen
     /// at the end of the call. What cannot be read passes none, and is missed.
-    pub(in crate::trace) fn at_entry(&mut self, tid: Tid, row: u32) -> io::Result<AtEntry> {
-        let Some(condition) = self.rows[row as usize].condition.clone() else {
+    pub(in crate::trace) fn at_entry(&mut self, tid: Tid, row: RowId) -> io::Result<AtEntry> {
+        let Some(condition) = self.rows[row].condition.clone() else {
             return Ok(AtEntry::Known(Some(true)));
         };
         let args = self.read_args_up_to(tid, row, self.compared())?;
@@ -59,13 +60,13 @@ impl Session<'_> {
             What::Ret | What::Duration => Seen::Unknown,
         });
         if found == AtEntry::Known(None) {
-            self.missed(Some(row));
+            self.rows.missed(Some(row));
         }
         Ok(found)
     }
 
     /// Whether a thread that is at a place passes the filter.
-    pub(in crate::trace) fn passes(&mut self, tid: Tid, row: u32) -> io::Result<bool> {
+    pub(in crate::trace) fn passes(&mut self, tid: Tid, row: RowId) -> io::Result<bool> {
         Ok(self.at_entry(tid, row)? == AtEntry::Known(Some(true)))
     }
 }

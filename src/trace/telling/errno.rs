@@ -1,5 +1,6 @@
 //! errno, as a function of libc leaves it when it says that it has failed.
 
+use crate::engine::RowId;
 use crate::spec::Type;
 use crate::trace::rows::fails::Number;
 use crate::trace::session::Session;
@@ -10,14 +11,14 @@ use xol_targets::ptrace::Tid;
 
 impl Session<'_> {
     /// Whether errno has to be read when a row's function has failed.
-    pub(in crate::trace) fn reads_errno(&self, row: u32) -> bool {
-        let error = self.rows[row as usize].error;
+    pub(in crate::trace) fn reads_errno(&self, row: RowId) -> bool {
+        let error = self.rows[row].error;
         error.is_some_and(|error| matches!(error.number, Number::Errno(..)))
     }
 
     /// Whether a function has returned what says that it has failed.
-    pub(in crate::trace) fn has_failed(&self, row: u32, value: &Value) -> bool {
-        let row = &self.rows[row as usize];
+    pub(in crate::trace) fn has_failed(&self, row: RowId, value: &Value) -> bool {
+        let row = &self.rows[row];
         let Value::Bits(bits) = value else { return false };
         let ty = row.returned_type().unwrap_or(Type::I64);
         match row.error {
@@ -28,9 +29,9 @@ impl Session<'_> {
     }
 
     /// The error that what a function has returned tells, without a look at its thread.
-    pub(in crate::trace) fn told_error(&self, row: u32, value: &Value) -> Option<i32> {
+    pub(in crate::trace) fn told_error(&self, row: RowId, value: &Value) -> Option<i32> {
         let Value::Bits(bits) = *value else { return None };
-        let row = &self.rows[row as usize];
+        let row = &self.rows[row];
         let error = row.error?;
         let ty = row.returned_type().unwrap_or(Type::I64);
         match error.number {
@@ -43,9 +44,14 @@ impl Session<'_> {
 
     /// The error that a function has told, whose thread is about to leave it or is behind it;
     /// `None` where it has not failed, or that cannot be read.
-    pub(in crate::trace) fn error_of(&mut self, tid: Tid, row: u32, value: &Value) -> Option<i32> {
+    pub(in crate::trace) fn error_of(
+        &mut self,
+        tid: Tid,
+        row: RowId,
+        value: &Value,
+    ) -> Option<i32> {
         let Value::Bits(bits) = *value else { return None };
-        let row_of = &self.rows[row as usize];
+        let row_of = &self.rows[row];
         let error = row_of.error?;
         let Number::Errno(slot, more) = error.number else { return self.told_error(row, value) };
         let row = row_of;

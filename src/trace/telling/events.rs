@@ -1,5 +1,6 @@
 //! Events told to the sink, counts reported.
 
+use crate::engine::RowId;
 use crate::report::End;
 use crate::spec::Signature;
 use crate::trace::rows::consumer::Row;
@@ -67,7 +68,7 @@ pub(in crate::trace) struct Returned {
 pub(in crate::trace) struct Told {
     pub(in crate::trace) moment: Moment,
     pub(in crate::trace) who: Who,
-    pub(in crate::trace) row: u32,
+    pub(in crate::trace) row: RowId,
     pub(in crate::trace) addr: Addr,
     pub(in crate::trace) ts_ns: u64,
     pub(in crate::trace) ret: Option<Returned>,
@@ -75,7 +76,12 @@ pub(in crate::trace) struct Told {
 }
 
 impl Session<'_> {
-    pub(in crate::trace) fn entry_event(&mut self, tid: Tid, row: u32, at: Addr) -> io::Result<()> {
+    pub(in crate::trace) fn entry_event(
+        &mut self,
+        tid: Tid,
+        row: RowId,
+        at: Addr,
+    ) -> io::Result<()> {
         // With the return value asked for, one line says both: at the return.
         if self.probe_of(row).when.ret() {
             return Ok(());
@@ -90,7 +96,7 @@ impl Session<'_> {
     pub(in crate::trace) fn hit_event(
         &mut self,
         who: Who,
-        row: u32,
+        row: RowId,
         addr: Addr,
         ts_ns: u64,
         args: &[Value],
@@ -104,7 +110,7 @@ impl Session<'_> {
     pub(in crate::trace) fn return_event(
         &mut self,
         who: Who,
-        row: u32,
+        row: RowId,
         entry: &Entry,
         back: Addr,
         ts_ns: u64,
@@ -130,7 +136,7 @@ impl Session<'_> {
             return;
         }
         let Told { moment, who, ts_ns, ret, duration_ns, .. } = told;
-        let row = &self.rows[told.row as usize];
+        let row = &self.rows[told.row];
         let comm = match self.options.comm {
             true => self.comms.of(who, ts_ns),
             false => None,
@@ -142,14 +148,14 @@ impl Session<'_> {
             tid: who.1,
             comm,
             row,
-            number: told.row,
+            number: told.row.0,
             addr: Addr(told.addr.0.wrapping_sub(row.behind)),
             signature: row.signature.as_deref(),
             args,
             errno: ret.as_ref().and_then(|returned| returned.errno),
             ret: ret.map(|returned| returned.value),
             duration_ns,
-            missed: self.lost > 0,
+            missed: self.rows.lost > 0,
         });
         self.events += u64::from(!matches!(moment, Moment::Begins(_)));
     }

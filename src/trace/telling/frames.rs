@@ -1,11 +1,12 @@
 //! Calls that have not returned.
 
+use crate::engine::RowId;
 use crate::spec::Condition;
 use crate::trace::Value;
 use crate::trace::rows::consumer::Resolver;
 use crate::trace::telling::names::Who;
 use rustc_hash::FxHashMap;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use xol_arch::Addr;
@@ -23,13 +24,13 @@ const DEEP: usize = 1 << 10;
 #[derive(Clone, Debug)]
 pub(in crate::trace) enum Expect {
     /// This row counts it.
-    Row(u32, Entry),
+    Row(RowId, Entry),
     /// It says what an IFUNC stands for.
     Resolver(Rc<Resolver>),
 }
 
 impl Expect {
-    fn is_of(&self, row: u32) -> bool {
+    fn is_of(&self, row: RowId) -> bool {
         matches!(self, Expect::Row(r, _) if *r == row)
     }
 }
@@ -85,7 +86,7 @@ impl Frame {
     }
 
     /// What was kept of its entry, with the row that it is of.
-    pub(in crate::trace) fn entry(self) -> Option<(u32, Entry)> {
+    pub(in crate::trace) fn entry(self) -> Option<(RowId, Entry)> {
         match self.expect {
             Expect::Row(row, entry) => Some((row, entry)),
             Expect::Resolver(_) => None,
@@ -121,8 +122,6 @@ pub(in crate::trace) struct Frames {
     made: FxHashMap<Who, Vec<Key>>,
     /// Those that it was seen further up the stack of: they are over, unless it has changed stacks.
     passed: FxHashMap<Who, Vec<Key>>,
-    /// For each row the consumers of its exits: RETs, jumps that may leave.
-    pub(in crate::trace) exits: HashMap<u32, [u32; 2]>,
 }
 
 impl Default for Frames {
@@ -133,7 +132,6 @@ impl Default for Frames {
             limit: MANY,
             made: FxHashMap::default(),
             passed: FxHashMap::default(),
-            exits: HashMap::new(),
         }
     }
 }
@@ -216,7 +214,7 @@ impl Frames {
         &mut self,
         who: Who,
         now: Key,
-        row: u32,
+        row: RowId,
     ) -> Vec<(Key, Frame)> {
         if now.goroutine != Addr(0) {
             return Vec::new();
@@ -257,7 +255,7 @@ impl Frames {
     }
 
     /// Takes the last frame of `row`.
-    pub(in crate::trace) fn take_last(&mut self, key: Key, row: u32) -> Option<Entry> {
+    pub(in crate::trace) fn take_last(&mut self, key: Key, row: RowId) -> Option<Entry> {
         let all = self.waiting.get_mut(&key)?;
         let i = all.iter().rposition(|f| f.expect.is_of(row))?;
         let frame = all.remove(i);
@@ -286,7 +284,7 @@ impl Frames {
     }
 
     /// The last frame of `row` with this key.
-    pub(in crate::trace) fn last_mut(&mut self, key: Key, row: u32) -> Option<&mut Frame> {
+    pub(in crate::trace) fn last_mut(&mut self, key: Key, row: RowId) -> Option<&mut Frame> {
         self.waiting.get_mut(&key)?.iter_mut().rfind(|f| f.expect.is_of(row))
     }
 
@@ -294,7 +292,7 @@ impl Frames {
     pub(in crate::trace) fn swap_args(
         &mut self,
         key: Key,
-        row: u32,
+        row: RowId,
         args: Vec<Value>,
     ) -> Vec<Value> {
         match self.last_mut(key, row).map(|frame| &mut frame.expect) {
@@ -304,7 +302,7 @@ impl Frames {
     }
 
     /// The innermost frame of `row` that a thread with stack pointer `key.sp` may be in.
-    pub(in crate::trace) fn innermost(&self, key: Key, row: u32) -> Option<Key> {
+    pub(in crate::trace) fn innermost(&self, key: Key, row: RowId) -> Option<Key> {
         // Deeper stacks have more frames of other rows between; beyond that, none is found.
         const LOOK: usize = 4096;
         let above = self.waiting.range(Key { back: Addr(0), ..key }..).take(LOOK);

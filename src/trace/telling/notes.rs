@@ -1,6 +1,10 @@
 //! What trampolines note down: which values a site's consumers need, and their telling.
 
 use crate::WhyNotJump;
+use crate::engine::ConsumerId;
+use crate::engine::RecorderId;
+use crate::engine::RowId;
+use crate::engine::SiteId;
 use crate::engine::{Note, Wish};
 use crate::spec::Type;
 use crate::trace::Value;
@@ -17,9 +21,6 @@ use xol_arch::{Addr, ArgPlace};
 use xol_targets::native;
 use xol_targets::ptrace::SpaceId;
 
-/// The number in a record that is none: its thread was sent back to make it again.
-pub(in crate::trace) const EMPTY_RECORD: u32 = u32::MAX;
-
 /// What a trampoline does at a site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::trace) enum Served {
@@ -34,7 +35,7 @@ pub(in crate::trace) enum Served {
 pub(in crate::trace) struct Noting {
     pub(in crate::trace) at: Addr,
     /// The consumers that are told, in their order.
-    pub(in crate::trace) consumers: Rc<[u32]>,
+    pub(in crate::trace) consumers: Rc<[ConsumerId]>,
 }
 
 impl Session<'_> {
@@ -43,15 +44,11 @@ impl Session<'_> {
     pub(in crate::trace) fn recorder_for(
         &self,
         space: SpaceId,
-        number: u32,
+        number: SiteId,
     ) -> Result<Served, WhyNotJump> {
         const OTHER: WhyNotJump = WhyNotJump::NotOnlyCounted;
         let sites = self.spaces.get(&space).ok_or(OTHER)?;
-        let site = sites
-            .sites
-            .get(number as usize)
-            .filter(|site| site.armed)
-            .ok_or(WhyNotJump::Disarmed)?;
+        let site = sites.get(number).filter(|site| site.armed).ok_or(WhyNotJump::Disarmed)?;
         let to_the_hit = self.options.max_events.is_some() && !self.options.events;
         if self.options.hits_per_site.is_some() || to_the_hit {
             return Err(WhyNotJump::LimitedHits);
@@ -62,17 +59,17 @@ impl Session<'_> {
         let mut noted = false;
         let mut values = Values::NONE;
         let mut filter = None;
-        let of_run_up = |c: &u32| matches!(self.consumers[*c as usize], Consumer::RunUp);
+        let of_run_up = |c: &ConsumerId| matches!(self.rows[*c], Consumer::RunUp);
         for consumer in sites.consumers(number).filter(|consumer| !of_run_up(consumer)) {
             // One filter is for all.
-            let its = match self.consumers[consumer as usize] {
+            let its = match self.rows[consumer] {
                 Consumer::Row(row) | Consumer::Entered(row) => self.filter(row)?,
                 _ => Filter::NONE,
             };
             if *filter.get_or_insert(its) != its {
                 return Err(WhyNotJump::WhereNotCompiled);
             }
-            match self.consumers[consumer as usize] {
+            match self.rows[consumer] {
                 Consumer::Row(row) if self.options.events => {
                     noted = true;
                     // With the return value asked for, the line is the return's.
@@ -86,7 +83,7 @@ impl Session<'_> {
                     if !sites.exits.proven(site.addr, row) {
                         return Err(WhyNotJump::ExitsNotProven);
                     }
-                    if self.is_go(row) {
+                    if self.rows.is_go(row) {
                         return Err(WhyNotJump::MovingStack);
                     }
                     noted = true;
@@ -96,10 +93,10 @@ impl Session<'_> {
                     }
                 }
                 Consumer::Exit(row) => {
-                    if self.is_go(row) {
+                    if self.rows.is_go(row) {
                         return Err(WhyNotJump::MovingStack);
                     }
-                    let condition = self.rows[row as usize].condition.as_ref();
+                    let condition = self.rows[row].condition.as_ref();
                     if condition.is_some_and(|condition| condition.is_late()) {
                         return Err(WhyNotJump::WhereNotCompiled);
                     }
@@ -109,11 +106,11 @@ impl Session<'_> {
                     noted = true;
                     values = values.with(jump::Value::Sp).with(jump::Value::Link);
                     if self.options.events {
-                        let signature = self.rows[row as usize].signature.as_ref();
+                        let signature = self.rows[row].signature.as_ref();
                         if signature.is_some_and(|signature| signature.has_out()) {
                             return Err(WhyNotJump::OutArgument);
                         }
-                        match self.rows[row as usize].returned_type() {
+                        match self.rows[row].returned_type() {
                             Some(Type::Str) => return Err(WhyNotJump::StringReturn),
                             Some(ty) if ty.is_float() => return Err(WhyNotJump::FloatReturn),
                             _ => values = values.with(jump::Value::Ret),
@@ -134,8 +131,8 @@ impl Session<'_> {
     }
 
     /// What a trampoline tests for a row.
-    fn filter(&self, row: u32) -> Result<Filter, WhyNotJump> {
-        let row = &self.rows[row as usize];
+    fn filter(&self, row: RowId) -> Result<Filter, WhyNotJump> {
+        let row = &self.rows[row];
         let Some(condition) = &row.condition else { return Ok(Filter::NONE) };
         let filter = condition.filter().ok_or(WhyNotJump::WhereNotCompiled)?;
         let in_register = |test: &jump::Test| match test.value {
@@ -147,8 +144,8 @@ impl Session<'_> {
     }
 
     /// `values` with the arguments that a row's signature names.
-    fn arguments(&self, row: u32, mut values: Values) -> Result<Values, WhyNotJump> {
-        let row = &self.rows[row as usize];
+    fn arguments(&self, row: RowId, mut values: Values) -> Result<Values, WhyNotJump> {
+        let row = &self.rows[row];
         let Some(signature) = row.signature.as_ref().filter(|_| row.offset == 0) else {
             return Ok(values);
         };
@@ -169,10 +166,14 @@ impl Session<'_> {
     }
 
     /// A number for a site whose consumers are noted.
-    pub(in crate::trace) fn noting(&mut self, at: Addr, mut consumers: Vec<u32>) -> u32 {
-        consumers.sort_by_key(|&consumer| self.consumers[consumer as usize].turn());
+    pub(in crate::trace) fn noting(
+        &mut self,
+        at: Addr,
+        mut consumers: Vec<ConsumerId>,
+    ) -> RecorderId {
+        consumers.sort_by_key(|&consumer| self.rows[consumer].turn());
         self.notings.push(Noting { at, consumers: consumers.into() });
-        self.notings.len() as u32 - 1
+        RecorderId(self.notings.len() as u32 - 1)
     }
 
     /// Tells of one record.
@@ -183,10 +184,10 @@ impl Session<'_> {
         who: Who,
         ts_ns: u64,
     ) -> io::Result<()> {
-        let Some(noting) = self.notings.get(note.probe as usize) else { return Ok(()) };
+        let Some(noting) = self.notings.get(note.recorder.0 as usize) else { return Ok(()) };
         let (at, consumers) = (noting.at, noting.consumers.clone());
         for &consumer in &*consumers {
-            match self.consumers[consumer as usize] {
+            match self.rows[consumer] {
                 Consumer::Row(row) => {
                     self.count_of(row);
                     if self.options.events && !self.probe_of(row).when.ret() {
@@ -207,7 +208,7 @@ impl Session<'_> {
                         self.drop_dead_noted(who.0, key, ts_ns);
                     }
                     if !self.begin_call(key, Frame::new(expect, false)) {
-                        self.missed(Some(row));
+                        self.rows.missed(Some(row));
                     }
                 }
                 Consumer::Exit(row) => {
@@ -229,9 +230,9 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn noted_args(&self, note: &Note, row: u32, args: &mut Vec<Value>) {
+    fn noted_args(&self, note: &Note, row: RowId, args: &mut Vec<Value>) {
         args.clear();
-        let row = &self.rows[row as usize];
+        let row = &self.rows[row];
         let Some(signature) = row.signature.as_ref().filter(|_| row.offset == 0) else { return };
         args.extend((0..signature.args.len()).map(|n| {
             let noted = match row.places.get(n) {

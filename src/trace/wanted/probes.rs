@@ -1,5 +1,7 @@
 //! From PROBEs and what is mapped to rows and wanted sites.
 
+use crate::engine::ConsumerId;
+use crate::engine::RowId;
 use crate::spec::{
     Location, ObjectName, Offset, Place, PlaceKind, ResolveError, Spec, libc_prototype, resolve,
     written,
@@ -124,9 +126,8 @@ impl Session<'_> {
         why: Reject,
     ) {
         let row = self.row(probe, loaded, object, place, false);
-        if let Some(row) = self.rows.get_mut(row as usize)
-            && !matches!(row.state, RowState::Armed(_))
-        {
+        let row = &mut self.rows[row];
+        if !matches!(row.state, RowState::Armed(_)) {
             row.state = RowState::Rejected(why);
         }
     }
@@ -155,16 +156,16 @@ impl Session<'_> {
         }
         if let Some(row) = rows[0].or(rows[1])
             && self.options.filter.is_some()
-            && self.rows[row as usize].condition.is_none()
+            && self.rows[row].condition.is_none()
         {
             for row in rows.into_iter().flatten() {
-                self.rows[row as usize].state = RowState::Rejected(Reason::UnknownArguments.into());
+                self.rows[row].state = RowState::Rejected(Reason::UnknownArguments.into());
             }
             return;
         }
         if loaded.shared {
             for row in rows.into_iter().flatten() {
-                self.rows[row as usize].state = RowState::Rejected(Reason::SharedText.into());
+                self.rows[row].state = RowState::Rejected(Reason::SharedText.into());
             }
             return;
         }
@@ -176,21 +177,21 @@ impl Session<'_> {
             match known {
                 Some(target) => {
                     for &row in &resolver.rows {
-                        let consumer = self.rows[row as usize].consumer;
+                        let consumer = self.rows[row].consumer;
                         if let Some(want) = self.want_in_memory(space, target, consumer) {
                             wants.push(want);
                         }
                     }
                 }
                 None => {
-                    let consumer = self.add_consumer(Consumer::Resolver(resolver));
+                    let consumer = self.rows.add_consumer(Consumer::Resolver(resolver));
                     wants.push(Want { consumer, ..template });
                 }
             }
             return;
         }
         for row in rows.into_iter().flatten() {
-            let consumer = self.rows[row as usize].consumer;
+            let consumer = self.rows[row].consumer;
             let want = Want { consumer, ..template.clone() };
             wants.push(self.behind_pads(want, object, bias));
         }
@@ -201,15 +202,15 @@ impl Session<'_> {
     /// that the return address may be signed, so returns are asked for at the pad; and a thread that lands on the
     /// wrong kind of pad, and faults, does not come there.
     fn behind_pads(&mut self, want: Want, object: &Object, bias: u64) -> Want {
-        let Some(&Consumer::Row(row)) = self.consumers.get(want.consumer as usize) else {
+        let Some(&Consumer::Row(row)) = self.rows.consumer(want.consumer) else {
             return want;
         };
-        let returns = self.rows[row as usize].is_return || self.probe_of(row).when.ret();
+        let returns = self.rows[row].is_return || self.probe_of(row).when.ret();
         let jumps = self.wants_jumps();
-        let location = &self.options.probes[self.rows[row as usize].probe].location;
+        let location = &self.options.probes[self.rows[row].probe].location;
         let entry = matches!(location, Location::Symbol { offset: Offset::At(0), .. });
         let pad = Native::is_landing_pad(&want.file);
-        self.rows[row as usize].behind = 0;
+        self.rows[row].behind = 0;
         if !pad || !jumps || !entry || returns || !cfg!(feature = "jump") {
             return want;
         }
@@ -221,7 +222,7 @@ impl Session<'_> {
             return want;
         };
         let Some(there) = want_at(object, bias, vaddr.0 + behind) else { return want };
-        self.rows[row as usize].behind = behind;
+        self.rows[row].behind = behind;
         Want { consumer: want.consumer, ..there }
     }
 
@@ -233,18 +234,12 @@ impl Session<'_> {
         object: &Object,
         place: &Place,
         is_return: bool,
-    ) -> u32 {
+    ) -> RowId {
         let key = (probe as u32, loaded.file, place.vaddr, is_return);
-        if let Some(&row) = self.row_index.get(&key) {
+        if let Some(row) = self.rows.find(&key) {
             return row;
         }
-        let number = self.rows.len() as u32;
-        let consumer = self.add_consumer(if is_return {
-            Consumer::Entered(number)
-        } else {
-            Consumer::Row(number)
-        });
-        let path = match self.rows.last() {
+        let path = match self.rows.iter().next_back() {
             Some(last) if *last.object == *loaded.path => last.object.clone(),
             _ => loaded.path.clone(),
         };
@@ -265,7 +260,7 @@ impl Session<'_> {
             ));
         }
         self.go_returns |= calls == Calls::Go && is_return;
-        self.rows.push(Row {
+        self.rows.add(key, is_return, |consumer| Row {
             probe,
             object: path,
             build_id: object.build_id(),
@@ -283,9 +278,7 @@ impl Session<'_> {
             error,
             consumer,
             behind: 0,
-        });
-        self.row_index.insert(key, number);
-        number
+        })
     }
 
     /// What a symbol is called in a report, and its own name where that is another. Many rows have the
@@ -315,7 +308,7 @@ impl Session<'_> {
         &mut self,
         space: SpaceId,
         at: Addr,
-        consumer: u32,
+        consumer: ConsumerId,
     ) -> Option<Want> {
         let pid = self.target.owner(space)?.pid;
         let loaded =

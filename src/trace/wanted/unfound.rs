@@ -4,7 +4,7 @@ use crate::spec::{Candidate, Location, Offset, Spec, SymbolName, resolve, unknow
 use crate::symbols::{Bind, Kind, Object, RelocValue};
 use crate::trace::Report;
 use crate::trace::TraceError;
-use crate::trace::rows::consumer::{Consumer, Row, RowState};
+use crate::trace::rows::consumer::{Row, RowState};
 use crate::trace::session::Session;
 use xol_arch::{Arch, Reason};
 use xol_targets::Native;
@@ -16,7 +16,7 @@ impl Session<'_> {
     /// Ends the run if no probe can be hit any more: every one rejected, or looked for in vain
     /// in the object that it names.
     pub(in crate::trace) fn check_hope(&mut self) {
-        if self.fatal.is_none() && !self.armed_once {
+        if self.fatal.is_none() && !self.rows.armed_once {
             self.fatal = self.hopeless();
         }
     }
@@ -121,11 +121,7 @@ impl Session<'_> {
         if !is_named(spec) || row.offset != 0 {
             return None;
         }
-        let key = self.row_index.iter().find(|(_, number)| {
-            matches!(self.consumers[row.consumer as usize],
-                Consumer::Row(n) | Consumer::Entered(n) if n == **number)
-        })?;
-        let object = self.resolved.get(&key.0.1)?.as_ref().ok()?;
+        let object = self.resolved.get(&self.rows.file_of(row)?)?.as_ref().ok()?;
         match row.state {
             RowState::Armed(_) if is_never_called(object, row.addr)? => Some(format!(
                 "{row} has no hits, and no call or jump in its object leads to it: where the source \

@@ -1,5 +1,7 @@
 //! A place that is wanted as a site, before it is one.
 
+use crate::engine::ConsumerId;
+use crate::engine::SiteId;
 use crate::symbols::Object;
 use std::ops::Range;
 use xol_arch::{Addr, Reject};
@@ -8,7 +10,7 @@ use xol_arch::{Addr, Reject};
 #[derive(Clone, Debug)]
 pub(in crate::trace) struct Want {
     pub(in crate::trace) addr: Addr,
-    pub(in crate::trace) consumer: u32,
+    pub(in crate::trace) consumer: ConsumerId,
     /// The function's addresses, or a window: what planning may look at.
     pub(in crate::trace) extent: Range<u64>,
     /// The function's addresses, if known.
@@ -22,7 +24,7 @@ pub(in crate::trace) struct Want {
 }
 
 /// What became of a [`Want`]: the site, or why there is none.
-pub(in crate::trace) type Armed = Result<u32, Reject>;
+pub(in crate::trace) type Armed = Result<SiteId, Reject>;
 
 /// What to look at for the instruction at `vaddr`; `None` outside code.
 pub(in crate::trace) fn want_at(object: &Object, bias: u64, vaddr: u64) -> Option<Want> {
@@ -33,7 +35,7 @@ pub(in crate::trace) fn want_at(object: &Object, bias: u64, vaddr: u64) -> Optio
     let move_up = |at: u64| at.wrapping_add(bias);
     Some(Want {
         addr: Addr(move_up(vaddr)),
-        consumer: u32::MAX,
+        consumer: ConsumerId::NONE,
         extent: move_up(extent.start)..move_up(extent.end),
         function: function.map(|f| (Addr(move_up(f.start)), Addr(move_up(f.end)))),
         guarded: object.guarded(),

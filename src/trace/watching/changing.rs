@@ -12,6 +12,7 @@
 //! change. A trap that got away nevertheless, in a call that is no site of ours, is known where it is hit by
 //! file and offset, and taken away there.
 
+use crate::engine::ConsumerId;
 use crate::trace::session::Session;
 use crate::trace::space::jumps::LEN;
 use crate::trace::space::objects::Loaded;
@@ -47,7 +48,7 @@ impl Session<'_> {
         let sites = self.sites_mut(space);
         let Some(was) = sites.displaced.get(&at.0).copied() else { return Ok(true) };
         let Some(number) = sites.find(at) else { return Ok(true) };
-        let len = usize::from(sites.sites[number as usize].plan.len).min(was.len());
+        let len = usize::from(sites[number].plan.len).min(was.len());
         let mut here = [0; 16];
         let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
         let got = memory.read_some(at, &mut here).unwrap_or(0);
@@ -60,7 +61,7 @@ impl Session<'_> {
                 return Ok(true);
             }
         }
-        let consumers: Vec<u32> = sites.consumers(number).collect();
+        let consumers: Vec<ConsumerId> = sites.consumers(number).collect();
         if trapped {
             self.disarm(space, number)?;
         }

@@ -79,7 +79,7 @@ impl Session<'_> {
             }
         }
         for (at, consumer) in found {
-            let consumer = self.internal(consumer);
+            let consumer = self.rows.internal(consumer);
             if let Some(want) = want_at(&object, bias, at.0.wrapping_sub(bias)) {
                 wants.push(Want { consumer, ..want });
             }
@@ -121,7 +121,7 @@ impl Session<'_> {
         let sites = self.sites_mut(space);
         if !concerns(number, native::syscall_arg(&regs, 1)) {
             let site = sites.find(at);
-            let hits = site.and_then(|n| sites.sites.get(n as usize)).map_or(0, |s| s.hits);
+            let hits = site.and_then(|n| sites.get(n)).map_or(0, |s| s.hits);
             // A program that makes its calls so pays for each: none was of interest so far.
             return match site {
                 Some(site) if hits >= QUIET => self.disarm(space, site),
@@ -132,7 +132,7 @@ impl Session<'_> {
         if self.sites_mut(space).find(call).is_some() {
             return Ok(());
         }
-        let consumer = self.internal(Consumer::AnyCall);
+        let consumer = self.rows.internal(Consumer::AnyCall);
         let want = self.want_in_memory(space, call, consumer);
         self.target.stopped(tid)?.rewind(at);
         self.arm(space, Some(tid), &Vec::from_iter(want)).map(drop)
@@ -170,7 +170,7 @@ impl Session<'_> {
         if self.sites_mut(space).find(behind).is_some() {
             return Ok(());
         }
-        let consumer = self.internal(Consumer::AnyCalled);
+        let consumer = self.rows.internal(Consumer::AnyCalled);
         let want = self.want_in_memory(space, behind, consumer);
         self.target.stopped(tid)?.rewind(at);
         self.arm(space, Some(tid), &Vec::from_iter(want)).map(drop)

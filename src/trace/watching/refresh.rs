@@ -74,9 +74,8 @@ impl Session<'_> {
 
     /// Says so where the loader cannot be watched.
     pub(in crate::trace) fn note_blind(&mut self, wants: &[Want], armed: &[Armed]) {
-        let mapped = |want: &Want| {
-            matches!(self.consumers.get(want.consumer as usize), Some(Consumer::Mapped))
-        };
+        let mapped =
+            |want: &Want| matches!(self.rows.consumer(want.consumer), Some(Consumer::Mapped));
         let blind = wants
             .iter()
             .zip(armed)

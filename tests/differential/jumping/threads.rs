@@ -72,7 +72,7 @@ pub(super) fn nothing_is_lost() {
         let mut check = |note: &Note| {
             hits += 1;
             let [n, thread, two, three, mixed, five, ..] = note.values;
-            assert_eq!((note.probe, two, three, five), (77, 2, 3, 5));
+            assert_eq!((note.recorder.0, two, three, five), (77, 2, 3, 5));
             assert_eq!(mixed, n ^ thread, "a torn record");
             assert!(n < calls && thread < THREADS && note.time > 0);
             if let Some(&(before, time, pointer)) = last.get(&thread) {
