@@ -157,6 +157,102 @@ fn no_layer_reaches_up() {
     assert_eq!(engine, [""; 0]);
 }
 
+/// The rooms of `src/trace`, each of which uses those before it.
+const ROOMS: [&str; 13] = [
+    "space", "rows", "telling", "reading", "wanted", "recorded", "arming", "jumping", "returns",
+    "watching", "hits", "life", "",
+];
+
+/// What a room may call in one above it: (room, function).
+const DOORS: [(&str, &str); 1] = [("space", "handle")];
+
+/// Where a file of `src/trace` stands among the rooms, if it is one: those beside them, the loop, are last.
+fn room_of(path: &str) -> Option<usize> {
+    let path = path.strip_prefix("src/trace/")?;
+    let room = path.rsplit_once('/').map_or("", |(room, _)| room);
+    let found = ROOMS.iter().position(|name| *name == room);
+    Some(found.unwrap_or_else(|| panic!("{path} is in a room that has no place")))
+}
+
+/// The words that are called in a line: each before a parenthesis, behind a point.
+fn called(code: &str) -> impl Iterator<Item = &str> {
+    code.match_indices('(').filter_map(|(end, _)| {
+        let begin = code[..end].rfind('.')? + 1;
+        let word = &code[begin..end];
+        word.chars().all(|c| c.is_alphanumeric() || c == '_').then_some(word)
+    })
+}
+
+#[test]
+fn a_room_uses_what_stands_below_it() {
+    let code: Vec<_> = code().into_iter().filter(|(path, ..)| room_of(path).is_some()).collect();
+    // The functions of a run, which all rooms add to.
+    let mut functions: Vec<(usize, String)> = Vec::new();
+    let mut of_run = false;
+    for (path, _, line) in &code {
+        if line.starts_with("impl") {
+            of_run = line.contains(" Session<");
+        }
+        let name = line.split("fn ").nth(1).and_then(|rest| rest.split(['(', '<']).next());
+        let own = line.starts_with("    ") && !line.starts_with("     ");
+        if let (true, true, Some(name), Some(room)) = (of_run, own, name, room_of(path)) {
+            functions.push((room, name.to_owned()));
+        }
+    }
+    assert!(functions.len() > 200, "{functions:?}");
+    let mut wrong = Vec::new();
+    let mut used = BTreeSet::new();
+    let mut before = String::new();
+    for (path, n, line) in &code {
+        let Some(room) = room_of(path).filter(|_| !path.ends_with("/trace/mod.rs")) else {
+            continue;
+        };
+        // Types and functions by their paths.
+        for path_of in line.split("crate::trace::").skip(1) {
+            let named = path_of.split("::").next().unwrap_or("");
+            if ROOMS.iter().position(|name| *name == named).is_some_and(|other| other > room) {
+                wrong.push(format!("{path}:{n}: {}", line.trim()));
+            }
+        }
+        // Functions of the run, also where the call begins in the line before.
+        let calls = ["self.", "session."].iter().any(|of| line.contains(of))
+            || line.trim_start().starts_with('.') && before.trim_end().ends_with("self");
+        for name in called(line).filter(|_| calls) {
+            let of_run = format!("self.{name}(");
+            let of_session = format!("session.{name}(");
+            let whole = line.contains(&of_run)
+                || line.contains(&of_session)
+                || line.trim_start().starts_with('.');
+            let mut homes = functions.iter().filter(|(_, known)| known == name).peekable();
+            if !whole || homes.peek().is_none() || homes.any(|(other, _)| *other <= room) {
+                continue;
+            }
+            match DOORS.iter().find(|(from, door)| (*from, *door) == (ROOMS[room], name)) {
+                Some(door) => drop(used.insert(door)),
+                None => wrong.push(format!("{path}:{n}: {}", line.trim())),
+            }
+        }
+        before.clone_from(line);
+    }
+    assert_eq!(wrong, [""; 0]);
+    assert_eq!(used.len(), DOORS.len(), "a door that nobody goes through");
+}
+
+#[test]
+fn rooms_name_no_more_than_they_may() {
+    let outside = |path: &str, rooms: &[&str]| {
+        !rooms.iter().any(|room| path.starts_with(&format!("src/trace/{room}/")))
+    };
+    // What is told depends on no target.
+    let telling = |path: &str| outside(path, &["rows", "telling"]);
+    assert_eq!(offenders(telling, |code| has_word(code, "Session")), [""; 0]);
+    // One reader of /proc, one place that knows which target it is.
+    let trace = |path: &str| !path.starts_with("src/trace/");
+    assert_eq!(offenders(trace, |code| code.contains("/proc") || code.contains("libc::")), [""; 0]);
+    let other = |path: &str| trace(path) || path == "src/trace/session.rs";
+    assert_eq!(offenders(other, |code| has_word(code, "Ptrace")), [""; 0]);
+}
+
 #[test]
 fn files_are_short() {
     let long: Vec<_> = files()

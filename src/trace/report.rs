@@ -11,18 +11,18 @@ use xol_arch::Strategy;
 impl Session<'_> {
     /// The counts now.
     pub(super) fn report(&mut self) -> Report {
-        self.rows.read_tallies();
+        self.teller.rows.read_tallies();
         let drained = if self.options.events { self.drain(None) } else { self.drain_all() };
         if let Err(error) = drained {
             self.note(format!("the last events: {error}"));
         }
         let places = self.places();
-        let rows = self.rows.iter().zip(places).map(|(row, (_, why_not_jump))| {
-            let counter = self.rows.counter_of(row);
+        let rows = self.teller.rows.iter().zip(places).map(|(row, (_, why_not_jump))| {
+            let counter = self.teller.rows.counter_of(row);
             let (hits, missed) = (counter.hits, counter.missed);
             Counted { row: row.clone(), hits, missed, why_not_jump }
         });
-        let found: BTreeSet<usize> = self.rows.iter().map(|r| r.probe).collect();
+        let found: BTreeSet<usize> = self.teller.rows.iter().map(|r| r.probe).collect();
         let absent = (0..self.options.probes.len()).filter(|p| !found.contains(p));
         let absent = absent.map(|probe| self.unknown(probe)).collect();
         Report {
@@ -30,7 +30,7 @@ impl Session<'_> {
             absent,
             hints: Vec::new(),
             stolen: self.stolen,
-            unread: self.rows.lost,
+            unread: self.teller.rows.lost,
             no_slots: self.spaces.values().find_map(|s| s.no_slots.clone()),
         }
     }
@@ -72,6 +72,6 @@ impl Session<'_> {
             let spaces: Vec<_> = self.spaces.keys().copied().collect();
             spaces.into_iter().for_each(|space| self.settle_ends(space));
         }
-        self.rows.iter().map(|row| (row.state, self.why_not_jump(row))).collect()
+        self.teller.rows.iter().map(|row| (row.state, self.why_not_jump(row))).collect()
     }
 }

@@ -1,26 +1,23 @@
 //! One run: what is traced, what is counted, and the loop.
 
+use super::jumping::Jumping;
+use super::life::Life;
 use super::options::{Options, Subject};
 use super::rows::consumer::RowState;
-use super::rows::table::Rows;
-use super::space::objects::FileId;
+use super::space::borrow::PATIENCE;
 use super::space::sites::Sites;
-use super::telling::frames::Frames;
+use super::space::state::ThreadState;
+use super::telling::teller::Teller;
+use super::wanted::Wanted;
 use super::{Outcome, Sink, TraceError};
-use crate::engine::Doing;
 use rustc_hash::FxHashMap;
-use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 use xol_arch::Addr;
-use xol_targets::native::Regs;
 use xol_targets::ptrace::pair::Link;
 use xol_targets::ptrace::sys::Status;
 use xol_targets::ptrace::{AttachError, Begun, Event, Pid, Ptrace, Space, SpaceId, Tid, is_gone};
-
-/// How long a thread may take to answer an interrupt.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What is worth telling a waiting user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,78 +28,34 @@ pub enum Stage {
     Disarmed,
 }
 
-/// What is remembered of a thread between two of its stops.
-#[derive(Clone, Debug, Default)]
-pub(super) struct ThreadState {
-    /// What it is in the middle of.
-    pub(super) doing: Doing,
-    /// Its registers before the copy that it runs or has run.
-    pub(super) before: Regs,
-    /// Signals that came while another was held, and such that have to come once more.
-    pub(super) later: super::space::later::Later,
-    /// How often it was seen to have such when it was to be left.
-    pub(super) late: u32,
-    /// The rt_sigactions it is in, by stack pointer: a handler may make one inside another.
-    pub(super) setting: Vec<(Addr, [u64; 3])>,
-    /// The mremaps it is in that concern text, by stack pointer: and what they put something else on.
-    pub(super) moving: Vec<(Addr, std::ops::Range<Addr>)>,
-}
-
 /// One run of xol over its targets.
 pub(super) struct Session<'a> {
     pub(super) target: Ptrace,
     pub(super) options: &'a Options,
-    pub(super) sink: &'a mut dyn Sink,
+    pub(super) teller: Teller<'a>,
+    pub(super) wanted: Wanted,
+    pub(super) jumping: Jumping,
+    pub(super) life: Life,
+    /// A space with so many open calls that those which cannot return are looked for.
+    pub(super) sweep_due: Option<SpaceId>,
     pub(super) spaces: FxHashMap<SpaceId, Sites>,
-    pub(super) rows: Rows,
-    pub(super) frames: Frames,
-    /// How many calls were told of that have an end.
-    pub(super) calls: u64,
-    /// Whether returns of functions that Go has compiled are of interest.
-    pub(super) go_returns: bool,
-    /// What threads are called.
-    pub(super) comms: super::telling::comms::Comms,
     pub(super) states: FxHashMap<Tid, ThreadState>,
     /// Of the trap that is dealt with: the instruction, and where the thread has trapped in its place.
     pub(super) shadowed: Option<(Addr, Addr)>,
-    /// Forked children that are cleaned before they run: what their text had.
-    pub(super) to_clean: BTreeMap<Pid, Vec<Addr>>,
-    /// Children that run in their parents' memory.
-    pub(super) vforks: super::watching::tracers::Vforks,
-    /// Notes for the user, each said once.
-    pub(super) notes: HashSet<String>,
     /// Files that no probe can be in, or that could not be read.
     pub(super) resolved: super::space::opened::Cache,
+    /// The process that was launched.
     pub(super) root: Option<Pid>,
+    /// How it has ended.
     pub(super) root_status: Option<Status>,
-    pub(super) events: u64,
     pub(super) ending: bool,
     pub(super) started: Instant,
-    /// How far leaving has come.
-    pub(super) leaving: super::life::leave::Leaving,
-    /// Objects that were looked through.
-    pub(super) looked: Vec<super::wanted::probes::Looked>,
-    /// What the last row is called.
-    pub(super) named: Option<super::wanted::probes::Named>,
     /// Slots taken from one site for another.
     pub(super) stolen: u64,
+    /// Children that run in their parents' memory.
+    pub(super) vforks: super::watching::tracers::Vforks,
     /// What trampolines note down.
     pub(super) rings: super::recorded::ring::Rings,
-    /// How long threads have waited for room in them.
-    pub(super) waits: super::telling::waits::Waits,
-    /// Whose sites they note down.
-    pub(super) notings: Vec<super::telling::notes::Noting>,
-    /// A space with so many frames that those which cannot return are looked for.
-    pub(super) sweep_due: Option<SpaceId>,
-    /// How often places were hit in processes that are over.
-    pub(super) heat: super::jumping::upgrade::Heat,
-    /// Room for the arguments of one hit.
-    pub(super) args: Vec<super::Value>,
-    /// Jumps taken back for a moment.
-    pub(super) toggle: super::jumping::toggle::Toggle,
-    /// Whether an object may have restartable sequences that nothing describes, by file and
-    /// signature.
-    pub(super) restartable: HashMap<(FileId, u32), bool>,
     /// Whether that was said.
     armed_told: bool,
     /// What ends the run as a failure, found while an event was handled.
@@ -118,36 +71,22 @@ impl<'a> Session<'a> {
         Session {
             target: Ptrace::behind(front),
             options,
-            sink,
+            teller: Teller::new(options, sink),
+            wanted: Wanted::default(),
+            jumping: Jumping::default(),
+            life: Life::default(),
+            sweep_due: None,
             spaces: FxHashMap::default(),
-            rows: Rows::default(),
-            frames: Frames::default(),
-            calls: 0,
-            go_returns: false,
-            comms: super::telling::comms::Comms::default(),
             states: FxHashMap::default(),
             shadowed: None,
-            to_clean: BTreeMap::new(),
-            vforks: super::watching::tracers::Vforks::default(),
-            notes: HashSet::new(),
             resolved: super::space::opened::Cache::default(),
             root: None,
             root_status: None,
-            events: 0,
             ending: false,
             started: Instant::now(),
-            leaving: super::life::leave::Leaving::default(),
-            looked: Vec::new(),
-            named: None,
             stolen: 0,
+            vforks: super::watching::tracers::Vforks::default(),
             rings: super::recorded::ring::Rings::default(),
-            waits: super::telling::waits::Waits::default(),
-            notings: Vec::new(),
-            sweep_due: None,
-            heat: super::jumping::upgrade::Heat::default(),
-            args: Vec::new(),
-            toggle: super::jumping::toggle::Toggle::default(),
-            restartable: HashMap::new(),
             armed_told: false,
             fatal: None,
         }
@@ -181,11 +120,11 @@ impl<'a> Session<'a> {
         // What became of the places is what it was before leaving; what was counted in them goes on
         // until the last trap is gone.
         let places = self.places();
-        let enough = self.has_enough().then(|| self.report());
+        let enough = self.teller.has_enough().then(|| self.report());
         // Whatever happened: the text is restored before anything is said.
         let left = self.leave();
-        let left = left.and_then(|()| self.finish_all_rings());
-        self.end_all_calls();
+        self.finish_all_rings();
+        self.teller.end_all_calls();
         let signal = result?;
         left.map_err(TraceError::Io)?;
         self.target.say_done();
@@ -194,10 +133,11 @@ impl<'a> Session<'a> {
 
     /// Says once that probes are in.
     fn tell_armed(&mut self) {
-        if self.rows.armed_once && !self.armed_told {
+        if self.teller.rows.armed_once && !self.armed_told {
             self.armed_told = true;
-            let armed = self.rows.iter().filter(|row| matches!(row.state, RowState::Armed(_)));
-            self.sink.armed(armed.count(), self.started.elapsed());
+            let armed =
+                self.teller.rows.iter().filter(|row| matches!(row.state, RowState::Armed(_)));
+            self.teller.sink.armed(armed.count(), self.started.elapsed());
         }
     }
 
@@ -233,7 +173,7 @@ impl<'a> Session<'a> {
                     }
                 }
                 // With its probes in, it may have come to its end by now.
-                if let (Some(&pid), false) = (pids.first(), self.rows.armed_once)
+                if let (Some(&pid), false) = (pids.first(), self.teller.rows.armed_once)
                     && self.target.is_empty()
                 {
                     return Err(TraceError::Attach(AttachError::Ended(pid)));
@@ -296,11 +236,11 @@ impl<'a> Session<'a> {
                 Err(error) => return Err(TraceError::Io(error)),
             }
             self.tell_armed();
-            if self.sink.failed() {
+            if self.teller.sink.failed() {
                 return Ok(None);
             }
             if let Event::Tick = event {
-                self.sink.tick();
+                self.teller.sink.tick();
                 if let Some((signal, terminal)) = xol_targets::ptrace::tracer::take_caught()
                     && self.asked_to_end(signal, terminal)
                 {
@@ -308,21 +248,21 @@ impl<'a> Session<'a> {
                 }
                 if xol_targets::ptrace::tracer::take_asked() {
                     let report = self.report();
-                    self.sink.asked(&report);
+                    self.teller.sink.asked(&report);
                 }
                 if let Some((at, every)) = &mut next_report
                     && Instant::now() >= *at
                 {
                     *at += *every;
                     let report = self.report();
-                    self.sink.interval(&report);
+                    self.teller.sink.interval(&report);
                 }
                 if deadline.is_some_and(|at| Instant::now() >= at) {
                     return Ok(None);
                 }
                 self.toggle().map_err(TraceError::Io)?;
             }
-            if self.has_enough() {
+            if self.teller.has_enough() {
                 return Ok(None);
             }
             if let Some(error) = self.fatal.take() {

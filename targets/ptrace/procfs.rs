@@ -3,6 +3,9 @@
 use super::sys::{Pid, Tid};
 use std::fs;
 use std::io::{self, Read};
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 use xol_arch::Addr;
 
 /// One line of /proc/PID/maps.
@@ -58,6 +61,37 @@ pub fn with_memory(pid: Pid) -> Tid {
     let has = |tid: &Tid| fs::read(format!("/proc/{tid}/maps")).is_ok_and(|text| !text.is_empty());
     let tasks = tasks(pid).unwrap_or_default();
     tasks.into_iter().find(has).unwrap_or(Tid(pid.0))
+}
+
+/// Returns what the file of a process's program is.
+///
+/// # Errors
+/// ENOENT or ESRCH when the process is gone; EACCES where it may not be looked at.
+pub fn exe(pid: Pid) -> io::Result<fs::Metadata> {
+    fs::metadata(format!("/proc/{}/exe", with_memory(pid)))
+}
+
+/// Returns where the files of a thread's mount namespace are seen.
+#[must_use]
+pub fn root(tid: Tid) -> PathBuf {
+    format!("/proc/{tid}/root").into()
+}
+
+/// Opens the file that a thread has mapped at a range, by `path` where the kernel does not show which one
+/// it is (it asks for CAP_CHECKPOINT_RESTORE): then that must have this inode still.
+///
+/// # Errors
+/// NotFound where the file was replaced meanwhile; those of opening it.
+pub fn open_mapped(tid: Tid, range: Range<Addr>, path: &str, inode: u64) -> io::Result<fs::File> {
+    let exact = format!("/proc/{tid}/map_files/{:x}-{:x}", range.start.0, range.end.0);
+    if let Ok(file) = fs::File::open(exact) {
+        return Ok(file);
+    }
+    let file = fs::File::open(format!("/proc/{tid}/root{path}"))?;
+    if file.metadata()?.ino() != inode {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the file was replaced meanwhile"));
+    }
+    Ok(file)
 }
 
 /// Whether the page at `at` is guarded (arm64 BTI): VmFlags of /proc/PID/smaps have `bt`.

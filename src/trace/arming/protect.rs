@@ -64,7 +64,7 @@ impl Session<'_> {
     /// Whether the sites of a consumer see SIGTRAP's action.
     pub(in crate::trace) fn is_watched(&self, consumer: ConsumerId) -> bool {
         use Consumer::{ActionSet, AnyCall, AnyCalled, AnyCaller, SettingAction};
-        let consumer = self.rows.consumer(consumer);
+        let consumer = self.teller.rows.consumer(consumer);
         matches!(consumer, Some(ActionSet | AnyCall | AnyCalled | AnyCaller | SettingAction))
     }
 

@@ -3,7 +3,8 @@
 use crate::engine::SiteId;
 use crate::engine::write_slot;
 use crate::trace::arming::traps::word;
-use crate::trace::session::{PATIENCE, Session};
+use crate::trace::session::Session;
+use crate::trace::space::borrow::PATIENCE;
 use std::io;
 use xol_arch::{Addr, Arch, Text};
 use xol_targets::Native;

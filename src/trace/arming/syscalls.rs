@@ -47,7 +47,7 @@ impl Session<'_> {
     pub(in crate::trace) fn caller_of(&self, space: SpaceId, pc: Addr) -> Option<Addr> {
         let sites = self.spaces.get(&space)?;
         let is_caller = |number: SiteId| {
-            let mut all = sites.consumers(number).filter_map(|c| self.rows.consumer(c));
+            let mut all = sites.consumers(number).filter_map(|c| self.teller.rows.consumer(c));
             all.any(|c| matches!(c, Consumer::AnyCaller))
         };
         let mut all = sites.numbered();

@@ -3,7 +3,8 @@
 use crate::engine::SiteId;
 use crate::engine::{NONE, SLOT_SIZE, Site, choose, write_slot};
 use crate::trace::rows::consumer::RowState;
-use crate::trace::session::{PATIENCE, Session, Stage};
+use crate::trace::session::{Session, Stage};
+use crate::trace::space::borrow::PATIENCE;
 use crate::trace::wanted::want::{Armed, Want};
 use std::collections::BTreeMap;
 use std::io;
@@ -282,7 +283,7 @@ impl Session<'_> {
         code: &mut BTreeMap<u64, Vec<u8>>,
         orphans: &mut Vec<Orphan>,
     ) -> Armed {
-        let wish = self.rows.wish_of(want.consumer, self.options.wish);
+        let wish = self.teller.rows.wish_of(want.consumer, self.options.wish);
         let number = SiteId(self.sites_mut(space).sites.len() as u32);
         let text = Text {
             base: want.addr,
@@ -448,9 +449,9 @@ impl Session<'_> {
                 Ok(site) => RowState::Armed(self.sites_mut(space).strategy(*site)),
                 Err(reject) => RowState::Rejected(*reject),
             };
-            self.rows.set_state(want.consumer, state);
+            self.teller.rows.set_state(want.consumer, state);
             let why = self.sites_mut(space).jumps.refusals.get(&want.addr.0).copied();
-            self.rows.set_no_jump(want.consumer, why);
+            self.teller.rows.set_no_jump(want.consumer, why);
         }
     }
 

@@ -40,7 +40,7 @@ impl Session<'_> {
         regs.set_pc(jump.to.add(full.start.into()));
         *machine.regs() = regs;
         if let Some(tick) = begun.filter(|_| self.options.events) {
-            self.waits.begin(tid, tick);
+            self.teller.waits.begin(tid, tick);
         }
         // A record of another thread may be in the way, which has lost its processor.
         std::thread::yield_now();

@@ -1,6 +1,7 @@
 //! A trap: whose it is, which consumers are told, how the thread goes on.
 
 use crate::engine::ConsumerId;
+use crate::engine::RowId;
 use crate::engine::SiteId;
 use crate::engine::{Trap, after_step, behind_copy, run_displaced, whose};
 use crate::trace::rows::consumer::{Consumer, RowState};
@@ -10,6 +11,7 @@ use std::io;
 use xol_arch::{Addr, Arch, Reason, Regs as _};
 use xol_targets::Native;
 use xol_targets::native::head::SI_DONE;
+use xol_targets::ptrace::tracer;
 use xol_targets::ptrace::{Action, Go, SigInfo, SpaceId, Tid, procfs, sys};
 
 impl Session<'_> {
@@ -51,7 +53,7 @@ impl Session<'_> {
         let again = self.take_retry(tid, at)?;
         if !again {
             let sites = self.spaces.get_mut(&space).ok_or(io::ErrorKind::NotFound)?;
-            sites.table(self.rows.counters()).count(site);
+            sites.table(self.teller.rows.counters()).count(site);
             let hits = sites.get(site).map_or(0, |s| s.hits);
             if hits == 1 && self.target.is_in_sequence(tid, at) {
                 return self.back_out(tid, space, site, at);
@@ -120,8 +122,8 @@ impl Session<'_> {
         let consumers: Vec<ConsumerId> = self.sites_mut(space).consumers(site).collect();
         let reason = Reason::RestartableSequence;
         for consumer in consumers {
-            if let Consumer::Row(row) | Consumer::Entered(row) = self.rows[consumer] {
-                self.rows[row].state = RowState::Rejected(reason.into());
+            if let Consumer::Row(row) | Consumer::Entered(row) = self.teller.rows[consumer] {
+                self.teller.rows[row].state = RowState::Rejected(reason.into());
             }
         }
         self.note(format!("the site at {at} was disarmed: {}", reason.sentence()));
@@ -195,23 +197,19 @@ impl Session<'_> {
             many.extend(few.into_iter().chain(rest));
             &mut many[..]
         };
-        order.sort_by_key(|&consumer| self.rows[consumer].turn());
+        order.sort_by_key(|&consumer| self.teller.rows[consumer].turn());
         for &consumer in &*order {
-            match &self.rows[consumer] {
-                Consumer::Row(row) => {
-                    let row = *row;
+            match &self.teller.rows[consumer] {
+                &Consumer::Row(row) => {
                     if !self.passes(tid, row)? {
-                        self.rows.counters()[consumer.index()].hits -= 1;
+                        self.teller.rows.counters()[consumer.index()].hits -= 1;
                     } else if self.options.events {
                         self.entry_event(tid, row, at)?;
                     } else {
-                        self.count_event();
+                        self.teller.count_event();
                     }
                 }
-                Consumer::Entered(row) => {
-                    let row = *row;
-                    self.entered(tid, space, row, at)?;
-                }
+                &Consumer::Entered(row) => self.entered(tid, space, row, at)?,
                 Consumer::Returned => self.returned(tid, space, at)?,
                 &Consumer::Exit(row) => self.exited(tid, space, row)?,
                 &Consumer::Leave(row) => self.left(tid, space, row, at)?,
@@ -310,7 +308,23 @@ impl Session<'_> {
     fn is_internal(&self, space: SpaceId, site: SiteId) -> bool {
         let Some(sites) = self.spaces.get(&space) else { return false };
         use Consumer::{Entered, Row, RunUp};
-        let of_user = |c: ConsumerId| matches!(self.rows[c], Row(_) | Entered(_) | RunUp);
+        let of_user = |c: ConsumerId| matches!(self.teller.rows[c], Row(_) | Entered(_) | RunUp);
         sites.consumers(site).any(|consumer| !of_user(consumer))
+    }
+
+    pub(in crate::trace) fn entry_event(
+        &mut self,
+        tid: Tid,
+        row: RowId,
+        at: Addr,
+    ) -> io::Result<()> {
+        // With the return value asked for, one line says both: at the return.
+        if self.teller.probe_of(row).when.ret() {
+            return Ok(());
+        }
+        let args = self.read_args(tid, row)?;
+        let Some(pid) = self.target.thread(tid).map(|t| t.pid) else { return Ok(()) };
+        self.teller.hit_event((pid, tid), row, at, tracer::now_ns(), &args);
+        Ok(())
     }
 }

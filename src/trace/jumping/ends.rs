@@ -72,10 +72,12 @@ impl Session<'_> {
             settled.extend(sites.consumers(entry).map(|consumer| (consumer, trap)));
         }
         for (consumer, trap) in settled {
-            if let Consumer::Entered(row) = self.rows[consumer] {
-                self.rows.set_state(consumer, RowState::Armed(trap.unwrap_or(Strategy::Jump)));
+            if let Consumer::Entered(row) = self.teller.rows[consumer] {
+                self.teller
+                    .rows
+                    .set_state(consumer, RowState::Armed(trap.unwrap_or(Strategy::Jump)));
                 if trap.is_none() {
-                    self.rows[row].no_jump = None;
+                    self.teller.rows[row].no_jump = None;
                 }
             }
         }
@@ -93,7 +95,7 @@ impl Session<'_> {
         if Native::INSN_ALIGN != 1 {
             return Ok(Vec::new());
         }
-        let consumer = self.rows.internal(Consumer::RunUp);
+        let consumer = self.teller.rows.internal(Consumer::RunUp);
         let mut piece = Piece::default();
         let mut run_ups = Vec::new();
         for i in in_order(wants) {
@@ -164,7 +166,7 @@ impl Session<'_> {
     /// Whether a function that is told of is left by a RET there.
     fn is_exit(&self, space: SpaceId, at: Addr) -> bool {
         let Some(sites) = self.spaces.get(&space) else { return false };
-        let exit = |c| matches!(self.rows[c], Consumer::Exit(_));
+        let exit = |c| matches!(self.teller.rows[c], Consumer::Exit(_));
         sites.find(at).is_some_and(|site| sites.consumers(site).any(exit))
     }
 }

@@ -12,7 +12,8 @@
 use crate::WhyNotJump;
 use crate::engine::SiteId;
 use crate::engine::Wish;
-use crate::trace::session::{PATIENCE, Session};
+use crate::trace::session::Session;
+use crate::trace::space::borrow::PATIENCE;
 use crate::trace::space::jumps::{Jump, LEN, SHADOWS, State};
 use crate::trace::space::pending::trap_on_its_way;
 use std::io;

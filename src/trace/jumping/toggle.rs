@@ -24,16 +24,21 @@ impl Session<'_> {
     /// At a tick: what is a jump becomes a trap, or the other way round; then the next tick comes
     /// soon.
     pub(in crate::trace) fn toggle(&mut self) -> io::Result<()> {
-        let Some(times) = self.options.toggle.filter(|_| !self.toggle.done) else { return Ok(()) };
-        let off = std::mem::take(&mut self.toggle.off);
+        let Some(times) = self.options.toggle.filter(|_| !self.jumping.toggle.done) else {
+            return Ok(());
+        };
+        let off = std::mem::take(&mut self.jumping.toggle.off);
         if off.is_empty() {
             self.take_for_now()?;
         } else {
             self.write_again(off)?;
         }
-        if self.toggle.written >= times && self.toggle.off.is_empty() {
-            self.toggle.done = true;
-            self.note(format!("{} jumps were taken back and written again", self.toggle.written));
+        if self.jumping.toggle.written >= times && self.jumping.toggle.off.is_empty() {
+            self.jumping.toggle.done = true;
+            self.note(format!(
+                "{} jumps were taken back and written again",
+                self.jumping.toggle.written
+            ));
         }
         tracer::tick_after(Some(EVERY))
     }
@@ -43,7 +48,7 @@ impl Session<'_> {
         for space in spaces {
             let standing = self.sites_mut(space).jumps.standing();
             self.take_jumps(space, &standing)?;
-            self.toggle.off.extend(standing.into_iter().map(|(n, jump)| (space, n, jump)));
+            self.jumping.toggle.off.extend(standing.into_iter().map(|(n, jump)| (space, n, jump)));
         }
         Ok(())
     }
@@ -59,7 +64,7 @@ impl Session<'_> {
             for ((_, number, _), stands) in of_space.into_iter().zip(stands) {
                 if stands {
                     self.sites_mut(space).jumps.set(number, State::On);
-                    self.toggle.written += 1;
+                    self.jumping.toggle.written += 1;
                 }
             }
         }

@@ -10,7 +10,7 @@ use crate::trace::session::Session;
 use crate::trace::space::jumps::Full;
 use crate::trace::space::jumps::{Jump, LEN, Region, SHADOWS, traps_inside};
 use crate::trace::space::tally::Tally;
-use crate::trace::telling::notes::Served;
+use crate::trace::telling::recorders::Served;
 use crate::trace::wanted::want::Want;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -46,7 +46,7 @@ impl Session<'_> {
         wants: &[Want],
         fresh: &[usize],
     ) -> io::Result<()> {
-        if !self.wants_jumps() || fresh.is_empty() || self.target.is_leaving() {
+        if !self.teller.wants_jumps() || fresh.is_empty() || self.target.is_leaving() {
             return Ok(());
         }
         if !cfg!(feature = "jump") {
@@ -110,7 +110,7 @@ impl Session<'_> {
         sites.jumps.refusals.insert(at.0, why);
         let Some(number) = sites.find(at) else { return };
         for consumer in sites.consumers(number).collect::<Vec<ConsumerId>>() {
-            self.rows.set_no_jump(consumer, Some(why));
+            self.teller.rows.set_no_jump(consumer, Some(why));
         }
     }
 
@@ -284,7 +284,7 @@ impl Session<'_> {
                     let missed = region.tally.add(consumers.clone(), true);
                     let missed = missed.ok_or(Reason::NoRoomForSlots)?;
                     let missed = region.counters.start.add(missed);
-                    let probe = self.noting(window.at.add(offset.into()), consumers).0;
+                    let probe = self.teller.noting(window.at.add(offset.into()), consumers).0;
                     let wait = self.options.when_full == WhenFull::Wait;
                     let (shape, time) = (shape(), true);
                     (Recorder::Event { ring, shape, missed, probe, values, time, wait }, filter)
@@ -383,7 +383,7 @@ impl Session<'_> {
         match made {
             Ok((code, shared, counters)) => {
                 let tally = Rc::new(Tally::new(shared));
-                self.rows.tallies.push(tally.clone());
+                self.teller.rows.tallies.push(tally.clone());
                 let region = Region { code, used: 0, counters, tally };
                 let alone = self.is_alone(space);
                 let jumps = &mut self.sites_mut(space).jumps;

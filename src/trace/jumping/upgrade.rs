@@ -69,7 +69,7 @@ impl Session<'_> {
         // The turn of a RET, and of its run-up, comes with the entry of its function, whose window it may
         // be in.
         fresh.retain(|&i| {
-            let consumer = self.rows.consumer(wants[i].consumer);
+            let consumer = self.teller.rows.consumer(wants[i].consumer);
             !matches!(consumer, Some(Consumer::Exit(_) | Consumer::RunUp))
         });
         let fresh = match self.options.wish {
@@ -88,8 +88,10 @@ impl Session<'_> {
 
     /// Whether a place was hot in a former process.
     pub(in crate::trace) fn was_hot(&self, space: SpaceId, at: Addr) -> bool {
-        let sites = self.spaces.get(&space).filter(|_| !self.heat.0.is_empty());
-        sites.and_then(|sites| sites.in_file(at)).is_some_and(|place| self.heat.is_hot(&place))
+        let sites = self.spaces.get(&space).filter(|_| !self.jumping.heat.0.is_empty());
+        sites
+            .and_then(|sites| sites.in_file(at))
+            .is_some_and(|place| self.jumping.heat.is_hot(&place))
     }
 
     /// Remembers how often the sites of a space were hit that nobody is in any more.
@@ -104,7 +106,7 @@ impl Session<'_> {
         let Some(sites) = self.spaces.get(&space) else { return };
         for site in sites.sites.iter().filter(|site| site.hits > 0) {
             if let Some(place) = sites.in_file(site.addr) {
-                self.heat.add(place, site.hits);
+                self.jumping.heat.add(place, site.hits);
             }
         }
     }
@@ -117,7 +119,7 @@ impl Session<'_> {
         let hot = hits.is_multiple_of(HOT);
         // A jump that is taken back for a moment comes again.
         let toggles = self.options.toggle.is_some();
-        if !hot || toggles || !self.wants_jumps() || self.target.is_leaving() {
+        if !hot || toggles || !self.teller.wants_jumps() || self.target.is_leaving() {
             return Ok(());
         }
         let Some(sites) = self.spaces.get_mut(&space) else { return Ok(()) };
@@ -211,8 +213,8 @@ impl Session<'_> {
             sites.jumps.refusals.remove(&at.0);
             let Some(number) = sites.find(at) else { continue };
             for consumer in sites.consumers(number).collect::<Vec<ConsumerId>>() {
-                self.rows.set_state(consumer, crate::trace::RowState::Armed(Strategy::Jump));
-                self.rows.set_no_jump(consumer, None);
+                self.teller.rows.set_state(consumer, crate::trace::RowState::Armed(Strategy::Jump));
+                self.teller.rows.set_no_jump(consumer, None);
             }
         }
     }
@@ -229,7 +231,7 @@ impl Session<'_> {
             let Some(number) = sites.find(at) else { continue };
             let strategy = sites.strategy(number);
             for consumer in sites.consumers(number).collect::<Vec<ConsumerId>>() {
-                self.rows.set_state(consumer, crate::trace::RowState::Armed(strategy));
+                self.teller.rows.set_state(consumer, crate::trace::RowState::Armed(strategy));
             }
             self.no_jump(space, at, why);
         }

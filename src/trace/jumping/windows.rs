@@ -20,7 +20,7 @@ use crate::symbols::{Function, Object, signature};
 use crate::trace::rows::consumer::Consumer;
 use crate::trace::session::Session;
 use crate::trace::space::objects::Loaded;
-use crate::trace::telling::notes::Served;
+use crate::trace::telling::recorders::Served;
 use crate::trace::wanted::want::Want;
 use std::io;
 use std::rc::Rc;
@@ -137,7 +137,7 @@ impl Session<'_> {
     /// Whether restartable sequences of an object may be anywhere in it: not one hit outside of them
     /// says that the next is too, so this is for good.
     fn may_restart(&mut self, loaded: &Loaded, object: &Object, signature: u32) -> bool {
-        let known = self.restartable.entry((loaded.file, signature));
+        let known = self.jumping.restartable.entry((loaded.file, signature));
         // What cannot be read may have them.
         *known.or_insert_with(|| object.may_restart(signature).unwrap_or(true))
     }
@@ -233,6 +233,16 @@ impl Session<'_> {
         Ok(chosen)
     }
 
+    /// Returns what a trampoline can do in the place of a stop at a site, or why it cannot.
+    pub(in crate::trace) fn recorder_for(
+        &self,
+        space: SpaceId,
+        number: SiteId,
+    ) -> Result<Served, WhyNotJump> {
+        let sites = self.sites(space).ok_or(WhyNotJump::NotOnlyCounted)?;
+        self.teller.recorder_for(sites, number)
+    }
+
     /// What a jump is, if it replaces this.
     fn chosen(
         &mut self,
@@ -284,8 +294,12 @@ impl Session<'_> {
 
     /// Whether the user has asked for a site.
     fn is_wanted(&self, space: SpaceId, number: SiteId) -> bool {
-        let of_user =
-            |c| matches!(self.rows[c], Consumer::Row(_) | Consumer::Entered(_) | Consumer::Exit(_));
+        let of_user = |c| {
+            matches!(
+                self.teller.rows[c],
+                Consumer::Row(_) | Consumer::Entered(_) | Consumer::Exit(_)
+            )
+        };
         self.spaces.get(&space).is_some_and(|sites| sites.consumers(number).any(of_user))
     }
 
@@ -293,7 +307,7 @@ impl Session<'_> {
     fn awaits_exits(&self, space: SpaceId, number: SiteId) -> bool {
         let Some(sites) = self.spaces.get(&space) else { return false };
         let Some(at) = sites.get(number).map(|site| site.addr) else { return false };
-        let awaits = |c| match self.rows[c] {
+        let awaits = |c| match self.teller.rows[c] {
             Consumer::Entered(row) => !sites.exits.proven(at, row),
             _ => false,
         };

@@ -60,7 +60,7 @@ impl Session<'_> {
                 self.states.remove(&tid);
                 if self.options.events {
                     self.drain_gone((pid, tid))?;
-                    self.end_thread((pid, tid));
+                    self.teller.end_thread((pid, tid));
                 }
                 self.unname_thread(pid, tid);
                 self.put_traps_back(tid)
@@ -93,13 +93,11 @@ impl Session<'_> {
         if let Some(space) = space
             && self.target.space(space).is_none()
         {
-            if let Err(error) = self.finish_rings(space) {
-                self.note(format!("the last events of a process: {error}"));
-            }
-            self.end_space(space);
+            self.finish_rings(space);
+            self.teller.end_space(space);
             self.keep_heat(space);
             self.spaces.remove(&space);
-            self.rows.read_tallies();
+            self.teller.rows.read_tallies();
         }
     }
 
@@ -112,7 +110,7 @@ impl Session<'_> {
     ) -> io::Result<()> {
         if self.options.events {
             self.drain_all()?;
-            self.end_calls_of(pid, space, end);
+            self.teller.end_calls_of(pid, space, end);
         }
         Ok(())
     }

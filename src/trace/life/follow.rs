@@ -7,7 +7,8 @@
 //! anew.
 
 use crate::report::End;
-use crate::trace::session::{PATIENCE, Session};
+use crate::trace::session::Session;
+use crate::trace::space::borrow::PATIENCE;
 use std::collections::BTreeSet;
 use std::io;
 use xol_arch::Addr;
@@ -32,13 +33,14 @@ impl Session<'_> {
             if self.options.follow && !self.target.is_leaving() {
                 if let Some(of) = self.target.thread(parent).map(|t| t.pid) {
                     let whose = ((of, parent), (pid, child));
-                    self.calls += self.frames.fork_space(from, to, whose, self.calls + 1);
+                    self.teller.calls +=
+                        self.teller.frames.fork_space(from, to, whose, self.teller.calls + 1);
                 }
                 // Both count in the same memory.
                 self.lock_counts(from)?;
             } else {
                 let armed = copy.sites.iter().filter(|s| s.armed || in_doubt);
-                self.to_clean.insert(pid, armed.map(|s| s.addr).collect());
+                self.life.to_clean.insert(pid, armed.map(|s| s.addr).collect());
             }
             self.spaces.insert(to, copy);
         }
@@ -52,7 +54,7 @@ impl Session<'_> {
         self.move_out(tid)?;
         let pid = self.target.thread(tid).map(|t| t.pid);
         if let Some(pid) = pid
-            && let Some(text) = self.to_clean.remove(&pid)
+            && let Some(text) = self.life.to_clean.remove(&pid)
         {
             return self.clean(tid, pid, &text);
         }
@@ -163,14 +165,14 @@ impl Session<'_> {
             || matches!(&self.options.subject, crate::trace::options::Subject::Attach(all) if all.contains(&pid));
         let unused = !self.target.processes().any(|p| p.space == old);
         if unused {
-            self.finish_rings(old)?;
+            self.finish_rings(old);
         }
         self.end_process(pid, old, End::Exec)?;
         if unused {
-            self.end_space(old);
+            self.teller.end_space(old);
             self.target.drop_space(old);
             self.spaces.remove(&old);
-            self.rows.read_tallies();
+            self.teller.rows.read_tallies();
         }
         if !wanted {
             if self.target.check_calls(tid).is_ok() {
@@ -189,7 +191,7 @@ impl Session<'_> {
         }
         match self.check_program(pid) {
             Ok(()) => {}
-            Err(why) if self.root == Some(pid) && !self.rows.armed_once => {
+            Err(why) if self.root == Some(pid) && !self.teller.rows.armed_once => {
                 self.fatal = Some(why);
                 return Ok(());
             }

@@ -9,7 +9,8 @@
 
 use crate::engine::SiteId;
 use crate::trace::life::outside::{self, Found, Next};
-use crate::trace::session::{PATIENCE, Session, Stage};
+use crate::trace::session::{Session, Stage};
+use crate::trace::space::borrow::PATIENCE;
 use crate::trace::space::borrow::TURN;
 use crate::trace::space::pending::{has_faulted, trap_on_its_way};
 use std::collections::{BTreeSet, HashSet};
@@ -66,17 +67,17 @@ impl Session<'_> {
                 continue;
             }
             let Some(space) = self.open_space() else { break };
-            if !self.leaving.bare.contains(&space) {
+            if !self.life.leaving.bare.contains(&space) {
                 keep(self.bare_space(space));
                 // Not before: children that begin meanwhile might come to a trap.
-                self.leaving.bare.insert(space);
+                self.life.leaving.bare.insert(space);
                 continue;
             }
             keep(self.finish_space(space, begun));
-            self.leaving.done.insert(space);
+            self.life.leaving.done.insert(space);
             // A thread may have been making a process that has a copy of what was just unmapped.
             let target = &self.target;
-            self.leaving.out.retain(|tid| target.space_of(*tid) != Some(space));
+            self.life.leaving.out.retain(|tid| target.space_of(*tid) != Some(space));
         }
         // What is left is blocked in calls and has nothing of ours: the kernel lets it go,
         // without a stop, when we end.
@@ -86,20 +87,24 @@ impl Session<'_> {
     /// Spaces with traps, but for those of children that are cleaned before they run.
     fn armed_spaces(&self) -> Vec<SpaceId> {
         let new = |space: SpaceId| {
-            self.target.processes().any(|p| p.space == space && self.to_clean.contains_key(&p.pid))
+            self.target
+                .processes()
+                .any(|p| p.space == space && self.life.to_clean.contains_key(&p.pid))
         };
         let all = self.spaces.keys().copied();
-        all.filter(|&space| !self.leaving.disarmed.contains(&space) && !new(space)).collect()
+        all.filter(|&space| !self.life.leaving.disarmed.contains(&space) && !new(space)).collect()
     }
 
     /// A space in which something is left to be done.
     fn open_space(&self) -> Option<SpaceId> {
         let mut all = self.spaces.keys().copied();
-        all.find(|space| self.target.space(*space).is_some() && !self.leaving.done.contains(space))
+        all.find(|space| {
+            self.target.space(*space).is_some() && !self.life.leaving.done.contains(space)
+        })
     }
 
     fn disarm_space(&mut self, space: SpaceId) -> io::Result<()> {
-        self.leaving.disarmed.insert(space);
+        self.life.leaving.disarmed.insert(space);
         if self.target.space(space).is_none() {
             return Ok(());
         }
@@ -107,7 +112,7 @@ impl Session<'_> {
         self.take_traps(space, false)?;
         if let Err(error) = self.target.adopt_sharers(space) {
             self.note(format!("what xol has mapped stays mapped: {error}"));
-            self.leaving.stuck.insert(space);
+            self.life.leaving.stuck.insert(space);
         }
         self.restore_all_moved(space)
     }
@@ -135,7 +140,7 @@ impl Session<'_> {
 
     /// Whether a thread was seen outside of our code, after the last trap was gone.
     fn is_out(&self, tid: Tid) -> bool {
-        self.leaving.out.contains(&tid)
+        self.life.leaving.out.contains(&tid)
     }
 
     /// A thread or process that begins when no trap is left: it has nothing to do with us, and a process
@@ -143,10 +148,10 @@ impl Session<'_> {
     /// that was done.
     pub(in crate::trace) fn let_start(&mut self, tid: Tid) -> io::Result<bool> {
         let Some(space) = self.target.space_of(tid) else { return Ok(false) };
-        if !self.leaving.bare.contains(&space) {
+        if !self.life.leaving.bare.contains(&space) {
             return Ok(false);
         }
-        self.leaving.out.insert(tid);
+        self.life.leaving.out.insert(tid);
         let pid = self.target.thread(tid).map(|t| t.pid);
         let Some(pid) = pid.filter(|&pid| {
             self.target.process(pid).is_some_and(|p| p.shares_memory)
@@ -170,12 +175,12 @@ impl Session<'_> {
             }
             let Some(space) = self.target.space_of(tid) else {
                 // Its process ended while it was attached to, or could not be: nothing is in there.
-                self.leaving.out.insert(tid);
+                self.life.leaving.out.insert(tid);
                 // Asked to stop, its call would end with EINTR when we go.
                 return if self.target.is_asked(tid) { self.let_go(tid) } else { Ok(()) };
             };
             if self.comes_out(space, tid, begun)? {
-                self.leaving.out.insert(tid);
+                self.life.leaving.out.insert(tid);
                 return Ok(());
             }
         }
@@ -191,8 +196,8 @@ impl Session<'_> {
             "thread {tid} does not stop (state {}); what it may be in stays mapped",
             state_of(tid)
         ));
-        self.leaving.stuck.insert(space);
-        self.leaving.out.insert(tid);
+        self.life.leaving.stuck.insert(space);
+        self.life.leaving.out.insert(tid);
     }
 
     /// Whether a thread is out of our code, or is now. `false`: it stopped for something else
@@ -286,7 +291,7 @@ impl Session<'_> {
 
     /// Puts SIGTRAP's action back and unmaps what is ours: nobody is inside any more.
     fn finish_space(&mut self, space: SpaceId, begun: Instant) -> io::Result<()> {
-        let stuck = self.leaving.stuck.contains(&space);
+        let stuck = self.life.leaving.stuck.contains(&space);
         if !stuck {
             self.target.clear_padding(space)?;
         }
@@ -383,7 +388,7 @@ impl Session<'_> {
             }
         }
         let target = &self.target;
-        self.leaving.out.retain(|tid| target.space_of(*tid) != Some(space));
+        self.life.leaving.out.retain(|tid| target.space_of(*tid) != Some(space));
         let done = done.and(self.take_traps(space, true));
         self.target.begin_bare(space);
         done

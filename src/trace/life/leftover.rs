@@ -4,7 +4,8 @@
 //! Should this xol be killed meanwhile, what is left answers as before: traps go before what they lead
 //! to, and of a jump its head becomes a trap, then the rest the program's own, then the head.
 
-use crate::trace::session::{PATIENCE, Session};
+use crate::trace::session::Session;
+use crate::trace::space::borrow::PATIENCE;
 use crate::trace::space::objects::Loaded;
 use std::collections::BTreeSet;
 use std::io;

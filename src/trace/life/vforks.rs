@@ -1,6 +1,7 @@
 //! Threads that wait for a child of theirs, and xol with them.
 
-use crate::trace::session::{PATIENCE, Session};
+use crate::trace::session::Session;
+use crate::trace::space::borrow::PATIENCE;
 use std::io;
 use xol_targets::ptrace::{Pid, Tid, is_gone};
 
@@ -8,14 +9,14 @@ impl Session<'_> {
     /// Cleans a new child that is not followed, and lets it go, before its parent goes on: what the
     /// parent may want next is to trace it.
     pub(in crate::trace) fn await_clean(&mut self, child: Tid, pid: Pid) -> io::Result<()> {
-        while self.to_clean.contains_key(&pid) {
+        while self.life.to_clean.contains_key(&pid) {
             let Some(event) = self.target.await_event(child, PATIENCE)? else { return Ok(()) };
             match self.handle(event) {
                 Err(error) if !is_gone(&error) => return Err(error),
                 _ => {}
             }
             if self.target.thread(child).is_none() {
-                self.to_clean.remove(&pid);
+                self.life.to_clean.remove(&pid);
             }
         }
         Ok(())

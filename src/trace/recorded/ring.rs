@@ -12,7 +12,8 @@
 
 use crate::engine::RecorderId;
 use crate::engine::{Note, Pending, Reader};
-use crate::trace::session::{PATIENCE, Session};
+use crate::trace::session::Session;
+use crate::trace::space::borrow::PATIENCE;
 use crate::trace::telling::clock::Clock;
 use crate::trace::telling::names::{Names, Who};
 use rustc_hash::FxHashMap;
@@ -204,7 +205,7 @@ impl Session<'_> {
             first = Some((space, pointer));
             count += self.await_records(rings, tid, space, pointer)?;
         }
-        self.tell_due(rings, now, first, until)?;
+        self.tell_due(rings, now, first, until);
         Ok(count)
     }
 
@@ -215,27 +216,26 @@ impl Session<'_> {
         now: u64,
         first: Option<(SpaceId, u64)>,
         until: Option<u64>,
-    ) -> io::Result<()> {
+    ) {
         if rings.held.is_empty() {
-            return Ok(());
+            return;
         }
         rings.clock.mark(native::ticks, tracer::now_ns);
         let before = now.saturating_sub(rings.clock.ticks_in(APART));
         let notes = rings.take(until.unwrap_or(before), first);
-        let result = self.tell_notes(rings, &notes);
+        self.tell_notes(rings, &notes);
         rings.told(notes);
-        result
     }
 
-    fn tell_notes(&mut self, rings: &mut Rings, notes: &[Held]) -> io::Result<()> {
+    fn tell_notes(&mut self, rings: &mut Rings, notes: &[Held]) {
         // Whose the last one was, and between which ticks that holds.
         let mut last: Option<(SpaceId, u64, Who, Range<u64>)> = None;
         for Held { space, note } in notes {
             // Where threads wait for room, nothing is missing there.
-            if note.after_gap && self.rows.missed_records() > 0 {
+            if note.after_gap && self.teller.rows.missed_records() > 0 {
                 let names = rings.names.get(space);
                 let shard = shape().shard_of(note.thread);
-                self.frames.doubt(*space, |who| {
+                self.teller.frames.doubt(*space, |who| {
                     let pointer = names.and_then(|names| names.pointer(who.1));
                     pointer.is_none_or(|pointer| shape().shard_of(pointer) == shard)
                 });
@@ -258,11 +258,13 @@ impl Session<'_> {
                 }
             };
             let ts_ns = rings.clock.ns(note.time);
-            self.waits.end(who.1, ts_ns, |tick| rings.clock.ns(tick));
+            self.teller.waits.end(who.1, ts_ns, |tick| rings.clock.ns(tick));
             rings.newest = rings.newest.max(ts_ns);
-            self.tell_note(*space, note, who, ts_ns)?;
+            self.teller.tell_note(*space, note, who, ts_ns);
+            if let Some((pid, key, seen)) = self.teller.crowded.take() {
+                self.drop_dead_noted(pid, key, seen);
+            }
         }
-        Ok(())
     }
 
     /// The thread that wrote a record.
@@ -380,11 +382,11 @@ impl Session<'_> {
     }
 
     /// All that was noted down in a space that nobody has any more.
-    pub(in crate::trace) fn finish_rings(&mut self, space: SpaceId) -> io::Result<()> {
+    pub(in crate::trace) fn finish_rings(&mut self, space: SpaceId) {
         if !cfg!(feature = "jump") {
-            return Ok(());
+            return;
         }
-        let Some(mut own) = self.rings.all.remove(&space) else { return Ok(()) };
+        let Some(mut own) = self.rings.all.remove(&space) else { return };
         for ring in &mut own {
             let held = &mut self.rings.held;
             loop {
@@ -398,19 +400,18 @@ impl Session<'_> {
         let mut rings = std::mem::take(&mut self.rings);
         rings.clock.mark(native::ticks, tracer::now_ns);
         let notes = rings.take(u64::MAX, None);
-        let result = self.tell_notes(&mut rings, &notes);
+        self.tell_notes(&mut rings, &notes);
         rings.names.remove(&space);
         self.rings = rings;
-        result
     }
 
     /// The same of all spaces, when the run is over.
-    pub(in crate::trace) fn finish_all_rings(&mut self) -> io::Result<()> {
+    pub(in crate::trace) fn finish_all_rings(&mut self) {
         if !cfg!(feature = "jump") {
-            return Ok(());
+            return;
         }
         let spaces: Vec<SpaceId> = self.rings.all.keys().copied().collect();
-        spaces.into_iter().try_for_each(|space| self.finish_rings(space))
+        spaces.into_iter().for_each(|space| self.finish_rings(space));
     }
 
     /// Reads the rings as often as there is something in them.
@@ -458,8 +459,8 @@ impl Session<'_> {
         let mut rings = std::mem::take(&mut self.rings);
         let now = native::ticks();
         rings.read();
-        let result = self.tell_due(&mut rings, now, first, None);
+        self.tell_due(&mut rings, now, first, None);
         self.rings = rings;
-        result
+        Ok(())
     }
 }

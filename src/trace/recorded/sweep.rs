@@ -11,12 +11,12 @@ impl Session<'_> {
         let Some(space) = self.sweep_due.take() else { return Ok(()) };
         let dead = self.overwritten(space);
         self.drain_all()?;
-        let now: HashMap<Key, u64> = self.frames.of(space).collect();
+        let now: HashMap<Key, u64> = self.teller.frames.of(space).collect();
         let is_dead = |key: &Key| dead.get(key).is_some_and(|at| now.get(key) == Some(at));
-        let dead = self.frames.sweep(space, is_dead);
+        let dead = self.teller.frames.sweep(space, is_dead);
         // Their threads may have written records since, which will be told later.
         let seen = self.rings.newest();
-        self.end_unwound(dead, seen);
+        self.teller.end_unwound(dead, seen);
         Ok(())
     }
 }

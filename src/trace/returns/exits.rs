@@ -254,7 +254,7 @@ impl Session<'_> {
         let sites = self.sites_mut(space).sites.len();
         let mut room = self.options.max_sites.saturating_sub(sites);
         for (want, _) in wants.iter().zip(armed).filter(|(_, armed)| armed.is_ok()) {
-            let Consumer::Entered(row) = self.rows[want.consumer] else { continue };
+            let Consumer::Entered(row) = self.teller.rows[want.consumer] else { continue };
             self.sites_mut(space).exits.proven.remove(&(want.addr, row));
             let known = self.exits_of(space, want.addr, row).filter(|(_, its)| its.len() <= room);
             let Some((exits, mut its)) = known else {
@@ -311,7 +311,7 @@ impl Session<'_> {
         let own = own.start.wrapping_add(bias)..own.end.wrapping_add(bias);
         let mut code = InTarget { session: self, space, object: &object, bias };
         let exits = exits::<Native>(entry.0, own, &mut code)?;
-        let [exit, leave] = self.rows.exit_consumers(row);
+        let [exit, leave] = self.teller.rows.exit_consumers(row);
         let returns = exits.returns.iter().map(|&at| (at, exit));
         let leaves = exits.leaves.iter().map(|&at| (at, leave));
         let want = |(at, consumer): (u64, ConsumerId)| {

@@ -6,10 +6,15 @@
 use crate::engine::ConsumerId;
 use crate::engine::RowId;
 use crate::spec::AtEntry;
+use crate::spec::Seen;
 use crate::trace::rows::consumer::Consumer;
 use crate::trace::rows::consumer::Resolver;
 use crate::trace::session::Session;
+use crate::trace::telling::events::Returned;
+use crate::trace::telling::frames::Key;
 use crate::trace::telling::frames::{Entry, Expect, Frame};
+use crate::trace::telling::passing::passes_at_end;
+use crate::trace::telling::value::Value;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,7 +33,7 @@ impl Session<'_> {
         at: Addr,
     ) -> io::Result<()> {
         // The site's own count was for the entry; the row counts returns.
-        self.rows.counter(row).hits -= 1;
+        self.teller.rows.counter(row).hits -= 1;
         let rest = match self.at_entry(tid, row)? {
             AtEntry::Known(Some(true)) => None,
             AtEntry::Known(_) => return Ok(()),
@@ -36,7 +41,7 @@ impl Session<'_> {
         };
         let args = if self.options.events { self.read_args(tid, row)? } else { Vec::new() };
         let Some(pid) = self.target.thread(tid).map(|t| t.pid) else { return Ok(()) };
-        let entry = Entry { rest, ..self.entry((pid, tid), tracer::now_ns(), args) };
+        let entry = Entry { rest, ..self.teller.entry((pid, tid), tracer::now_ns(), args) };
         let proven = self.sites_mut(space).exits.proven(at, row);
         self.expect(tid, space, at, Expect::Row(row, entry), !proven)
     }
@@ -67,23 +72,23 @@ impl Session<'_> {
         let Some((back, sp)) = native::caller(&mut self.target.stopped(tid)?) else {
             return Ok(());
         };
-        let is_go = row.is_some_and(|row| self.rows.is_go(row));
+        let is_go = row.is_some_and(|row| self.teller.rows.is_go(row));
         let key = self.key_of(tid, space, is_go, (back, sp))?;
-        if self.frames.is_crowded()
+        if self.teller.frames.is_crowded()
             && let Some(pid) = self.target.thread(tid).map(|t| t.pid)
         {
             self.drop_dead(pid, key, tracer::now_ns());
         }
         let seen = !awaited || self.arm_back(tid, space, at, back)?;
-        if !(seen && self.begin_call(key, Frame::new(expect, awaited))) {
-            self.rows.missed(row);
+        if !(seen && self.teller.begin_call(key, Frame::new(expect, awaited))) {
+            self.teller.rows.missed(row);
         }
         Ok(())
     }
 
     /// Whether there is a site at a return address, which is armed if need be.
     fn arm_back(&mut self, tid: Tid, space: SpaceId, at: Addr, back: Addr) -> io::Result<bool> {
-        let consumer = self.rows.internal(Consumer::Returned);
+        let consumer = self.teller.rows.internal(Consumer::Returned);
         self.arm_in_hit(tid, space, at, back, consumer)
     }
 
@@ -116,10 +121,11 @@ impl Session<'_> {
         let regs = self.target.regs(tid)?;
         let place = (at, regs.sp());
         let key = self.key_of(tid, space, false, place)?;
-        let mut ended = self.frames.take_awaited(key).into_iter().map(|e| (key, e)).collect();
-        if self.go_returns {
+        let mut ended =
+            self.teller.frames.take_awaited(key).into_iter().map(|e| (key, e)).collect();
+        if self.wanted.go_returns {
             let key = self.key_of(tid, space, true, place)?;
-            let of_go = self.frames.take_awaited(key);
+            let of_go = self.teller.frames.take_awaited(key);
             Vec::extend(&mut ended, of_go.into_iter().map(|expect| (key, expect)));
         }
         for (key, expect) in ended {
@@ -145,9 +151,9 @@ impl Session<'_> {
         let Some(place) = native::returning(&mut self.target.stopped(tid)?) else {
             return Ok(());
         };
-        let key = self.key_of(tid, space, self.rows.is_go(row), place)?;
-        let found = match self.frames.take_last(key, row) {
-            None if self.catch_up(tid)? => self.frames.take_last(key, row),
+        let key = self.key_of(tid, space, self.teller.rows.is_go(row), place)?;
+        let found = match self.teller.frames.take_last(key, row) {
+            None if self.catch_up(tid)? => self.teller.frames.take_last(key, row),
             found => found,
         };
         if let Some(mut entry) = found {
@@ -155,7 +161,7 @@ impl Session<'_> {
         }
         // Its beginning may be noted down behind a record that does not come.
         if self.is_behind(space) {
-            self.rows.missed(Some(row));
+            self.teller.rows.missed(Some(row));
         }
         Ok(())
     }
@@ -174,30 +180,30 @@ impl Session<'_> {
         {
             return Ok(());
         }
-        let is_go = self.rows.is_go(row);
+        let is_go = self.teller.rows.is_go(row);
         let sp = self.target.regs(tid)?.sp();
         let exact = match native::returning(&mut self.target.stopped(tid)?) {
             Some(place) => Some(self.key_of(tid, space, is_go, place)?),
             None => None,
         };
         if let Some(key) = exact
-            && self.frames.last_mut(key, row).is_none()
+            && self.teller.frames.last_mut(key, row).is_none()
         {
             self.catch_up(tid)?;
         }
-        let exact = exact.filter(|key| self.frames.last_mut(*key, row).is_some());
+        let exact = exact.filter(|key| self.teller.frames.last_mut(*key, row).is_some());
         let below = self.key_of(tid, space, is_go, (Addr(0), sp))?;
-        let Some(key) = exact.or_else(|| self.frames.innermost(below, row)) else {
+        let Some(key) = exact.or_else(|| self.teller.frames.innermost(below, row)) else {
             return Ok(());
         };
         if !self.arm_back(tid, space, at, key.back)? {
-            self.frames.take_last(key, row);
-            self.rows.missed(Some(row));
+            self.teller.frames.take_last(key, row);
+            self.teller.rows.missed(Some(row));
             return Ok(());
         }
         // Only where the call itself is watched can a second one be told from the first.
         let left = exact.is_some() && self.arm_call(tid, space, at, key.back)?;
-        if let Some(frame) = self.frames.last_mut(key, row) {
+        if let Some(frame) = self.teller.frames.last_mut(key, row) {
             (frame.awaited, frame.left) = (true, left);
         }
         Ok(())
@@ -221,7 +227,7 @@ impl Session<'_> {
         let call = known.unwrap_or_else(|| self.call_before(space, back));
         self.sites_mut(space).exits.calls.insert(back, call);
         let Some(call) = call else { return Ok(false) };
-        let consumer = self.rows.internal(Consumer::Called);
+        let consumer = self.teller.rows.internal(Consumer::Called);
         self.arm_in_hit(tid, space, at, call, consumer)
     }
 
@@ -261,10 +267,10 @@ impl Session<'_> {
         let sites = self.sites_mut(space);
         let Some(site) = sites.find(at) else { return Ok(()) };
         let back = at.add(sites[site].plan.len.into());
-        for is_go in [false, true].into_iter().take(1 + usize::from(self.go_returns)) {
+        for is_go in [false, true].into_iter().take(1 + usize::from(self.wanted.go_returns)) {
             let key = self.key_of(tid, space, is_go, (back, sp))?;
-            let left = self.frames.take_left(key).into_iter().map(|frame| (key, frame));
-            self.end_unwound(left.collect(), tracer::now_ns());
+            let left = self.teller.frames.take_left(key).into_iter().map(|frame| (key, frame));
+            self.teller.end_unwound(left.collect(), tracer::now_ns());
         }
         Ok(())
     }
@@ -295,10 +301,50 @@ impl Session<'_> {
     ) -> io::Result<()> {
         let mut wants = Vec::new();
         for &row in &resolver.rows {
-            let consumer = self.rows[row].consumer;
+            let consumer = self.teller.rows[row].consumer;
             wants.extend(self.want_in_memory(space, target, consumer));
         }
         self.arm_all(space, Some(tid), &wants).map(drop)
+    }
+
+    /// Counts a return and tells of it.
+    pub(in crate::trace) fn end_by_return(
+        &mut self,
+        tid: Tid,
+        row: RowId,
+        entry: &mut Entry,
+        key: Key,
+    ) -> io::Result<()> {
+        let now = tracer::now_ns();
+        let value = match self.options.events || entry.rest.is_some() {
+            true => self.read_returned(tid, row)?,
+            false => Value::Unknown(None),
+        };
+        let duration = Seen::Bits(self.teller.lasted(entry, now));
+        let passes = passes_at_end(entry.rest.as_ref(), Some(&value), duration);
+        if self.options.events {
+            self.teller.frames.ends(entry.who, key);
+        }
+        match passes {
+            Some(true) => {}
+            Some(false) => return Ok(()),
+            None => {
+                self.teller.rows.missed(Some(row));
+                return Ok(());
+            }
+        }
+        self.teller.count_of(row);
+        if self.options.events {
+            let Some(pid) = self.target.thread(tid).map(|t| t.pid) else { return Ok(()) };
+            if !entry.doubtful {
+                self.read_out(tid, row, &mut entry.args, &value)?;
+            }
+            let errno = self.error_of(tid, row, &value);
+            let value = value.cut(self.options.string);
+            let returned = Returned { value, errno };
+            self.teller.return_event((pid, tid), row, entry, key.back, now, returned);
+        }
+        Ok(())
     }
 }
 

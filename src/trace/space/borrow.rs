@@ -1,12 +1,15 @@
 //! Threads that are stopped for a moment: for a call that one makes for us, or for what they have
 //! stopped for themselves.
 
-use crate::trace::session::{PATIENCE, Session};
+use crate::trace::session::Session;
 use std::cmp::Reverse;
 use std::io;
 use std::time::{Duration, Instant};
 use xol_targets::ptrace::procfs::{Whereabouts, is_exiting, run_ns, whereabouts};
 use xol_targets::ptrace::{Go, Pid, SpaceId, Tid, is_gone};
+
+/// How long a thread may take to answer an interrupt.
+pub(in crate::trace) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a thread may take to stop before it is looked at why.
 pub(in crate::trace) const LOOK: Duration = Duration::from_millis(2);

@@ -1,14 +1,12 @@
 //! The objects mapped in a target, and what to open for each.
 
 use crate::symbols::{DebugSearch, ElfError, Object, Segment};
-use std::fs::File;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use xol_arch::Addr;
 use xol_targets::ptrace::procfs::Mapping;
-use xol_targets::ptrace::{Pid, Tid, procfs};
+use xol_targets::ptrace::{Pid, procfs};
 
 /// One executable mapping of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,26 +92,12 @@ impl Loaded {
         let tid = procfs::with_memory(pid);
         let search = DebugSearch {
             path: (*self.path).into(),
-            root: format!("/proc/{tid}/root").into(),
+            root: procfs::root(tid),
             folders: folders.to_vec(),
             given: given.to_vec(),
         };
-        Ok(self.open_file(tid)?.with_debug(search))
-    }
-
-    fn open_file(&self, tid: Tid) -> Result<Object, ElfError> {
-        let exact = format!("/proc/{tid}/map_files/{:x}-{:x}", self.start.0, self.end.0);
-        if let Ok(file) = File::open(exact) {
-            return Object::from_file(file);
-        }
-        // Without CAP_CHECKPOINT_RESTORE: by path, if it is still the same file.
-        let file = File::open(format!("/proc/{tid}/root{}", self.path)).map_err(ElfError::Io)?;
-        let inode = file.metadata().map_err(ElfError::Io)?.ino();
-        if inode != self.file.inode {
-            let error = io::Error::new(io::ErrorKind::NotFound, "the file was replaced meanwhile");
-            return Err(ElfError::Io(error));
-        }
-        Object::from_file(file)
+        let file = procfs::open_mapped(tid, self.start..self.end, &self.path, self.file.inode);
+        Ok(Object::from_file(file.map_err(ElfError::Io)?)?.with_debug(search))
     }
 
     /// What to add to addresses in the file, for the part that is mapped here.

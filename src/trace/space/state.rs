@@ -2,9 +2,28 @@
 
 use crate::engine::Doing;
 use crate::trace::session::{Session, Stage};
+use crate::trace::space::later::Later;
 use crate::trace::space::sites::Sites;
 use xol_arch::Addr;
+use xol_targets::native::Regs;
 use xol_targets::ptrace::{SpaceId, Tid};
+
+/// What is remembered of a thread between two of its stops.
+#[derive(Clone, Debug, Default)]
+pub(in crate::trace) struct ThreadState {
+    /// What it is in the middle of.
+    pub(in crate::trace) doing: Doing,
+    /// Its registers before the copy that it runs or has run.
+    pub(in crate::trace) before: Regs,
+    /// Signals that came while another was held, and such that have to come once more.
+    pub(in crate::trace) later: Later,
+    /// How often it was seen to have such when it was to be left.
+    pub(in crate::trace) late: u32,
+    /// The rt_sigactions it is in, by stack pointer: a handler may make one inside another.
+    pub(in crate::trace) setting: Vec<(Addr, [u64; 3])>,
+    /// The mremaps it is in that concern text, by stack pointer: and what they put something else on.
+    pub(in crate::trace) moving: Vec<(Addr, std::ops::Range<Addr>)>,
+}
 
 impl Session<'_> {
     /// Returns the sites of a space, if it has any.
@@ -29,14 +48,12 @@ impl Session<'_> {
 
     /// Says something once.
     pub(in crate::trace) fn note(&mut self, text: String) {
-        if self.notes.insert(text.clone()) {
-            self.sink.note(&text);
-        }
+        self.teller.note(text);
     }
 
     pub(in crate::trace) fn progress(&mut self, stage: Stage, done: usize, of: usize) {
         if done.is_multiple_of(256) && of >= 1024 {
-            self.sink.progress(stage, done, of);
+            self.teller.sink.progress(stage, done, of);
         }
     }
 

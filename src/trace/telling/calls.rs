@@ -10,25 +10,18 @@
 
 use crate::engine::RowId;
 use crate::report::End;
-use crate::spec::Seen;
-use crate::trace::session::Session;
-use crate::trace::telling::arguments::Value;
-use crate::trace::telling::conditions::{lasted, passes_at_end};
-use crate::trace::telling::events::{Moment, Returned, Told};
+use crate::trace::telling::events::{Moment, Told};
 use crate::trace::telling::frames::{Added, Entry, Expect, Frame, Key};
 use crate::trace::telling::names::Who;
+use crate::trace::telling::passing::{lasted, passes_at_end};
+use crate::trace::telling::teller::Teller;
+use crate::trace::telling::value::Value;
 use std::cmp::Reverse;
-use std::io;
-use xol_arch::{Addr, Memory as _, Regs as _};
+use xol_arch::Addr;
 use xol_targets::native;
 use xol_targets::ptrace::{Pid, SpaceId, Tid, tracer};
 
-/// Where a goroutine has the two ends of its stack: at the beginning of runtime.g.
-const STACK_END: u64 = 8;
-/// The largest stack that Go allows.
-const LARGEST_STACK: u64 = 1 << 30;
-
-impl Session<'_> {
+impl Teller<'_> {
     /// What is kept of a call that begins.
     pub(in crate::trace) fn entry(&mut self, who: Who, ts_ns: u64, args: Vec<Value>) -> Entry {
         self.calls += 1;
@@ -82,46 +75,6 @@ impl Session<'_> {
             self.frames.swap_args(key, row, args);
         }
         true
-    }
-
-    /// Counts a return and tells of it.
-    pub(in crate::trace) fn end_by_return(
-        &mut self,
-        tid: Tid,
-        row: RowId,
-        entry: &mut Entry,
-        key: Key,
-    ) -> io::Result<()> {
-        let now = tracer::now_ns();
-        let value = match self.options.events || entry.rest.is_some() {
-            true => self.read_returned(tid, row)?,
-            false => Value::Unknown(None),
-        };
-        let duration = Seen::Bits(self.lasted(entry, now));
-        let passes = passes_at_end(entry.rest.as_ref(), Some(&value), duration);
-        if self.options.events {
-            self.frames.ends(entry.who, key);
-        }
-        match passes {
-            Some(true) => {}
-            Some(false) => return Ok(()),
-            None => {
-                self.rows.missed(Some(row));
-                return Ok(());
-            }
-        }
-        self.count_of(row);
-        if self.options.events {
-            let Some(pid) = self.target.thread(tid).map(|t| t.pid) else { return Ok(()) };
-            if !entry.doubtful {
-                self.read_out(tid, row, &mut entry.args, &value)?;
-            }
-            let errno = self.error_of(tid, row, &value);
-            let value = value.cut(self.options.string);
-            let returned = Returned { value, errno };
-            self.return_event((pid, tid), row, entry, key.back, now, returned);
-        }
-        Ok(())
     }
 
     /// Tells that a call has begun whose end is told next: not before, since it may not have
@@ -221,33 +174,5 @@ impl Session<'_> {
     pub(in crate::trace) fn end_all_calls(&mut self) {
         let frames = self.frames.take_if(|_, _| true);
         self.end_calls(frames, End::Unfinished);
-    }
-
-    /// The key of a call by the stack pointer and the return address. Go moves its stacks: what
-    /// stays is how far from the end a frame is.
-    pub(in crate::trace) fn key_of(
-        &mut self,
-        tid: Tid,
-        space: SpaceId,
-        is_go: bool,
-        (back, sp): (Addr, Addr),
-    ) -> io::Result<Key> {
-        let plain = Key { space, goroutine: Addr(0), sp, back };
-        if !is_go {
-            return Ok(plain);
-        }
-        let mut machine = self.target.stopped(tid)?;
-        let goroutine = machine.seen().goroutine();
-        let mut end = [0; 8];
-        if goroutine == Addr(0) || machine.read(goroutine.add(STACK_END), &mut end).is_err() {
-            return Ok(plain);
-        }
-        let end = u64::from_le_bytes(end);
-        let depth = end.wrapping_sub(sp.0);
-        Ok(if depth < LARGEST_STACK {
-            Key { goroutine, sp: Addr(sp.0.wrapping_sub(end)), ..plain }
-        } else {
-            plain
-        })
     }
 }

@@ -4,13 +4,12 @@ use crate::engine::RowId;
 use crate::report::End;
 use crate::spec::Signature;
 use crate::trace::rows::consumer::Row;
-use crate::trace::session::Session;
-use crate::trace::telling::arguments::Value;
 use crate::trace::telling::frames::Entry;
 use crate::trace::telling::names::Who;
-use std::io;
+use crate::trace::telling::teller::Teller;
+use crate::trace::telling::value::Value;
 use xol_arch::Addr;
-use xol_targets::ptrace::{Pid, Tid, tracer};
+use xol_targets::ptrace::{Pid, Tid};
 
 /// What an event is about. Calls have numbers: what begins with one ends with the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,23 +74,7 @@ pub(in crate::trace) struct Told {
     pub(in crate::trace) duration_ns: Option<u64>,
 }
 
-impl Session<'_> {
-    pub(in crate::trace) fn entry_event(
-        &mut self,
-        tid: Tid,
-        row: RowId,
-        at: Addr,
-    ) -> io::Result<()> {
-        // With the return value asked for, one line says both: at the return.
-        if self.probe_of(row).when.ret() {
-            return Ok(());
-        }
-        let args = self.read_args(tid, row)?;
-        let Some(pid) = self.target.thread(tid).map(|t| t.pid) else { return Ok(()) };
-        self.hit_event((pid, tid), row, at, tracer::now_ns(), &args);
-        Ok(())
-    }
-
+impl Teller<'_> {
     /// Tells of a hit of which nothing more is to be told.
     pub(in crate::trace) fn hit_event(
         &mut self,

@@ -2,6 +2,7 @@
 
 use crate::engine::ConsumerId;
 use crate::engine::RowId;
+use crate::spec::{Called, Condition, Fails, Signature, Where};
 use crate::spec::{
     Location, ObjectName, Offset, Place, PlaceKind, ResolveError, Spec, libc_prototype, resolve,
     written,
@@ -73,19 +74,19 @@ impl Session<'_> {
     ) {
         let Some(object) = self.open(pid, loaded) else {
             // What is said of its functions is that.
-            if !self.looked.iter().any(|l| l.file == loaded.file) {
+            if !self.wanted.looked.iter().any(|l| l.file == loaded.file) {
                 let (path, debug) = (loaded.path.clone(), [].into());
                 let file = loaded.file;
-                self.looked.push(Looked { file, path, soname: None, program, debug });
+                self.wanted.looked.push(Looked { file, path, soname: None, program, debug });
             }
             return;
         };
         let Some(bias) = loaded.bias(&object) else { return };
-        if !self.looked.iter().any(|l| l.file == loaded.file) {
+        if !self.wanted.looked.iter().any(|l| l.file == loaded.file) {
             let soname = object.soname().map(Into::into);
             let path = loaded.path.clone();
             let debug = object.named_debug_files().into();
-            self.looked.push(Looked { file: loaded.file, path, soname, program, debug });
+            self.wanted.looked.push(Looked { file: loaded.file, path, soname, program, debug });
         }
         for probe in 0..self.options.probes.len() {
             let spec = &self.options.probes[probe];
@@ -126,7 +127,7 @@ impl Session<'_> {
         why: Reject,
     ) {
         let row = self.row(probe, loaded, object, place, false);
-        let row = &mut self.rows[row];
+        let row = &mut self.teller.rows[row];
         if !matches!(row.state, RowState::Armed(_)) {
             row.state = RowState::Rejected(why);
         }
@@ -156,16 +157,16 @@ impl Session<'_> {
         }
         if let Some(row) = rows[0].or(rows[1])
             && self.options.filter.is_some()
-            && self.rows[row].condition.is_none()
+            && self.teller.rows[row].condition.is_none()
         {
             for row in rows.into_iter().flatten() {
-                self.rows[row].state = RowState::Rejected(Reason::UnknownArguments.into());
+                self.teller.rows[row].state = RowState::Rejected(Reason::UnknownArguments.into());
             }
             return;
         }
         if loaded.shared {
             for row in rows.into_iter().flatten() {
-                self.rows[row].state = RowState::Rejected(Reason::SharedText.into());
+                self.teller.rows[row].state = RowState::Rejected(Reason::SharedText.into());
             }
             return;
         }
@@ -177,21 +178,21 @@ impl Session<'_> {
             match known {
                 Some(target) => {
                     for &row in &resolver.rows {
-                        let consumer = self.rows[row].consumer;
+                        let consumer = self.teller.rows[row].consumer;
                         if let Some(want) = self.want_in_memory(space, target, consumer) {
                             wants.push(want);
                         }
                     }
                 }
                 None => {
-                    let consumer = self.rows.add_consumer(Consumer::Resolver(resolver));
+                    let consumer = self.teller.rows.add_consumer(Consumer::Resolver(resolver));
                     wants.push(Want { consumer, ..template });
                 }
             }
             return;
         }
         for row in rows.into_iter().flatten() {
-            let consumer = self.rows[row].consumer;
+            let consumer = self.teller.rows[row].consumer;
             let want = Want { consumer, ..template.clone() };
             wants.push(self.behind_pads(want, object, bias));
         }
@@ -202,15 +203,15 @@ impl Session<'_> {
     /// that the return address may be signed, so returns are asked for at the pad; and a thread that lands on the
     /// wrong kind of pad, and faults, does not come there.
     fn behind_pads(&mut self, want: Want, object: &Object, bias: u64) -> Want {
-        let Some(&Consumer::Row(row)) = self.rows.consumer(want.consumer) else {
+        let Some(&Consumer::Row(row)) = self.teller.rows.consumer(want.consumer) else {
             return want;
         };
-        let returns = self.rows[row].is_return || self.probe_of(row).when.ret();
-        let jumps = self.wants_jumps();
-        let location = &self.options.probes[self.rows[row].probe].location;
+        let returns = self.teller.rows[row].is_return || self.teller.probe_of(row).when.ret();
+        let jumps = self.teller.wants_jumps();
+        let location = &self.options.probes[self.teller.rows[row].probe].location;
         let entry = matches!(location, Location::Symbol { offset: Offset::At(0), .. });
         let pad = Native::is_landing_pad(&want.file);
-        self.rows[row].behind = 0;
+        self.teller.rows[row].behind = 0;
         if !pad || !jumps || !entry || returns || !cfg!(feature = "jump") {
             return want;
         }
@@ -222,7 +223,7 @@ impl Session<'_> {
             return want;
         };
         let Some(there) = want_at(object, bias, vaddr.0 + behind) else { return want };
-        self.rows[row].behind = behind;
+        self.teller.rows[row].behind = behind;
         Want { consumer: want.consumer, ..there }
     }
 
@@ -236,16 +237,16 @@ impl Session<'_> {
         is_return: bool,
     ) -> RowId {
         let key = (probe as u32, loaded.file, place.vaddr, is_return);
-        if let Some(row) = self.rows.find(&key) {
+        if let Some(row) = self.teller.rows.find(&key) {
             return row;
         }
-        let path = match self.rows.iter().next_back() {
+        let path = match self.teller.rows.iter().next_back() {
             Some(last) if *last.object == *loaded.path => last.object.clone(),
             _ => loaded.path.clone(),
         };
         let (symbol, mangled) = self.name_of(loaded.file, object, place.symbol);
         let known = || {
-            let looked = self.looked.iter().find(|l| l.file == loaded.file)?;
+            let looked = self.wanted.looked.iter().find(|l| l.file == loaded.file)?;
             libc_prototype(&looked.name(), object, place.symbol?)
         };
         let signature = self.options.probes[probe].signature.clone().or_else(known).map(Arc::new);
@@ -259,8 +260,8 @@ impl Session<'_> {
                  functions are not read"
             ));
         }
-        self.go_returns |= calls == Calls::Go && is_return;
-        self.rows.add(key, is_return, |consumer| Row {
+        self.wanted.go_returns |= calls == Calls::Go && is_return;
+        self.teller.rows.add(key, is_return, |consumer| Row {
             probe,
             object: path,
             build_id: object.build_id(),
@@ -289,7 +290,7 @@ impl Session<'_> {
         object: &Object,
         symbol: Option<SymbolId>,
     ) -> (Arc<str>, Option<Arc<str>>) {
-        if let Some((key, shown, mangled)) = &self.named
+        if let Some((key, shown, mangled)) = &self.wanted.named
             && *key == (file, symbol)
         {
             return (shown.clone(), mangled.clone());
@@ -299,7 +300,7 @@ impl Session<'_> {
         let shown: Arc<str> = found.as_ref().map_or_else(String::new, written).into();
         let plain = found.map(|symbol| symbol.name).filter(|name| !shown.starts_with(name));
         let mangled: Option<Arc<str>> = plain.map(Into::into);
-        self.named = Some(((file, symbol), shown.clone(), mangled.clone()));
+        self.wanted.named = Some(((file, symbol), shown.clone(), mangled.clone()));
         (shown, mangled)
     }
 
@@ -359,10 +360,37 @@ impl Session<'_> {
         if !is_return || !self.options.events {
             return None;
         }
-        let looked = self.looked.iter().find(|looked| looked.file() == file)?;
+        let looked = self.wanted.looked.iter().find(|looked| looked.file() == file)?;
         libc_prototype(&looked.name(), object, place.symbol?)?;
         let name = object.symbols().ok()?.get(place.symbol?).name;
         ErrorOf::of(name, object, self.options.errno)
+    }
+
+    /// Whether the filter is about how calls end: then returns are counted and told, not entries.
+    pub(in crate::trace) fn is_late(&self) -> bool {
+        self.options.filter.as_ref().is_some_and(Where::is_late)
+    }
+
+    /// What the filter says of a place, if it can be applied to it.
+    pub(in crate::trace) fn bound(
+        &self,
+        probe: usize,
+        place: &Place,
+        signature: Option<&Signature>,
+        object: &Object,
+    ) -> Option<Arc<Condition>> {
+        let spec = &self.options.probes[probe];
+        // Arguments are known at a function's entry only.
+        let entry = place.kind != PlaceKind::Insn;
+        let signature = signature.filter(|_| entry);
+        let ty = signature.and_then(|signature| signature.ret);
+        let fails = || {
+            let name = object.symbols().ok()?.get(place.symbol?).name;
+            Some(Fails::of_libc(name, ty?).0)
+        };
+        let fails = if spec.signature.is_none() { fails() } else { None };
+        let of = Called { signature, returns: spec.when.ret() && entry, fails };
+        self.options.filter.as_ref()?.bind(&of).ok().map(Arc::new)
     }
 }
 

@@ -16,19 +16,19 @@ impl Session<'_> {
     /// Ends the run if no probe can be hit any more: every one rejected, or looked for in vain
     /// in the object that it names.
     pub(in crate::trace) fn check_hope(&mut self) {
-        if self.fatal.is_none() && !self.rows.armed_once {
+        if self.fatal.is_none() && !self.teller.rows.armed_once {
             self.fatal = self.hopeless();
         }
     }
 
     fn hopeless(&self) -> Option<TraceError> {
-        if self.rows.iter().any(|r| !matches!(r.state, RowState::Rejected(_))) {
+        if self.teller.rows.iter().any(|r| !matches!(r.state, RowState::Rejected(_))) {
             return None;
         }
         let attached = self.root.is_none();
         let mut unknown = Vec::new();
         for (number, spec) in self.options.probes.iter().enumerate() {
-            if self.rows.iter().any(|r| r.probe == number) {
+            if self.teller.rows.iter().any(|r| r.probe == number) {
                 continue;
             }
             // An object that is not mapped may still come, also one of many that a pattern means; so
@@ -37,7 +37,7 @@ impl Session<'_> {
                 Some(object) => object.is_pattern(),
                 None => !attached,
             };
-            if open || !self.looked.iter().any(|l| l.may_match(spec)) {
+            if open || !self.wanted.looked.iter().any(|l| l.may_match(spec)) {
                 return None;
             }
             unknown.push(self.unknown(number));
@@ -50,7 +50,7 @@ impl Session<'_> {
     /// Says which probes have found nothing in a program that runs already, and wait.
     pub(in crate::trace) fn note_waiting(&mut self) {
         for number in 0..self.options.probes.len() {
-            if !self.rows.iter().any(|r| r.probe == number) {
+            if !self.teller.rows.iter().any(|r| r.probe == number) {
                 let text = self.unknown(number);
                 self.note(format!("{text}. xol waits for objects that are loaded later"));
             }
@@ -60,13 +60,15 @@ impl Session<'_> {
     /// A sentence for a probe that was found nowhere.
     pub(in crate::trace) fn unknown(&self, probe: usize) -> String {
         let spec = &self.options.probes[probe];
-        let unread = self.looked.iter().filter(|l| spec.object.is_some() && l.may_match(spec));
+        let unread =
+            self.wanted.looked.iter().filter(|l| spec.object.is_some() && l.may_match(spec));
         for looked in unread {
             if let Some(Err(error)) = self.resolved.get(&looked.file()) {
                 return format!("{}: {} {error}", spec.text, looked.name().path);
             }
         }
         let opened: Vec<_> = self
+            .wanted
             .looked
             .iter()
             .filter_map(|l| Some((l.name(), self.resolved.get(&l.file())?.as_ref().ok()?)))
@@ -90,7 +92,7 @@ impl Session<'_> {
 
     /// Every rejected row as a sentence; the first few of a long list.
     pub(in crate::trace) fn rejections(&self) -> Vec<String> {
-        let rejected = self.rows.iter().filter_map(|row| match row.state {
+        let rejected = self.teller.rows.iter().filter_map(|row| match row.state {
             RowState::Rejected(reject) => {
                 let id = reject.reason.id();
                 let cause = self.spaces.values().find_map(|s| s.no_slots.as_ref());
@@ -121,7 +123,7 @@ impl Session<'_> {
         if !is_named(spec) || row.offset != 0 {
             return None;
         }
-        let object = self.resolved.get(&self.rows.file_of(row)?)?.as_ref().ok()?;
+        let object = self.resolved.get(&self.teller.rows.file_of(row)?)?.as_ref().ok()?;
         match row.state {
             RowState::Armed(_) if is_never_called(object, row.addr)? => Some(format!(
                 "{row} has no hits, and no call or jump in its object leads to it: where the source \

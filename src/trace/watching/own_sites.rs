@@ -79,7 +79,7 @@ impl Session<'_> {
             }
         }
         for (at, consumer) in found {
-            let consumer = self.rows.internal(consumer);
+            let consumer = self.teller.rows.internal(consumer);
             if let Some(want) = want_at(&object, bias, at.0.wrapping_sub(bias)) {
                 wants.push(Want { consumer, ..want });
             }
@@ -132,7 +132,7 @@ impl Session<'_> {
         if self.sites_mut(space).find(call).is_some() {
             return Ok(());
         }
-        let consumer = self.rows.internal(Consumer::AnyCall);
+        let consumer = self.teller.rows.internal(Consumer::AnyCall);
         let want = self.want_in_memory(space, call, consumer);
         self.target.stopped(tid)?.rewind(at);
         self.arm(space, Some(tid), &Vec::from_iter(want)).map(drop)
@@ -170,7 +170,7 @@ impl Session<'_> {
         if self.sites_mut(space).find(behind).is_some() {
             return Ok(());
         }
-        let consumer = self.rows.internal(Consumer::AnyCalled);
+        let consumer = self.teller.rows.internal(Consumer::AnyCalled);
         let want = self.want_in_memory(space, behind, consumer);
         self.target.stopped(tid)?.rewind(at);
         self.arm(space, Some(tid), &Vec::from_iter(want)).map(drop)

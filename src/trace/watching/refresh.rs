@@ -35,7 +35,7 @@ impl Session<'_> {
         self.sites_mut(space).objects = now.clone();
         self.see_writable(space, &maps)?;
         let begun = Instant::now();
-        let exe = std::fs::metadata(format!("/proc/{}/exe", procfs::with_memory(pid))).ok();
+        let exe = procfs::exe(pid).ok();
         let mut wants = Vec::new();
         let covered = |l: &Loaded| {
             before.iter().any(|b| l.is_part_of(b) && b.start <= l.start && l.end <= b.end)
@@ -66,7 +66,7 @@ impl Session<'_> {
         if let Some(tid) = borrowed {
             self.give_back(tid)?;
         }
-        self.sink.progress_done();
+        self.teller.sink.progress_done();
         self.note_blind(&wants, &armed?);
         self.check_hope();
         Ok(())
@@ -74,8 +74,9 @@ impl Session<'_> {
 
     /// Says so where the loader cannot be watched.
     pub(in crate::trace) fn note_blind(&mut self, wants: &[Want], armed: &[Armed]) {
-        let mapped =
-            |want: &Want| matches!(self.rows.consumer(want.consumer), Some(Consumer::Mapped));
+        let mapped = |want: &Want| {
+            matches!(self.teller.rows.consumer(want.consumer), Some(Consumer::Mapped))
+        };
         let blind = wants
             .iter()
             .zip(armed)

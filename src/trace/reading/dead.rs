@@ -17,7 +17,7 @@ impl Session<'_> {
             let read = memory.read(slot, &mut word);
             read.is_err() || u64::from_ne_bytes(word) != key.back.0
         };
-        self.frames.of(space).filter(|(key, _)| gone(key)).collect()
+        self.teller.frames.of(space).filter(|(key, _)| gone(key)).collect()
     }
 
     /// The same for a call that was noted down: where frames are looked for in memory, that is done
@@ -34,8 +34,8 @@ impl Session<'_> {
     pub(in crate::trace) fn drop_dead(&mut self, pid: Pid, now: Key, seen: u64) {
         if native::return_slot(now.sp).is_some() {
             let dead = self.overwritten(now.space);
-            let dead = self.frames.sweep(now.space, |key| dead.contains_key(key));
-            self.end_unwound(dead, seen);
+            let dead = self.teller.frames.sweep(now.space, |key| dead.contains_key(key));
+            self.teller.end_unwound(dead, seen);
         } else {
             self.drop_below(pid, now, seen);
         }
@@ -46,9 +46,9 @@ impl Session<'_> {
         let maps = procfs::maps(pid).ok();
         let stack =
             maps.and_then(|maps| maps.into_iter().find(|m| m.start <= now.sp && now.sp < m.end));
-        let dead = self.frames.sweep(now.space, |key| {
+        let dead = self.teller.frames.sweep(now.space, |key| {
             stack.as_ref().is_some_and(|stack| stack.start <= key.sp && key.sp < now.sp)
         });
-        self.end_unwound(dead, seen);
+        self.teller.end_unwound(dead, seen);
     }
 }

@@ -4,8 +4,9 @@ use crate::engine::RowId;
 use crate::report::Text;
 use crate::spec::{Arg, Signature, Type};
 use crate::trace::Options;
-use crate::trace::rows::consumer::{Calls, Row};
+use crate::trace::rows::consumer::Calls;
 use crate::trace::session::Session;
+use crate::trace::telling::value::{Value, bits_of, only_present};
 use std::io;
 use xol_arch::{Addr, ArgPlace, Regs as _};
 use xol_targets::native::{self, Regs};
@@ -15,44 +16,6 @@ use xol_targets::ptrace::{Stopped, Tid};
 const STRINGS_MAX: usize = 64;
 /// Pieces of memory that are read at once.
 const PAGE: u64 = 4096;
-
-/// One argument or return value, read.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// The bits, to be written as their type says.
-    Bits(u64),
-    /// A string or bytes, cut where `--string` says (`true`: there is more).
-    Text(Vec<u8>, bool),
-    /// An array of strings, cut behind 64 (`true`: there is more).
-    Texts(Vec<Text>, bool),
-    /// The address of a string that could not be read.
-    Bad(u64),
-    /// A value that could not be read; where it is, if that is known.
-    Unknown(Option<u64>),
-}
-
-impl Value {
-    /// The same with no more bytes of a string than are told.
-    pub(in crate::trace) fn cut(mut self, limit: usize) -> Value {
-        if let Value::Text(bytes, more) = &mut self {
-            *more |= bytes.len() > limit;
-            bytes.truncate(limit);
-        }
-        self
-    }
-
-    fn bits(&self) -> Option<u64> {
-        match self {
-            Value::Bits(bits) => Some(*bits),
-            _ => None,
-        }
-    }
-}
-
-/// The bits of values, of those that are known.
-fn bits_of(values: &[Value]) -> Vec<Option<u64>> {
-    values.iter().map(Value::bits).collect()
-}
 
 impl Session<'_> {
     /// The arguments that a row's signature names. Of those that are read when the function
@@ -68,7 +31,7 @@ impl Session<'_> {
         row: RowId,
         limit: usize,
     ) -> io::Result<Vec<Value>> {
-        let row = &self.rows[row];
+        let row = &self.teller.rows[row];
         let Some(signature) = row.signature.clone().filter(|_| row.offset == 0) else {
             return Ok(Vec::new());
         };
@@ -100,13 +63,13 @@ impl Session<'_> {
         ret: &Value,
     ) -> io::Result<()> {
         let number = row;
-        let row = &self.rows[row];
+        let row = &self.teller.rows[row];
         let Some(signature) = row.signature.clone().filter(|signature| signature.has_out()) else {
             return Ok(());
         };
         // Go may have moved what a pointer into its stack was to.
         let moves = row.calls != Calls::C;
-        if self.has_failed(number, ret) {
+        if self.teller.has_failed(number, ret) {
             return Ok(());
         }
         let limit = self.options.string;
@@ -133,7 +96,7 @@ impl Session<'_> {
     /// What a function returns, whose thread is behind it or about to leave it; of a string what a
     /// filter sees.
     pub(in crate::trace) fn read_returned(&mut self, tid: Tid, row: RowId) -> io::Result<Value> {
-        let row = &self.rows[row];
+        let row = &self.teller.rows[row];
         if matches!(row.calls, Calls::GoAssembly | Calls::Unknown) {
             // On the stack, behind arguments of which not all need be named.
             return Ok(Value::Unknown(None));
@@ -147,19 +110,6 @@ impl Session<'_> {
             _ => Value::Bits(bits),
         })
     }
-}
-
-impl Row {
-    /// The type of what its function returns, if known.
-    pub(in crate::trace) fn returned_type(&self) -> Option<Type> {
-        self.signature.as_ref().and_then(|signature| signature.ret)
-    }
-}
-
-/// Leaves out what the call has not: see [`Signature::present`].
-pub(in crate::trace) fn only_present(signature: &Signature, values: &mut Vec<Value>) {
-    let present = signature.present(&bits_of(values));
-    values.truncate(present);
 }
 
 fn read_arg(machine: &mut Stopped<'_>, tid: Tid, ty: Type, place: ArgPlace, calls: Calls) -> Value {
