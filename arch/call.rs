@@ -10,9 +10,11 @@
 //! Whichever kind runs out of registers goes on on the stack, in the order of the declaration; the
 //! other kind goes on in its registers. Go's assembly (ABI0) has all arguments on the stack.
 
-/// Where an argument is at a function's first instruction.
+/// Where an argument is at a function's first instruction, or a register at any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArgPlace {
+    /// A general register, by the number that [`Regs::named`](crate::Regs::named) has for it.
+    Register(u8),
     /// The convention's `n`th integer register.
     Integer(u8),
     /// Vector register `n`.
@@ -89,6 +91,7 @@ mod tests {
             _ => (true, 4),
         });
         let names = convention.places(kinds).map(|place| match place {
+            ArgPlace::Register(n) => std::format!("r{n}"),
             ArgPlace::Integer(n) => std::format!("i{n}"),
             ArgPlace::Float(n) => std::format!("v{n}"),
             ArgPlace::Stack(at) => std::format!("s{at}"),

@@ -75,6 +75,11 @@ pub trait Regs: Copy + Default + PartialEq + fmt::Debug {
     fn go_arg(&self, n: usize) -> Option<u64>;
     /// The integer return value just after a function returned.
     fn ret(&self) -> u64;
+    /// Where the register of that name is, in lower case as assemblers write it; of a part of one, the
+    /// whole.
+    fn named(name: &str) -> Option<ArgPlace>;
+    /// The general register of a number that [`named`](Regs::named) has given.
+    fn register(&self, n: u8) -> Option<u64>;
     /// Where Go's code keeps the address of the goroutine that runs.
     fn goroutine(&self) -> Addr;
 }

@@ -77,6 +77,7 @@ reasons! {
     NotCode = "not-code", "the address is not in an executable mapping of this object";
     Data = "data", "these bytes are data: a symbol says so, or an instruction names them and no branch leads here";
     UnknownArguments = "unknown-arguments", "the filter names an argument that is not known here";
+    OtherRegisters = "other-registers", "the signature names registers that this architecture does not have";
     // Jumps.
     UnknownFunction = "unknown-function", "where the function around it begins and ends is not known";
     WindowEnd = "window-end", "a jump would reach over the end of the function, or over bytes that no known way leads to";

@@ -3,6 +3,7 @@
 //! A target knows threads, signals, memory and calls made on a program's behalf. It knows no
 //! probe. All `unsafe`, all system calls and all `cfg(target_arch)` of xol are in this crate.
 
+pub mod local;
 #[cfg(target_os = "linux")]
 pub mod loops;
 #[cfg(target_os = "linux")]

@@ -1,7 +1,7 @@
 //! General registers, as in Linux' `user_pt_regs`.
 
 use super::simulate::Condition;
-use crate::{Addr, Regs};
+use crate::{Addr, ArgPlace, Regs};
 
 /// The registers of a stopped thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,11 +122,63 @@ impl Regs for Registers {
     fn goroutine(&self) -> Addr {
         Addr(self.x[28])
     }
+
+    /// x0 to x7 are those of arguments; of the others 8 to 30 are x8 to x30, 31 is sp, 32 pc.
+    fn named(name: &str) -> Option<ArgPlace> {
+        let register = match name {
+            "fp" => 29,
+            "lr" => 30,
+            "sp" => 31,
+            "pc" => 32,
+            _ => {
+                let kind = name.chars().next()?;
+                let number = name
+                    .get(1..)
+                    .filter(|digits| !digits.starts_with(['+', '0']) || *digits == "0")?;
+                let n: u8 = number.parse().ok()?;
+                return match kind {
+                    'x' | 'w' if n < 8 => Some(ArgPlace::Integer(n)),
+                    'x' | 'w' if n < 31 => Some(ArgPlace::Register(n)),
+                    'd' | 's' | 'v' if n < 32 => Some(ArgPlace::Float(n)),
+                    _ => None,
+                };
+            }
+        };
+        Some(ArgPlace::Register(register))
+    }
+
+    fn register(&self, n: u8) -> Option<u64> {
+        match n {
+            31 => Some(self.sp),
+            32 => Some(self.pc),
+            _ => self.x.get(usize::from(n)).copied(),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn registers_have_names() {
+        let mut regs = Registers { sp: 31, pc: 32, ..Registers::default() };
+        for n in 0..31 {
+            regs.set(n, n.into());
+        }
+        let value = |name| match Registers::named(name) {
+            Some(ArgPlace::Register(n)) => regs.register(n),
+            Some(ArgPlace::Integer(n)) => regs.arg(n.into()),
+            _ => None,
+        };
+        let named = ["x0", "w7", "x30", "lr", "fp", "sp", "pc"].map(value);
+        assert_eq!(named, [0, 7, 30, 30, 29, 31, 32].map(Some));
+        let floats = ["d0", "s31", "v8"].map(Registers::named);
+        assert_eq!(floats, [0, 31, 8].map(|n| Some(ArgPlace::Float(n))));
+        for none in ["", "x", "x31", "x07", "x+1", "d32", "rax", "\u{e9}1"] {
+            assert_eq!(Registers::named(none), None, "{none}");
+        }
+    }
 
     #[test]
     fn landings_accept_what_the_manual_says() {

@@ -1,6 +1,6 @@
 //! General registers, as in Linux' `user_regs_struct`.
 
-use crate::{Addr, Regs};
+use crate::{Addr, ArgPlace, Regs};
 
 /// The number of a general register as instructions encode it: 0 is rax, 1 rcx, 2 rdx, 3 rbx,
 /// 4 rsp, 5 rbp, 6 rsi, 7 rdi, then r8 to r15. The upper four bits do not exist.
@@ -142,12 +142,80 @@ impl Regs for Registers {
     fn goroutine(&self) -> Addr {
         Addr(self.r14)
     }
+
+    /// rdi, rsi, rdx, rcx, r8 and r9 are those of arguments; the others are 0 to 15 as [`Gpr`] has them,
+    /// 16 is rip, 17 rflags.
+    fn named(name: &str) -> Option<ArgPlace> {
+        const NAMES: [[&str; 2]; 18] = [
+            ["rax", "eax"],
+            ["rcx", "ecx"],
+            ["rdx", "edx"],
+            ["rbx", "ebx"],
+            ["rsp", "esp"],
+            ["rbp", "ebp"],
+            ["rsi", "esi"],
+            ["rdi", "edi"],
+            ["r8", "r8d"],
+            ["r9", "r9d"],
+            ["r10", "r10d"],
+            ["r11", "r11d"],
+            ["r12", "r12d"],
+            ["r13", "r13d"],
+            ["r14", "r14d"],
+            ["r15", "r15d"],
+            ["rip", "eip"],
+            ["rflags", "eflags"],
+        ];
+        if let Some(digits) = name.strip_prefix("xmm") {
+            let n = (0..16).find(|n: &u8| digits.parse() == Ok(*n) && digits.len() <= 2)?;
+            return (digits == "0" || !digits.starts_with(['0', '+']))
+                .then_some(ArgPlace::Float(n));
+        }
+        let found = NAMES.iter().position(|names| names.contains(&name))? as u8;
+        let argument = [7, 6, 2, 1, 8, 9].iter().position(|&register| register == found);
+        Some(argument.map_or(ArgPlace::Register(found), |n| ArgPlace::Integer(n as u8)))
+    }
+
+    fn register(&self, n: u8) -> Option<u64> {
+        match n {
+            0..16 => Some(self.get(Gpr::new(n))),
+            16 => Some(self.rip),
+            17 => Some(self.rflags),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Gpr, Registers};
-    use crate::{Addr, Regs};
+    use crate::{Addr, ArgPlace, Regs};
+
+    #[test]
+    fn registers_have_names() {
+        let regs = Registers {
+            rax: 1,
+            rsp: 2,
+            r8: 3,
+            r15: 4,
+            rip: 5,
+            rflags: 6,
+            rdi: 7,
+            ..Registers::default()
+        };
+        let value = |name| match Registers::named(name) {
+            Some(ArgPlace::Register(n)) => regs.register(n),
+            Some(ArgPlace::Integer(n)) => regs.arg(n.into()),
+            _ => None,
+        };
+        let named = ["rax", "eax", "rsp", "r8", "r8d", "r15", "rip", "eflags", "edi"].map(value);
+        assert_eq!(named, [1, 1, 2, 3, 3, 4, 5, 6, 7].map(Some));
+        let floats = ["xmm0", "xmm9", "xmm15"].map(Registers::named);
+        assert_eq!(floats, [0, 9, 15].map(|n| Some(ArgPlace::Float(n))));
+        for none in ["", "xmm", "xmm16", "xmm01", "x0", "r16", "r08", "ax"] {
+            assert_eq!(Registers::named(none), None, "{none}");
+        }
+    }
 
     #[test]
     fn numbers_and_names_agree() {

@@ -3,7 +3,7 @@
 use super::asked::By;
 use super::book::read;
 use super::callers::Callers;
-use super::output::Format;
+use super::look::Form;
 use rustc_hash::FxHashMap;
 use std::path::PathBuf;
 use xol::report::{CountRow, Read, Shown, json, untyped_text, value_json, value_text};
@@ -20,7 +20,7 @@ pub(super) trait Answer {
         out: &mut String,
         rows: &[CountRow<'_>],
         counted: &[Counted],
-        format: Format,
+        format: Form,
     );
     /// Whether the report is wanted now, of every moment at which it could be written.
     fn is_due(&mut self) -> bool {

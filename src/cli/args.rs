@@ -72,8 +72,8 @@ pub(crate) struct Run {
     pub(crate) toggle: Option<u64>,
     /// `--calls`.
     pub(crate) calls: bool,
-    /// `--string`.
-    pub(crate) string: Option<usize>,
+    /// `--string` and `-y`.
+    pub(crate) reads: filters::Reads,
 }
 
 /// Whom to probe.
@@ -227,7 +227,9 @@ fn run(command: &str, args: &ArgMatches, report: Report) -> Result<Run, Failure>
     let filter = filters::filter(one::<String>(args, "where"), flag(args, "failed"), &probes)?;
     let look = look::look(args, &report, filter.as_ref(), &probes)?;
     if !asked.has(look.form) {
-        return Err(Failure::usage("values and sums are written as text or json (--format)"));
+        return Err(Failure::usage(
+            "values, sums and slow calls are written as text or json (--format)",
+        ));
     }
     let (command, pids) = (many::<OsString>(args, "command"), whom(args));
     if command.is_empty() && pids.is_empty() {
@@ -260,7 +262,7 @@ fn run(command: &str, args: &ArgMatches, report: Report) -> Result<Run, Failure>
         when_full: one(args, "when-full").unwrap_or_default(),
         toggle: one(args, "toggle"),
         calls: flag(args, "calls"),
-        string: one(args, "string"),
+        reads: filters::Reads::new(args),
     })
 }
 
@@ -409,7 +411,7 @@ fn report_options(command: &str) -> [Arg; 2] {
             let names = "text, json, chrome, csv, record";
             ("stderr", &["text", "json", "chrome", "csv", "record"], names)
         }
-        "count" => {
+        "count" | "latency" => {
             ("stderr", &["text", "json", "csv", "openmetrics"], "text, json, csv, openmetrics")
         }
         _ => ("stderr", &["text", "json"], "text, json"),

@@ -85,7 +85,9 @@ impl Asked {
 
     /// Returns whether what is asked for can be written in this form.
     pub(crate) fn has(&self, form: Form) -> bool {
-        matches!(self.what, What::Counts | What::Lines) || matches!(form, Form::Text | Form::Json)
+        matches!(self.what, What::Counts | What::Lines)
+            || self.what == What::Times && self.slower.is_none()
+            || matches!(form, Form::Text | Form::Json)
     }
 
     /// Whether durations are what it is about.

@@ -245,6 +245,7 @@ fn line(
         offset: called.offset,
         vaddr: called.vaddr,
         addr: record.addr,
+        time: None,
         args,
         out: known.map_or(0, |signature| {
             let out = signature.args.iter().take(64).enumerate().filter(|(_, arg)| arg.out);
@@ -265,6 +266,7 @@ fn line(
 pub(super) fn read(value: &Value) -> Read<'_> {
     match value {
         Value::Bits(bits) => Read::Bits(*bits),
+        Value::File(bits, file) => Read::File(*bits, file),
         Value::Text(text, more) => Read::Text(text, *more),
         Value::Texts(texts, more) => Read::Texts(texts, *more),
         Value::Bad(at) => Read::Bad(*at),

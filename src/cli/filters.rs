@@ -8,7 +8,7 @@ use xol::spec::{
 };
 
 /// Which calls are let through, and how much is read of what they are about.
-pub(super) fn options() -> [Arg; 3] {
+pub(super) fn options() -> [Arg; 4] {
     [
         option(
             "where",
@@ -18,7 +18,25 @@ pub(super) fn options() -> [Arg; 3] {
         switch("failed").help("Only calls that have failed: a negative value, NULL, an errno"),
         option("string", "N", "Tell N bytes of a string at most [default: 256]")
             .value_parser(bytes),
+        switch("files")
+            .short('y')
+            .help("Tell descriptors with what they are open for: 3</etc/passwd>"),
     ]
+}
+
+/// How much is read of what calls are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reads {
+    /// `--string`.
+    pub(crate) string: Option<usize>,
+    /// `-y`.
+    pub(crate) files: bool,
+}
+
+impl Reads {
+    pub(super) fn new(args: &clap::ArgMatches) -> Reads {
+        Reads { string: super::args::one(args, "string"), files: super::args::flag(args, "files") }
+    }
 }
 
 /// As many as a thread may stand still for.
@@ -41,6 +59,16 @@ pub(super) fn filter(
     let filter = if failed { Some(Where::failed(filter)) } else { filter };
     let Some(filter) = filter else { return Ok(None) };
     for probe in probes {
+        let entry = matches!(
+            probe.location,
+            Location::Symbol { offset: Offset::At(0), .. } | Location::Address(_)
+        );
+        if filter.has_caller() && !entry {
+            return Err(Failure::usage(format!(
+                "--where: a caller is known at a function's entry only, and not at '{}'",
+                probe.text
+            )));
+        }
         let returns = probe.when.ret();
         let libcs = probe.object.as_ref().is_none_or(ObjectPattern::may_be_libc);
         let function = match &probe.location {
@@ -66,8 +94,8 @@ pub(super) fn filter(
         match function {
             None => {
                 return Err(Failure::usage(format!(
-                    "--where compares arguments, which are known at a function's entry only, and \
-                     not at '{}'",
+                    "--where compares arguments, which are known at a function's entry; at '{0}' name \
+                     registers, as in '{0}(rax: u64)'",
                     probe.text
                 )));
             }

@@ -8,7 +8,8 @@ Reports of trace, count and latency go to stderr, those of list, plan, compare, 
 TRACE, TEXT
   A line is TIME PID[/TID] PLACE(ARGUMENTS) [-> VALUE] [DURATION], in the order of TIME.
   TIME         seconds since xol began (--time relative), since the line before (delta), or date and
-               time of day in UTC (wall): of the hit; of a call that has ended, when it ended
+               local time of day (wall; TZ=UTC for UTC): of the hit; of a call that has ended, when it
+               ended
   PID[/TID]    the process; the thread, where it is not the first
   PLACE        the function, function+0x10, or an address in the file
   ARGUMENTS    name: value, …; (…) where they are not known; none for an instruction in a function
@@ -44,6 +45,7 @@ TRACE, TEXT
 
 TRACE, JSON: an object for each hit, and for each call whose end is told
   ts_ns        CLOCK_MONOTONIC in ns: of the hit, or of the end of the call
+  time         with --time wall: the same as date and local time of day
   pid, tid     the process and the thread
   comm         the thread's name, or null
   probe        the PROBE as it was written
@@ -53,7 +55,8 @@ TRACE, JSON: an object for each hit, and for each call whose end is told
   addr         the address in memory; of a call whose end is told, the one it returns to
   args         an object: each argument by its name; empty where they are not known
   names        what flags, modes, signals and the like among them are called, as in
-               {\"flags\":\"O_RDONLY|O_CLOEXEC\",\"mode\":\"0644\"}; absent where none is there
+               {\"flags\":\"O_RDONLY|O_CLOEXEC\",\"mode\":\"0644\"}, and what descriptors are open for
+               (-y); absent where none is there
   ret          what came back, of a call that has returned; absent for -> void
   errno        of a call of a function of libc that says that it has failed: the error's name, as in
                \"ENOENT\", or its number where it has none; absent where it cannot be read (of libraries
@@ -71,7 +74,7 @@ TRACE, JSON: an object for each hit, and for each call whose end is told
     \"NaN\", \"inf\", \"-inf\"         floats that JSON has no number for
 
 TRACE, CSV: a line of names, then a record for each object of JSON
-  The fields of JSON, an absent one empty: ts_ns, pid, tid, comm, probe, object, symbol, offset, addr,
+  The fields of JSON, an absent one empty: time (with --time wall), ts_ns, pid, tid, comm, probe, object, symbol, offset, addr,
   args (the object, as JSON), ret (as JSON; of a string the string), errno, duration_ns, end, names (as
   args).
   --columns chooses among them.
@@ -127,12 +130,12 @@ COUNT --by, --hist, JSON: the same objects, one for each value, with
                where there is none; {\"others\":true} for all values beyond the first 16384
   hits         those of this value; missed is that of the place
   buckets      of --hist: [from, to, hits] by powers of two, up to but without `to`
-COUNT --summary, TEXT: part of all TIME, TOTAL, MEAN, CALLS, ERRORS, PLACE; then their sums
+COUNT --summary, TEXT: part of all TIME, TOTAL, MIN, MEAN, MAX, CALLS, ERRORS, PLACE; then their sums
 COUNT --summary, JSON: the same objects, of which hits are calls, with
   by           as above
-  errors       calls that have returned a negative number, or -1 as an address
+  errors       calls that have returned what says that they have failed: see --failed
   unfinished   calls that did not return
-  total_ns, mean_ns    of those that did
+  total_ns, min_ns, mean_ns, max_ns    of those that did
   share        percent of the total time of all rows
 
 LATENCY, TEXT
@@ -152,6 +155,16 @@ LATENCY, JSON: an object for each PROBE and place; of --slower, those of TRACE c
   min_ns, mean_ns, max_ns    exact; null where there are no calls
   p50_ns, p90_ns, p99_ns, p999_ns    so many of 100 (1000) calls took no longer; less than 0.8 % off
   buckets      [from, to, calls] by powers of two or as --linear says, up to but without `to`
+
+LATENCY, CSV: a line of names, then a record for each object of JSON, without the buckets
+  probe, object, symbol, mangled, offset, addr, by (as JSON), calls, missed, unfinished, strategy,
+  why_not_jump, total_ns, self_ns, min_ns, mean_ns, p50_ns, p90_ns, p99_ns, p999_ns, max_ns, reason
+
+LATENCY, OPENMETRICS: as of count
+  xol_latency_seconds    a histogram: calls by powers of two from 64 ns to 69 s; their number; their sum
+  xol_unfinished_total   unfinished, as in JSON
+  xol_missed_total       missed, as in JSON
+  Labels: as of count; with --by, by is its NAME and value the value
 
 TOP, TEXT: HITS/S, HITS, MISSED (where there are any), STRATEGY, PLACE of those most often hit
 TOP, JSON: an object for each place, every second
@@ -269,6 +282,7 @@ mod tests {
             offset: 0,
             vaddr: 0,
             addr: 0,
+            time: None,
             args: None,
             out: 0,
             end: Some(End::Return),

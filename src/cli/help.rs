@@ -17,7 +17,7 @@ PROBES:
   return:libc:read                       returns only (uretprobe: and uprobe: are understood)
   ns::Type::method   'ns::Vec<int>::f'   C++ and Rust, without parameters; <...> may be left out
   =SYMBOL                                exactly this symbol, mangled as it is
-  Types: i8 … i64, u8 … u64, hex, ptr, str, bool, char, f32, f64; what comes back may be void;
+  Types: i8 … i64, u8 … u64, fd, hex, ptr, str, bool, char, f32, f64; what comes back may be void;
   bytes[N], str[], out bytes[ret] (read at the return), names for flags: see xol help PROBE.
   With a return value, or return:, each call is told with its end: see xol help output.";
 
@@ -60,7 +60,7 @@ A PROBE says what is to be probed. It reads like the declaration it stands for:
 
 NAME is a function. Alone it is meant in every object of the program, which is the program itself and
 the libraries that it has loaded or loads later; * ? and [a-z] match several. C++ and Rust names are
-written without their parameters, and what is between < and > may be left out: ns::Type::method.
+written without their parameters, but to tell some apart, and what is between < and > may be left out: ns::Type::method.
 OBJECT is a file name, a soname or a path, with the same patterns: libc, libssl*, ./app.
 
   malloc                     entry of every malloc
@@ -69,6 +69,7 @@ OBJECT is a file name, a soname or a path, with the same patterns: libc, libssl*
   'libc:mem*'                every function that matches
   'libc:*'                   every function of libc
   ls:*@plt                   what the program itself calls in libraries
+  'geo::over(const char*)'   of several C++ functions of a name, the one with these parameters
   =_ZN3geo4overEi            exactly this symbol, as it is in the file
 
 INSTRUCTIONS
@@ -76,15 +77,19 @@ INSTRUCTIONS
   ./app:0x1139               an address in the file; of a program, as xol list shows it
   'libc:qsort+*'             every instruction of a function
   'app:*+*'                  every instruction of all functions
+  './app:main+0x10(rax: u64, xmm0: f64)'    with registers; on arm64 x0 to x30, sp, pc, d0 to d31
 
 ARGUMENTS AND RETURNS
   'open(path: str, flags: hex)'          arguments by names of your own, in their order
   'open(path: str, flags: hex) -> i32'   and what comes back: the call is told with its end
   'read -> i64'                          what comes back alone
+  'printf(format: str, ...)'             and what a format of printf asks for
+  './app:0x1139(n: i32) -> i32'          also at an address where a function begins that has no name
   return:read                            returns only; its type is libc's, if known
   Functions of libc that are well known need no signature: xol trace libc:open.
   i8 i16 i32 i64     signed numbers: int is i32, long is i64
   u8 u16 u32 u64     unsigned numbers: size_t is u64
+  fd                 a descriptor: with -y it is told with what it is open for, 3</etc/passwd>
   hex  ptr           64 bits in hexadecimal; an address, NULL is 0
   str                a text that ends with a NUL
   bytes[N]           N bytes: a number, or the name of an argument, as in write(fd: i32, buf: bytes[n], n: usize)
@@ -122,7 +127,7 @@ VALUES (--by, --hist):
   the name of an argument, of the signature or of the built-in one of a function of libc's own; ret;
   with --by also tid, pid, comm (the thread's name) and caller (where the call returns to). The first
   16384 values have rows of their own, the others one row.
-  --summary counts what returns a negative number, or -1 as an address, as an error.
+  --summary counts as errors the calls that --failed lets pass.
 
 STRATEGIES:
   A place that is hit often becomes a `jump`: its hits do not stop the program any more. Others are
@@ -199,8 +204,8 @@ RECORDINGS (--format record) and FLIGHT RECORDERS (--last N):
 
 FILTERS (--where):
   Names of the signature, or of the built-in one of a function of libc's own; and of every hit: pid,
-  tid, comm (the thread's name) and, where returns are told, ret and duration. An argument comes
-  before another of its name.
+  tid, comm (the thread's name), caller (where the call comes from, as in app:main) and, where returns
+  are told, ret and duration. An argument comes before another of its name.
   Integers as 12, -1, 0x1f, 'x', true, NULL; floats as 2.5; times as 10ms, 5us, 100ns, 1.5s.
   == != < <= > >=; ranges as in '16 <= size < 4096' or 'size in 16..4096' (..= is with the end); a
   mask as in 'flags & 0x3 == 1'; texts with ~ (a glob), == and !=; && || ! and parentheses. A name

@@ -1,14 +1,13 @@
 //! `xol latency`, and `xol count --summary`: how long calls took.
 
-use super::answers::{Answer, Keys, Places, value};
-use super::asked::{Asked, By, What};
-use super::output::Format;
+use super::answers::{Answer, Keys, Places};
+use super::asked::{Asked, What};
+use super::look::Form;
 use std::path::PathBuf;
 use xol::report::{
-    CountRow, Counts, End, Keyed, LatencyRow, Linear, Nested, Read, Shown, Times, latency_json,
-    latency_text, summary_json, summary_text,
+    CountRow, Counts, End, Keyed, LatencyRow, Linear, Nested, Shown, Times, latency_csv,
+    latency_json, latency_openmetrics, latency_text, summary_json, summary_text,
 };
-use xol::spec::Type;
 use xol::trace::{Counted, HitEvent, Moment};
 
 /// Values that have rows of their own, in all: about 10 MB at most.
@@ -71,21 +70,6 @@ impl Latency {
     }
 }
 
-/// Whether a call has failed: it has returned a negative number, or -1 as an address (mmap).
-fn failed(event: &HitEvent<'_>) -> bool {
-    match value(&By::Ret, event) {
-        Some((Some(ty), Read::Bits(bits))) => match ty {
-            Type::I8 => (bits as i8) < 0,
-            Type::I16 => (bits as i16) < 0,
-            Type::I32 => (bits as i32) < 0,
-            Type::I64 => bits.cast_signed() < 0,
-            Type::Ptr => bits == u64::MAX,
-            _ => false,
-        },
-        _ => false,
-    }
-}
-
 impl Answer for Latency {
     fn hit(&mut self, event: &HitEvent<'_>) -> bool {
         if let Some(keys) = &mut self.keys {
@@ -118,7 +102,7 @@ impl Answer for Latency {
                     linear.add(ns);
                 }
                 sum.self_ns = sum.self_ns.saturating_add(own.unwrap_or(0));
-                sum.errors += u64::from(failed(event));
+                sum.errors += u64::from(event.failed);
             }
             None => sum.unfinished += 1,
         }
@@ -131,7 +115,7 @@ impl Answer for Latency {
         out: &mut String,
         rows: &[CountRow<'_>],
         counted: &[Counted],
-        format: Format,
+        format: Form,
     ) {
         let none = Sum::default();
         let own = self.asked.own;
@@ -154,10 +138,12 @@ impl Answer for Latency {
         }
         let order = self.asked.order;
         match (format, self.asked.what) {
-            (Format::Text, What::Summary) => summary_text(out, &all, &places, order),
-            (Format::Text, _) => latency_text(out, &all, &places, order),
-            (Format::Json, What::Summary) => summary_json(out, &all),
-            (Format::Json, _) => all.iter().for_each(|row| latency_json(out, row)),
+            (Form::Json, What::Summary) => summary_json(out, &all),
+            (_, What::Summary) => summary_text(out, &all, &places, order),
+            (Form::Json, _) => all.iter().for_each(|row| latency_json(out, row)),
+            (Form::Csv, _) => latency_csv(out, &all),
+            (Form::OpenMetrics, _) => latency_openmetrics(out, &all),
+            _ => latency_text(out, &all, &places, order),
         }
     }
 }

@@ -88,12 +88,18 @@ impl Look {
         }
     }
 
+    /// The date and time of day of events, where their format has none by itself.
+    pub(crate) fn stamp(&self, clock: Clock) -> Option<Stamp> {
+        let wall = self.time == Time::Wall && matches!(self.form, Form::Json | Form::Csv);
+        wall.then_some(Stamp::Wall(clock.wall_ns, xol_targets::local::ahead_of_utc))
+    }
+
     /// The same for the lines of one file.
     pub(crate) fn lines(&self, clock: Clock, report: &Report) -> report::Look {
         let stamp = match self.time {
             Time::Relative => Stamp::Since(clock.start_ns),
             Time::Delta => Stamp::Delta(None),
-            Time::Wall => Stamp::Wall(clock.wall_ns),
+            Time::Wall => Stamp::Wall(clock.wall_ns, xol_targets::local::ahead_of_utc),
         };
         report::Look {
             stamp,
@@ -159,7 +165,9 @@ pub(crate) fn look(
         Some("delta") => Time::Delta,
         _ => Time::Relative,
     };
-    let (mut columns, mut fields) = (Column::USUAL.to_vec(), Field::all().collect());
+    let wall = time == Time::Wall;
+    let usual = Field::all().filter(|field| wall || field.name() != "time");
+    let (mut columns, mut fields) = (Column::USUAL.to_vec(), usual.collect());
     match (word("columns"), form) {
         (None, _) => {}
         (Some(text), Form::Text) => {
@@ -177,11 +185,14 @@ pub(crate) fn look(
         }
     }
     let tree = flag("tree");
-    if form != Form::Text && (tree || word("time").is_some()) {
-        let what = if tree { "--tree" } else { "--time" };
-        return Err(Failure::usage(format!(
-            "{what} is for --format text; ts_ns and addresses are in the others"
-        )));
+    let timed = word("time").is_some() && !(wall && matches!(form, Form::Json | Form::Csv));
+    if form != Form::Text && (tree || timed) {
+        let what = match (tree, wall) {
+            (true, _) => "--tree is for --format text",
+            (false, true) => "--time wall is for --format text, json and csv",
+            (false, false) => "--time is for --format text, and --time wall for json and csv too",
+        };
+        return Err(Failure::usage(format!("{what}; ts_ns and addresses are in the others")));
     }
     if tree && !probes.iter().any(|probe| probe.when.ret()) {
         return Err(Failure::usage(

@@ -5,7 +5,7 @@ use super::look::{Clock, Form, Look};
 use super::output::{Output, Report};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use xol::report::{Chrome, Event, Lines, event_csv, event_json, fields_csv};
+use xol::report::{Chrome, Event, Lines, Stamp, event_csv, event_json, fields_csv};
 use xol::trace::Moment;
 
 /// Reports of events.
@@ -86,6 +86,9 @@ struct Page {
     text: String,
     /// What is to be written at its end.
     ending: &'static str,
+    /// The date and time of day of events, if that was asked for, and room for one.
+    stamp: Option<Stamp>,
+    time: String,
 }
 
 enum Writer {
@@ -127,7 +130,8 @@ impl Page {
             output.write(&text)?;
             output.flush()?;
         }
-        Ok(Page { output, writer, text, ending: if is_ended { "" } else { ending } })
+        let (stamp, time) = (look.stamp(clock), String::new());
+        Ok(Page { output, writer, text, ending: if is_ended { "" } else { ending }, stamp, time })
     }
 
     fn event(
@@ -138,6 +142,13 @@ impl Page {
     ) -> Result<(), Failure> {
         let text = &mut self.text;
         text.clear();
+        let mut timed = *event;
+        if let Some(stamp) = &mut self.stamp {
+            self.time.clear();
+            stamp.write(&mut self.time, event.ts_ns);
+            timed.time = Some(&self.time);
+        }
+        let event = &timed;
         match (&mut self.writer, moment) {
             (Writer::Lines(lines), Moment::Begins(call)) => lines.begin(text, call, event),
             (Writer::Lines(lines), Moment::Ends(call, _)) => lines.end(text, call, event),

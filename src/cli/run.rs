@@ -65,7 +65,12 @@ pub(super) fn run(run: Run) -> Result<ExitCode, Failure> {
         wall_ns: clock.wall_ns,
         probes: probes.clone(),
     };
-    let book = Book::new(run.look, Report { to, ..report.clone() }, events, recorded)?;
+    let mut look = run.look;
+    if events && !asked.tells_lines() {
+        // Events make sums, which are written as that form has them.
+        look.form = Form::Text;
+    }
+    let book = Book::new(look, Report { to, ..report.clone() }, events, recorded)?;
     let name = match &run.subject {
         Subject::Launch(command) => command[0].to_string_lossy().into_owned(),
         Subject::Attach(_) => String::new(),
@@ -116,7 +121,8 @@ pub(super) fn run(run: Run) -> Result<ExitCode, Failure> {
     options.events = events;
     options.errno = errno;
     options.comm = events && comm;
-    options.string = run.string.unwrap_or(Options::STRING);
+    options.string = run.reads.string.unwrap_or(Options::STRING);
+    options.files = run.reads.files;
     let mut reporter = Reporter {
         book: Some(book),
         form,
@@ -328,10 +334,7 @@ impl Reporter<'_> {
         self.line.clear();
         let line = &mut self.line;
         match (&mut self.answer, self.form) {
-            (Some(answer), form) => {
-                let format = if form == Form::Json { Format::Json } else { Format::Text };
-                answer.report(line, &rows, &report.rows, format);
-            }
+            (Some(answer), form) => answer.report(line, &rows, &report.rows, form),
             (None, Form::Json) => rows.iter().for_each(|row| count_json(line, row)),
             (None, Form::Csv) if !self.events => count_csv(line, &rows),
             (None, Form::OpenMetrics) => count_openmetrics(line, &rows),

@@ -81,6 +81,9 @@ pub(super) fn run(args: &ArgMatches) -> Result<(), Failure> {
         player.run().probes.iter().map(|text| Spec::parse(text)).collect();
     let probes = probes.map_err(|error| Failure::new(format!("{name}: {error}")))?;
     let filter = filters::filter(one(args, "where"), flag(args, "failed"), &probes)?;
+    if filter.as_ref().is_some_and(xol::spec::Where::has_caller) {
+        return Err(Failure::usage("--where: a recording does not have where calls come from"));
+    }
     let to: PathBuf = one(args, "output").unwrap_or_else(|| "-".into());
     if to == file && to.as_os_str() != "-" {
         return Err(Failure::usage("-o: a recording cannot be written over itself"));

@@ -1,7 +1,7 @@
 //! `xol top`: hits a second, live.
 
 use super::answers::Answer;
-use super::output::Format;
+use super::look::Form;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -91,13 +91,13 @@ impl Answer for Top {
         false
     }
 
-    fn report(&mut self, out: &mut String, rows: &[CountRow<'_>], _: &[Counted], format: Format) {
+    fn report(&mut self, out: &mut String, rows: &[CountRow<'_>], _: &[Counted], format: Form) {
         let now = tracer::now_ns();
         // At a key the moment stays; rows may have come since.
         if !std::mem::take(&mut self.again) || self.last.len() != rows.len() {
             self.last = self.rates.take(rows, now);
         }
-        if format == Format::Json {
+        if format == Form::Json {
             let rows = rows.iter().zip(&self.last);
             rows.for_each(|(row, &rate)| rates_json(out, row, rate, now));
             return;

@@ -2,7 +2,7 @@
 
 use super::answers::{Answer, Keys, Places, value};
 use super::asked::{Asked, By};
-use super::output::Format;
+use super::look::Form;
 use std::path::PathBuf;
 use xol::report::{ByRow, CountRow, End, Keyed, Powers, Read, Shown, by_json, by_text};
 use xol::spec::Type;
@@ -62,7 +62,7 @@ fn whole(ty: Option<Type>, value: Read<'_>) -> Option<i128> {
         Some(Type::Named(names)) => return whole(Some(names.base()), value),
         Some(Type::I8) => i128::from(bits as i8),
         Some(Type::I16) => i128::from(bits as i16),
-        Some(Type::I32) => i128::from(bits as i32),
+        Some(Type::I32 | Type::Fd) => i128::from(bits as i32),
         Some(Type::U8 | Type::Char) => i128::from(bits as u8),
         Some(Type::Bool) => i128::from(bits as u8 != 0),
         Some(Type::U16) => i128::from(bits as u16),
@@ -108,7 +108,7 @@ impl Answer for Values {
         out: &mut String,
         rows: &[CountRow<'_>],
         counted: &[Counted],
-        format: Format,
+        format: Form,
     ) {
         let none = Sum::default();
         let by = self.keys.as_ref().map(Keys::name);
@@ -132,8 +132,8 @@ impl Answer for Values {
             }
         }
         match format {
-            Format::Text => by_text(out, &all, &places, self.asked.order),
-            Format::Json => all.iter().for_each(|row| by_json(out, row)),
+            Form::Json => all.iter().for_each(|row| by_json(out, row)),
+            _ => by_text(out, &all, &places, self.asked.order),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Everything here is a function of what was looked up before: nothing is read from the target,
 //! nothing is written to it. So each decision can be tested with every order of events
-//! (`src/trace/interleavings`), and holds for a target that is not ptrace.
+//! (`orders_tests`), and holds for a target that is not ptrace.
 
 use super::ids::SiteId;
 use super::slot::Part;

@@ -36,8 +36,8 @@ impl Again {
     /// What the filter says of a row; `None` where it cannot be applied: no event of it passes.
     fn bind(&self, probed: &Probed) -> Option<Condition> {
         let spec = self.probes.get(probed.probe)?;
-        let entry = probed.offset == 0 && !probed.symbol.is_empty();
-        let signature = probed.signature.as_ref().filter(|_| entry);
+        let entry = probed.is_return || probed.offset == 0;
+        let signature = probed.signature.as_ref();
         let ty = signature.and_then(|signature| signature.ret);
         let name = probed.mangled.as_deref().unwrap_or(&probed.symbol);
         let fails = ty.filter(|_| spec.signature.is_none()).map(|ty| Fails::of_libc(name, ty).0);
@@ -87,6 +87,8 @@ impl Again {
             What::Arg(n) => record.args.get(n).map_or(Seen::Unknown, seen),
             What::Pid => Seen::Bits(record.pid.cast_unsigned().into()),
             What::Tid => Seen::Bits(record.tid.cast_unsigned().into()),
+            // Where calls come from is not recorded.
+            What::Caller => Seen::Unknown,
             What::Comm => record.comm.map_or(Seen::Unknown, |name| Seen::Text(name.as_bytes())),
             What::Ret | What::Duration => Seen::Unknown,
         });

@@ -16,7 +16,8 @@
 //!
 //! A value is its bits; in an event that has another kind of value, behind 0. A text is 1 (2 where it is
 //! cut) and its bytes, an address that cannot be read 3 and that, what could not be read 4, or 5 and its
-//! address. An array of texts is 6 (7 where it is cut), how many, and each as a value: NULL is the bits 0. Of a moment at which nothing happened there is the time alone. What there is to compare with
+//! address. An array of texts is 6 (7 where it is cut), how many, and each as a value: NULL is the bits 0. A descriptor
+//! with its file is 8, its bits and a text. Of a moment at which nothing happened there is the time alone. What there is to compare with
 //! is 0 where the bytes begin, and rows are told elsewhere: so any piece can be read alone.
 
 use super::numbers::{Eyes, Pen, Wrong};
@@ -197,6 +198,7 @@ impl Packer {
         }
         let (kind, number) = match value {
             Value::Bits(bits) => (0, Some(*bits)),
+            Value::File(bits, _) => (8, Some(*bits)),
             Value::Text(_, more) => (if *more { 2 } else { 1 }, None),
             // Above.
             Value::Texts(..) => (4, None),
@@ -206,6 +208,10 @@ impl Packer {
         self.pen.number(kind);
         match (value, number) {
             (Value::Text(text, _), _) => self.pen.text(text),
+            (Value::File(bits, file), _) => {
+                self.pen.number(*bits);
+                self.pen.text(file.as_bytes());
+            }
             (_, Some(number)) => self.pen.number(number),
             _ => {}
         }
@@ -334,6 +340,11 @@ impl<'a> Unpacker<'a> {
         let kind = if mixed { self.eyes.number()? } else { 0 };
         Ok(match kind {
             0 => Value::Bits(self.eyes.number()?),
+            8 => {
+                let bits = self.eyes.number()?;
+                let file = String::from_utf8_lossy(self.eyes.text()?).into_owned();
+                Value::File(bits, file.into())
+            }
             1 | 2 => Value::Text(self.eyes.text()?.to_vec(), kind == 2),
             3 => Value::Bad(self.eyes.number()?),
             4 => Value::Unknown(None),

@@ -1,7 +1,7 @@
 //! What a recording says of its run and of its rows, as bytes.
 
 use super::numbers::{Eyes, Pen, Wrong};
-use crate::spec::{Signature, Type};
+use crate::spec::{Signature, Type, VARIADIC};
 use crate::symbols::BuildId;
 use crate::trace::Row;
 
@@ -132,11 +132,16 @@ impl Probed {
             let mut text = String::new();
             for n in 0..count {
                 let name = eyes.utf8()?;
+                let ty = eyes.utf8()?;
+                text.push_str(if n == 0 { "" } else { "," });
+                if name == VARIADIC {
+                    text.push_str(VARIADIC);
+                    continue;
+                }
                 if !name.chars().all(|c| c.is_alphanumeric() || c == '_') {
                     return Err(Wrong);
                 }
-                text.push_str(if n == 0 { "" } else { "," });
-                text.extend([name, ":", eyes.utf8()?]);
+                text.extend([name, ":", ty]);
             }
             let args = Signature::args_of(&text).filter(|args| args.len() as u64 == count);
             Some(Signature { args: args.ok_or(Wrong)?, open: has(OPEN), ret })

@@ -84,6 +84,7 @@ fn events(count: u64) -> Vec<Kept> {
         let value = match n % 7 {
             0 => Value::Text(vec![n as u8; n as usize % 90], n % 2 == 0),
             1 => Value::Bad(n << 40),
+            2 if n.is_multiple_of(5) => Value::File(n, format!("/dev/{n}").into()),
             2 => Value::Unknown(None),
             3 => Value::Unknown(Some(n)),
             4 => Value::Texts(

@@ -3,20 +3,20 @@
 use std::fmt::Write;
 
 /// What TIME counts from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Stamp {
     /// Seconds since this moment of CLOCK_MONOTONIC, in ns: when the run began.
     Since(u64),
-    /// Date and time of day (UTC): the nanoseconds from the beginning of 1970 to that of
-    /// CLOCK_MONOTONIC.
-    Wall(u64),
+    /// Date and time of day: the nanoseconds from the beginning of 1970 to that of CLOCK_MONOTONIC, and
+    /// how far local time is ahead of UTC at a moment (both in seconds).
+    Wall(u64, fn(i64) -> i64),
     /// Seconds since the line before: when that was.
     Delta(Option<u64>),
 }
 
 impl Stamp {
     /// Appends the time of an event.
-    pub(super) fn write(&mut self, out: &mut String, ts_ns: u64) {
+    pub fn write(&mut self, out: &mut String, ts_ns: u64) {
         let micros = |ns: u64| (ns / 1_000_000_000, ns / 1_000 % 1_000_000);
         match self {
             Stamp::Since(start) => {
@@ -30,15 +30,22 @@ impl Stamp {
                 let (secs, micros) = micros(since);
                 seconds(out, secs, micros);
             }
-            Stamp::Wall(offset) => {
+            Stamp::Wall(offset, zone) => {
                 let (secs, micros) = micros(ts_ns.saturating_add(*offset));
+                let ahead = zone(secs.cast_signed());
+                let secs = secs.saturating_add_signed(ahead);
                 let (days, of_day) = (secs / 86_400, secs % 86_400);
                 let (year, month, day) = date(days);
                 let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
                 let _ = write!(
                     out,
-                    "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z"
+                    "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}"
                 );
+                let (sign, minutes) = (if ahead < 0 { '-' } else { '+' }, ahead.abs() / 60);
+                let _ = match minutes {
+                    0 => write!(out, "Z"),
+                    _ => write!(out, "{sign}{:02}:{:02}", minutes / 60, minutes % 60),
+                };
             }
         }
     }
@@ -106,8 +113,15 @@ mod tests {
         };
         assert_eq!(written(&mut Stamp::Since(1_000), 2_500_001_000), "    2.500000");
         // date -u -d @1764430000
-        let mut wall = Stamp::Wall(1_764_430_000_000_000_000);
-        assert_eq!(written(&mut wall, 123_456_789), "2025-11-29T15:26:40.123456Z");
+        for (zone, shown) in [
+            ((|_| 0) as fn(i64) -> i64, "2025-11-29T15:26:40.123456Z"),
+            (|_| 19_800, "2025-11-29T20:56:40.123456+05:30"),
+            (|_| -36_000, "2025-11-29T05:26:40.123456-10:00"),
+            (|at| if at == 1_764_430_000 { 36_000 } else { 0 }, "2025-11-30T01:26:40.123456+10:00"),
+        ] {
+            let mut wall = Stamp::Wall(1_764_430_000_000_000_000, zone);
+            assert_eq!(written(&mut wall, 123_456_789), shown);
+        }
         let mut delta = Stamp::Delta(None);
         let all = [5_000, 7_000, 6_000, 9_000].map(|ns| written(&mut delta, ns));
         assert_eq!(all, ["    0.000000", "    0.000002", "    0.000000", "    0.000002"]);

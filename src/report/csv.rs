@@ -4,6 +4,7 @@ use super::count::{Became, CountRow};
 use super::errno_name;
 use super::event::{Event, names_json};
 use super::json::Object;
+use super::latency::{LatencyRow, PERCENTILES};
 use super::value::{Read, value_json};
 use crate::spec::Type;
 use std::fmt::Write;
@@ -12,7 +13,8 @@ use std::fmt::Write;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field(usize);
 
-const FIELDS: [&str; 15] = [
+const FIELDS: [&str; 16] = [
+    "time",
     "ts_ns",
     "pid",
     "tid",
@@ -66,6 +68,7 @@ pub fn event_csv(out: &mut String, fields: &[Field], event: &Event<'_>) {
             let _ = write!(out, "{number}");
         };
         match field.name() {
+            "time" => cell(out, event.time.unwrap_or_default()),
             "ts_ns" => number(out, event.ts_ns),
             "pid" => {
                 let _ = write!(out, "{}", event.pid);
@@ -136,11 +139,7 @@ pub fn count_csv(out: &mut String, rows: &[CountRow<'_>]) {
         "probe,object,symbol,mangled,offset,addr,return,hits,missed,strategy,why_not_jump,reason\n",
     );
     for row in rows {
-        let (strategy, reason) = match row.became {
-            Became::Waiting => ("", ""),
-            Became::Armed(strategy) => (strategy.name(), ""),
-            Became::Rejected(reject) => ("", reject.reason.id()),
-        };
+        let (strategy, reason) = became(row);
         for text in [row.probe, row.object, row.symbol, row.mangled.unwrap_or_default()] {
             cell(out, text);
             out.push(',');
@@ -155,6 +154,47 @@ pub fn count_csv(out: &mut String, rows: &[CountRow<'_>]) {
             row.missed,
             row.why_not_jump.map_or("", |why| why.id())
         );
+    }
+}
+
+/// Appends what `xol latency` has counted, with a line of names in front.
+pub fn latency_csv(out: &mut String, rows: &[LatencyRow<'_>]) {
+    out.push_str("probe,object,symbol,mangled,offset,addr,by,calls,missed,unfinished,strategy,");
+    out.push_str("why_not_jump,total_ns,self_ns,min_ns,mean_ns");
+    for (_, name, _) in PERCENTILES {
+        let _ = write!(out, ",{name}");
+    }
+    out.push_str(",max_ns,reason\n");
+    for row in rows {
+        let (at, times) = (&row.at, row.times);
+        for text in [at.probe, at.object, at.symbol, at.mangled.unwrap_or_default()] {
+            cell(out, text);
+            out.push(',');
+        }
+        let _ = write!(out, "{},{},", at.offset, at.addr);
+        cell(out, row.by.map_or("", |(_, value)| value.json));
+        let (strategy, reason) = became(at);
+        let why = at.why_not_jump.map_or("", |why| why.id());
+        let (calls, missed) = (times.calls(), at.missed);
+        let _ = write!(out, ",{calls},{missed},{},{strategy},{why}", row.unfinished);
+        let percentiles = PERCENTILES.map(|(.., part)| times.per_mille(part));
+        let all = [Some(times.total()), row.self_ns, times.min(), times.mean()];
+        for ns in all.into_iter().chain(percentiles).chain([times.max()]) {
+            out.push(',');
+            if let Some(ns) = ns {
+                let _ = write!(out, "{ns}");
+            }
+        }
+        let _ = writeln!(out, ",{reason}");
+    }
+}
+
+/// The strategy of a place, and why it was rejected.
+fn became(row: &CountRow<'_>) -> (&'static str, &'static str) {
+    match row.became {
+        Became::Waiting => ("", ""),
+        Became::Armed(strategy) => (strategy.name(), ""),
+        Became::Rejected(reject) => ("", reject.reason.id()),
     }
 }
 
@@ -181,7 +221,7 @@ mod tests {
 
     #[test]
     fn events_are_records() {
-        let fields: Vec<Field> = Field::all().collect();
+        let fields: Vec<Field> = Field::all().skip(1).collect();
         let mut out = String::new();
         fields_csv(&mut out, &fields);
         event_csv(&mut out, &fields, &event("open", 1));
@@ -197,6 +237,30 @@ mod tests {
              \"{\"\"path\"\":\"\"/etc/hosts\"\",\"\"flags\"\":524288}\",,,,,\n\
              \"a,\"\"b\"\"\n\",ENOENT,41\n"
         );
-        assert_eq!(Field::from_name("time"), None);
+        assert_eq!(Field::from_name("hits"), None);
+        out.clear();
+        let timed = Event { time: Some("2025-11-29T15:26:40.000000Z"), ..event("open", 1) };
+        event_csv(&mut out, &[Field(0), Field(2)], &timed);
+        assert_eq!(out, "2025-11-29T15:26:40.000000Z,41\n");
+    }
+
+    #[test]
+    fn latencies_are_records() {
+        use super::super::latency::tests::{row, times};
+        let (few, none) = (times(&[100, 200]), times(&[]));
+        let mut rows = [row("a,b", &few), row("none", &none)];
+        rows[0].self_ns = Some(7);
+        let mut out = String::new();
+        latency_csv(&mut out, &rows);
+        let (names, rest) = out.split_once('\n').expect("a line of names");
+        let records: Vec<&str> = rest.lines().collect();
+        assert_eq!(
+            records,
+            [
+                "work,/bin/app,\"a,b\",,0,4096,,2,0,0,jump,,300,7,100,150,100,200,200,200,200,",
+                "work,/bin/app,none,,0,4096,,0,0,0,jump,,0,,,,,,,,,",
+            ]
+        );
+        assert_eq!(names.split(',').count(), records[1].split(',').count());
     }
 }

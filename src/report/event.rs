@@ -58,6 +58,8 @@ pub struct Event<'a> {
     pub vaddr: u64,
     /// The address in memory.
     pub addr: u64,
+    /// The date and time of day, if that was asked for.
+    pub time: Option<&'a str>,
     /// Names, types and values of the arguments; `None` where they are not known.
     pub args: Option<&'a [(&'a str, Type, Read<'a>)]>,
     /// Which of them were read when the function returned, a bit for each of the first 64.
@@ -76,6 +78,9 @@ pub struct Event<'a> {
 pub fn event_json(out: &mut String, event: &Event<'_>) {
     let mut object = Object::new(out);
     object.integer("ts_ns", event.ts_ns);
+    if let Some(time) = event.time {
+        object.text("time", time);
+    }
     object.integer("pid", event.pid);
     object.integer("tid", event.tid);
     object.text_or_null("comm", event.comm);
@@ -113,12 +118,14 @@ pub fn event_json(out: &mut String, event: &Event<'_>) {
 impl Event<'_> {
     /// The arguments that are numbers with names, and these.
     pub(super) fn named(&self) -> impl Iterator<Item = (&str, String)> {
-        // Without names there is nothing to say of most.
-        let args = self.args.filter(|_| cfg!(feature = "names"));
-        args.unwrap_or_default().iter().filter_map(|&(name, ty, value)| {
-            let (Type::Named(names), Read::Bits(bits)) = (ty, value) else { return None };
-            let mut text = String::new();
-            names.write(&mut text, bits).then_some((name, text))
+        self.args.unwrap_or_default().iter().filter_map(|&(name, ty, value)| match (ty, value) {
+            (_, Read::File(_, file)) => Some((name, file.to_owned())),
+            // Without names there is nothing to say of most.
+            (Type::Named(names), Read::Bits(bits)) if cfg!(feature = "names") => {
+                let mut text = String::new();
+                names.write(&mut text, bits).then_some((name, text))
+            }
+            _ => None,
         })
     }
 }
@@ -163,6 +170,7 @@ pub(super) mod tests {
             offset: 0,
             vaddr: 0x1000,
             addr: 0x7000,
+            time: None,
             args: Some(&ARGS),
             out: 0,
             end: None,

@@ -2,16 +2,17 @@
 //! `xol count --summary`.
 
 use super::column::{Order, SortColumn};
-use super::count::{CountRow, LISTED, name_json, reject_json, rest};
+use super::count::{Became, CountRow, LISTED, name_json, reject_json, rest};
 use super::json::Object;
 use super::keyed::Shown;
 use super::lines::duration;
 use super::times::{Bar, Counts, Times};
 use crate::WhyNotJump;
 use std::fmt::Write;
+use xol_arch::Strategy;
 
 /// Percentiles: the name of the column and of the field, and the part of a thousand.
-const PERCENTILES: [(&str, &str, u64); 4] = [
+pub(super) const PERCENTILES: [(&str, &str, u64); 4] = [
     ("P50", "p50_ns", 500),
     ("P90", "p90_ns", 900),
     ("P99", "p99_ns", 990),
@@ -36,7 +37,7 @@ pub struct LatencyRow<'a> {
     pub self_ns: Option<u64>,
     /// Calls that have begun and did not return.
     pub unfinished: u64,
-    /// Calls that have returned a negative number.
+    /// Calls that have returned what says that they have failed.
     pub errors: u64,
 }
 
@@ -152,6 +153,14 @@ pub fn latency_text(
     if quiet > 0 {
         let _ = writeln!(out, "{quiet:>10} places more were never called");
     }
+    let stops = |row: &&LatencyRow<'_>| {
+        row.times.calls() > 0 && !matches!(row.at.became, Became::Armed(Strategy::Jump))
+    };
+    if shown.iter().any(stops) {
+        out.push_str(
+            "times at places that are not jump have what a stop costs in them (xol compare)\n",
+        );
+    }
     let called: Vec<_> = shown.iter().filter(|row| row.times.calls() > 0).collect();
     for row in called.iter().take(LISTED) {
         let bars = row.bars();
@@ -241,15 +250,18 @@ pub fn summary_text(
     let all = all_time(rows);
     let (shown, quiet) = shown(rows, order);
     if !shown.is_empty() {
-        out.push_str(" % TIME     TOTAL      MEAN      CALLS    ERRORS  PLACE\n");
+        out.push_str(
+            " % TIME     TOTAL       MIN      MEAN       MAX      CALLS    ERRORS  PLACE\n",
+        );
     }
     for row in &shown {
         let share = share(row, all);
-        let (total, mean) = (time(Some(row.times.total())), time(row.times.mean()));
+        let total = time(Some(row.times.total()));
+        let [min, mean, max] = [row.times.min(), row.times.mean(), row.times.max()].map(time);
         let calls = row.times.calls() + row.unfinished;
         let _ = writeln!(
             out,
-            "{:>4}.{:02} {total:>9} {mean:>9} {calls:>10} {:>9}  {}",
+            "{:>4}.{:02} {total:>9} {min:>9} {mean:>9} {max:>9} {calls:>10} {:>9}  {}",
             share / 100,
             share % 100,
             row.errors,
@@ -260,7 +272,7 @@ pub fn summary_text(
         let calls: u64 = rows.iter().map(|row| row.times.calls() + row.unfinished).sum();
         let errors: u64 = rows.iter().map(|row| row.errors).sum();
         let all = time(u64::try_from(all).ok());
-        let _ = writeln!(out, " 100.00 {all:>9} {:>9} {calls:>10} {errors:>9}  total", "");
+        let _ = writeln!(out, " 100.00 {all:>9} {:>29} {calls:>10} {errors:>9}  total", "");
     }
     if quiet > 0 {
         let _ = writeln!(out, "{quiet:>10} places more were never called");
@@ -280,9 +292,14 @@ pub fn summary_json(out: &mut String, rows: &[LatencyRow<'_>]) {
             object.number("errors", row.errors);
             object.number("unfinished", row.unfinished);
             object.number("total_ns", row.times.total());
-            match row.times.mean() {
-                Some(ns) => object.number("mean_ns", ns),
-                None => object.null("mean_ns"),
+            let times = row.times;
+            let known =
+                [("min_ns", times.min()), ("mean_ns", times.mean()), ("max_ns", times.max())];
+            for (key, ns) in known {
+                match ns {
+                    Some(ns) => object.number(key, ns),
+                    None => object.null(key),
+                }
             }
             let share = share(row, all);
             object.number("share", format!("{}.{:02}", share / 100, share % 100));
@@ -291,10 +308,9 @@ pub fn summary_json(out: &mut String, rows: &[LatencyRow<'_>]) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::report::{Became, Linear};
-    use xol_arch::Strategy;
+    use crate::report::Linear;
 
     fn place(symbol: &str) -> CountRow<'_> {
         CountRow {
@@ -312,13 +328,13 @@ mod tests {
         }
     }
 
-    fn times(all: &[u64]) -> Times {
+    pub(in crate::report) fn times(all: &[u64]) -> Times {
         let mut times = Times::default();
         all.iter().for_each(|&ns| times.add(ns));
         times
     }
 
-    fn row<'a>(symbol: &'a str, times: &'a Times) -> LatencyRow<'a> {
+    pub(in crate::report) fn row<'a>(symbol: &'a str, times: &'a Times) -> LatencyRow<'a> {
         let at = place(symbol);
         LatencyRow { at, by: None, times, linear: None, self_ns: None, unfinished: 0, errors: 0 }
     }
@@ -384,10 +400,10 @@ app:few
         summary_text(&mut out, &rows, &[], ORDER);
         assert_eq!(
             out,
-            " % TIME     TOTAL      MEAN      CALLS    ERRORS  PLACE
-  75.00    7.5 us    2.5 us          3         1  app:more
-  25.00    2.5 us    2.5 us          1         0  app:few
- 100.00   10.0 us                    4         1  total
+            " % TIME     TOTAL       MIN      MEAN       MAX      CALLS    ERRORS  PLACE
+  75.00    7.5 us    1.0 us    2.5 us    5.0 us          3         1  app:more
+  25.00    2.5 us    2.5 us    2.5 us    2.5 us          1         0  app:few
+ 100.00   10.0 us                                        4         1  total
 "
         );
         out.clear();

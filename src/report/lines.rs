@@ -100,7 +100,7 @@ impl Event<'_> {
     fn call(&self, out: &mut String, colours: Colours) {
         colours.name(out, |out| self.place(out));
         match self.args {
-            _ if self.offset != 0 => {}
+            None if self.offset != 0 => {}
             None => out.push_str("(…)"),
             Some(args) => values(out, args.iter()),
         }

@@ -1,6 +1,7 @@
 //! Counts as OpenMetrics (RFC draft 1.0), which Prometheus and its node_exporter read.
 
 use super::count::{Became, CountRow};
+use super::latency::LatencyRow;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -37,20 +38,80 @@ pub fn count_openmetrics(out: &mut String, rows: &[CountRow<'_>]) {
     out.push_str("# EOF\n");
 }
 
+/// The shortest and the longest of the times that calls are sorted by, as powers of two in ns.
+const SORTED: std::ops::RangeInclusive<u32> = 6..=36;
+
+/// Appends what `xol latency` has counted: a histogram for each place, in seconds.
+pub fn latency_openmetrics(out: &mut String, rows: &[LatencyRow<'_>]) {
+    let mut seen = BTreeSet::new();
+    let labelled: Vec<(String, &LatencyRow<'_>)> = rows
+        .iter()
+        .filter(|row| !matches!(row.at.became, Became::Rejected(_)))
+        .map(|row| (labels(&row.at) + &by(row), row))
+        .filter(|(labels, _)| seen.insert(labels.clone()))
+        .collect();
+    out.push_str("# TYPE xol_latency_seconds histogram\n# UNIT xol_latency_seconds seconds\n");
+    out.push_str("# HELP xol_latency_seconds From entry to return of calls that have returned.\n");
+    for (labels, row) in &labelled {
+        for power in SORTED {
+            // A bucket has what is as long as its label says, too.
+            let (to, calls) = (1 << power, row.times.shorter_than(1 << power));
+            let le = seconds(to - 1);
+            let _ = writeln!(out, "xol_latency_seconds_bucket{{{labels},le=\"{le}\"}} {calls}");
+        }
+        let (calls, total) = (row.times.calls(), seconds(row.times.total()));
+        let _ = writeln!(out, "xol_latency_seconds_bucket{{{labels},le=\"+Inf\"}} {calls}");
+        let _ = writeln!(out, "xol_latency_seconds_count{{{labels}}} {calls}");
+        let _ = writeln!(out, "xol_latency_seconds_sum{{{labels}}} {total}");
+    }
+    out.push_str(
+        "# TYPE xol_unfinished counter\n# HELP xol_unfinished Calls that did not return.\n",
+    );
+    for (labels, row) in &labelled {
+        let _ = writeln!(out, "xol_unfinished_total{{{labels}}} {}", row.unfinished);
+    }
+    out.push_str("# TYPE xol_missed counter\n# HELP xol_missed Hits that could not be told of.\n");
+    for (labels, row) in &labelled {
+        let _ = writeln!(out, "xol_missed_total{{{labels}}} {}", row.at.missed);
+    }
+    out.push_str("# EOF\n");
+}
+
+/// Nanoseconds as decimal seconds.
+fn seconds(ns: u64) -> String {
+    format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000)
+}
+
+/// The label of what `--by` asks for.
+fn by(row: &LatencyRow<'_>) -> String {
+    let mut out = String::new();
+    if let Some((name, value)) = row.by {
+        let _ = write!(out, ",by=\"{name}\",value=\"");
+        escape(&mut out, value.text);
+        out.push('"');
+    }
+    out
+}
+
+/// Appends the value of a label.
+fn escape(out: &mut String, value: &str) {
+    for c in value.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            c => out.push(c),
+        }
+    }
+}
+
 fn labels(row: &CountRow<'_>) -> String {
     let mut out = String::new();
     for (n, (name, value)) in
         [("probe", row.probe), ("object", row.object), ("symbol", row.symbol)].iter().enumerate()
     {
         let _ = write!(out, "{}{name}=\"", if n == 0 { "" } else { "," });
-        for c in value.chars() {
-            match c {
-                '\\' => out.push_str("\\\\"),
-                '"' => out.push_str("\\\""),
-                '\n' => out.push_str("\\n"),
-                c => out.push(c),
-            }
-        }
+        escape(&mut out, value);
         out.push('"');
     }
     let _ = write!(out, ",addr=\"{:#x}\",return=\"{}\"", row.addr, row.is_return);
@@ -62,6 +123,34 @@ mod tests {
     use super::*;
     use crate::report::count::hit_row;
     use xol_arch::{Reason, Strategy};
+
+    #[test]
+    fn latencies_are_histograms() {
+        use super::super::keyed::Shown;
+        use super::super::latency::tests::{row, times};
+        let few = times(&[63, 64, 127, 128, 2_000_000_000]);
+        let mut row = row("work", &few);
+        row.by = Some(("n", Shown { text: "a\"b", json: "" }));
+        row.unfinished = 3;
+        let mut out = String::new();
+        latency_openmetrics(&mut out, &[row]);
+        let labels = "probe=\"work\",object=\"/bin/app\",symbol=\"work\",addr=\"0x1000\",\
+                      return=\"false\",by=\"n\",value=\"a\\\"b\"";
+        for line in [
+            format!("xol_latency_seconds_bucket{{{labels},le=\"0.000000063\"}} 1"),
+            format!("xol_latency_seconds_bucket{{{labels},le=\"0.000000127\"}} 3"),
+            format!("xol_latency_seconds_bucket{{{labels},le=\"0.000000255\"}} 4"),
+            format!("xol_latency_seconds_bucket{{{labels},le=\"1.073741823\"}} 4"),
+            format!("xol_latency_seconds_bucket{{{labels},le=\"2.147483647\"}} 5"),
+            format!("xol_latency_seconds_bucket{{{labels},le=\"+Inf\"}} 5"),
+            format!("xol_latency_seconds_count{{{labels}}} 5"),
+            format!("xol_latency_seconds_sum{{{labels}}} 2.000000382"),
+            format!("xol_unfinished_total{{{labels}}} 3"),
+            "# EOF".to_owned(),
+        ] {
+            assert!(out.lines().any(|l| l == line), "{line}\n{out}");
+        }
+    }
 
     #[test]
     fn counts_are_metrics() {

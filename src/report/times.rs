@@ -115,6 +115,12 @@ impl Times {
         })
     }
 
+    /// How many calls were shorter than so many ns: a power of two from 64 on.
+    #[must_use]
+    pub fn shorter_than(&self, power: u64) -> u64 {
+        self.buckets().filter(|&(from, ..)| from < power).map(|(.., calls)| calls).sum()
+    }
+
     /// The calls by powers of two, without the empty ones at both ends. The first may be 0 alone.
     #[must_use]
     pub fn powers(&self) -> Vec<Bar> {

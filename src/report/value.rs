@@ -9,6 +9,8 @@ use std::fmt::Write;
 pub enum Read<'a> {
     /// A register's or a stack slot's bits; of a float those of its vector register.
     Bits(u64),
+    /// A descriptor, and what it is open for.
+    File(u64, &'a str),
     /// A string's bytes without the NUL; `true`: there is more.
     Text(&'a [u8], bool),
     /// What is at the addresses of an array; `true`: there is more.
@@ -62,11 +64,17 @@ pub fn value_text(out: &mut String, ty: Type, value: Read<'_>) {
             return;
         }
         Read::Unknown(_) => return out.push('?'),
+        Read::File(bits, file) => {
+            value_text(out, ty, Read::Bits(bits));
+            out.push('<');
+            escaped(out, file.as_bytes(), b'>');
+            return out.push('>');
+        }
         Read::Bits(bits) => bits,
     };
     let _ = match ty {
         Type::Void => write!(out, "void"),
-        Type::I8 | Type::I16 | Type::I32 | Type::I64 => integer(out, signed(ty, bits)),
+        Type::I8 | Type::I16 | Type::I32 | Type::I64 | Type::Fd => integer(out, signed(ty, bits)),
         Type::U8 | Type::U16 | Type::U32 | Type::U64 => integer(out, unsigned(ty, bits)),
         Type::Named(names) => {
             names.show(out, bits);
@@ -124,7 +132,7 @@ pub fn value_json(out: &mut String, ty: Type, value: Read<'_>) {
             return;
         }
         Read::Unknown(None) => return out.push_str("{\"unreadable\":null}"),
-        Read::Bits(bits) => bits,
+        Read::Bits(bits) | Read::File(bits, _) => bits,
     };
     let float = |out: &mut String, finite: bool, text: String| {
         if finite {
@@ -135,7 +143,7 @@ pub fn value_json(out: &mut String, ty: Type, value: Read<'_>) {
         Ok(())
     };
     let _ = match ty {
-        Type::I8 | Type::I16 | Type::I32 | Type::I64 => integer(out, signed(ty, bits)),
+        Type::I8 | Type::I16 | Type::I32 | Type::I64 | Type::Fd => integer(out, signed(ty, bits)),
         Type::U8 | Type::U16 | Type::U32 | Type::U64 => integer(out, unsigned(ty, bits)),
         Type::Hex | Type::Ptr => integer(out, bits),
         Type::Named(names) => return value_json(out, names.base(), value),
@@ -204,7 +212,7 @@ fn signed(ty: Type, bits: u64) -> i64 {
     match ty {
         Type::I8 => (bits as i8).into(),
         Type::I16 => (bits as i16).into(),
-        Type::I32 => (bits as i32).into(),
+        Type::I32 | Type::Fd => (bits as i32).into(),
         _ => bits as i64,
     }
 }
@@ -222,10 +230,19 @@ fn unsigned(ty: Type, bits: u64) -> u64 {
 /// data cannot drive the terminal.
 fn quoted(out: &mut String, bytes: &[u8], more: bool) {
     out.push('"');
+    escaped(out, bytes, b'"');
+    out.push('"');
+    if more {
+        out.push('…');
+    }
+}
+
+/// Bytes of which what could drive a terminal, and `quote`, are escapes.
+fn escaped(out: &mut String, bytes: &[u8], quote: u8) {
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             match u8::try_from(c) {
-                Ok(ascii) if ascii < 0x80 => byte(out, ascii, b'"'),
+                Ok(ascii) if ascii < 0x80 => byte(out, ascii, quote),
                 _ if c.is_control() => {
                     let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
                 }
@@ -235,10 +252,6 @@ fn quoted(out: &mut String, bytes: &[u8], more: bool) {
         for b in chunk.invalid() {
             let _ = write!(out, "\\x{b:02x}");
         }
-    }
-    out.push('"');
-    if more {
-        out.push('…');
     }
 }
 
@@ -277,6 +290,8 @@ mod tests {
             (Type::U32, Read::Bits(all), "4294967295", "4294967295"),
             (Type::U64, Read::Bits(all), "18446744073709551615", "18446744073709551615"),
             (Type::Hex, Read::Bits(0x1ff), "0x1ff", "511"),
+            (Type::Fd, Read::Bits(0xffff_ff9c), "-100", "-100"),
+            (Type::Fd, Read::File(3, "/a>\n"), "3</a\\>\\n>", "3"),
             (Type::Ptr, Read::Bits(0), "NULL", "0"),
             (Type::Ptr, Read::Bits(0x7fff), "0x7fff", "32767"),
             (Type::Str, Read::Bits(0), "NULL", "null"),

@@ -9,7 +9,7 @@ use super::{Condition, Names, Signature, SpecError, Type};
 use std::ops::Range;
 
 /// The names that need no signature.
-const OWN: [&str; 5] = ["ret", "duration", "pid", "tid", "comm"];
+const OWN: [&str; 6] = ["ret", "duration", "pid", "tid", "comm", "caller"];
 
 /// What a filter is bound to: what is known of a place.
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,6 +63,12 @@ impl Where {
     #[must_use]
     pub fn has_arguments(&self) -> bool {
         has(&self.root, &|name| !name.is_empty() && !OWN.contains(&name))
+    }
+
+    /// Whether it is about where calls come from, unless an argument has such a name.
+    #[must_use]
+    pub fn has_caller(&self) -> bool {
+        has(&self.root, &|name| name == "caller")
     }
 
     /// Whether it is about how a call ends, unless an argument has such a name.
@@ -137,10 +143,12 @@ impl Where {
             }
             With::Number(relation, number) => (*relation, number),
         };
-        if what == What::Comm {
-            let said = "'comm' is a text, and not a number";
-            let error = self.wrong(&number.at, said);
-            return Err(error.hint("comm == \"cat\", or comm ~ \"worker-*\""));
+        if matches!(what, What::Comm | What::Caller) {
+            let error = self.wrong(&number.at, format!("'{name}' is a text, and not a number"));
+            return Err(error.hint(match what {
+                What::Comm => "comm == \"cat\", or comm ~ \"worker-*\"",
+                _ => "caller == \"app:main\", or caller ~ \"libc.so.6:*\"",
+            }));
         }
         if ty.is_float() {
             return self.float(test, (what, ty), relation, number, holds);
@@ -187,6 +195,7 @@ impl Where {
             "pid" => (What::Pid, Type::I32),
             "tid" => (What::Tid, Type::I32),
             "comm" => (What::Comm, Type::Str),
+            "caller" => (What::Caller, Type::Str),
             "duration" => {
                 self.returns(of, &test.at)?;
                 (What::Duration, Type::U64)

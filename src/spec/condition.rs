@@ -35,6 +35,8 @@ pub enum What {
     Tid,
     /// The thread's name.
     Comm,
+    /// The object and the function that the call comes from: `app:main`.
+    Caller,
     /// What came back.
     Ret,
     /// Nanoseconds from entry to end.
@@ -189,6 +191,12 @@ impl Condition {
         self.looks_at(&|what| what == What::Comm)
     }
 
+    /// Whether it looks at where the call comes from.
+    #[must_use]
+    pub fn has_caller(&self) -> bool {
+        self.looks_at(&|what| what == What::Caller)
+    }
+
     fn looks_at(&self, which: &impl Fn(What) -> bool) -> bool {
         match self {
             Condition::All(parts) | Condition::Any(parts) => {
@@ -272,7 +280,7 @@ impl Type {
         match self {
             Type::I8 | Type::U8 | Type::Bool | Type::Char => 8,
             Type::I16 | Type::U16 => 16,
-            Type::I32 | Type::U32 | Type::F32 | Type::Named(_) => 32,
+            Type::I32 | Type::U32 | Type::F32 | Type::Fd | Type::Named(_) => 32,
             _ => 64,
         }
     }
@@ -281,7 +289,7 @@ impl Type {
     pub(super) const fn range(self) -> (i128, i128) {
         let bits = self.bits();
         match self {
-            Type::I8 | Type::I16 | Type::I32 | Type::I64 => {
+            Type::I8 | Type::I16 | Type::I32 | Type::I64 | Type::Fd => {
                 (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
             }
             Type::Bool => (0, 1),

@@ -291,6 +291,7 @@ fn ends_of_calls_are_looked_at() {
         What::Arg(_) | What::Tid => Seen::Bits(7),
         What::Pid => Seen::Bits(5),
         What::Comm => Seen::Text(b"worker-3"),
+        What::Caller => Seen::Text(b"app:main"),
         What::Ret => Seen::Bits(0xffff_ffff),
         What::Duration => Seen::Bits(2_000_000),
     };

@@ -50,10 +50,78 @@ const NEVER: &[&str] = &[
     "strcpy",
     "strncpy",
     "getpid",
+    "alarm",
+    "atol",
+    "bsearch",
+    "clock",
+    "dlerror",
+    "feof",
+    "ferror",
+    "fgetc",
+    "getc",
+    "getchar",
+    "getegid",
+    "geteuid",
+    "getgid",
+    "getline",
+    "getopt",
+    "getopt_long",
+    "getppid",
+    "getpwnam",
+    "getpwuid",
+    "getuid",
+    "inet_addr",
+    "isatty",
+    "memmem",
+    "nice",
+    "pthread_getspecific",
+    "pthread_self",
+    "rand",
+    "random",
+    "regexec",
+    "scanf",
+    "fscanf",
+    "sscanf",
+    "setjmp",
+    "setlocale",
+    "signal",
+    "stpcpy",
+    "strcoll",
+    "strcspn",
+    "strerror",
+    "strftime",
+    "strncasecmp",
+    "strncat",
+    "strnlen",
+    "strpbrk",
+    "strsep",
+    "strsignal",
+    "strspn",
+    "strtok",
+    "strtok_r",
+    "strtoll",
+    "strtoull",
+    "umask",
+    "wcslen",
 ];
 /// Functions of libc that leave errno alone when they fail.
-const NO_ERRNO: &[&str] =
-    &["dlopen", "dlsym", "getaddrinfo", "fprintf", "printf", "snprintf", "system"];
+const NO_ERRNO: &[&str] = &[
+    "asprintf",
+    "dlclose",
+    "dlopen",
+    "dlsym",
+    "fprintf",
+    "getaddrinfo",
+    "printf",
+    "regcomp",
+    "snprintf",
+    "sprintf",
+    "system",
+    "vfprintf",
+    "vprintf",
+    "vsnprintf",
+    "vsprintf",
+];
 
 impl Fails {
     /// How a function of the program's own may say it that returns this type.
@@ -76,7 +144,15 @@ impl Fails {
         } else if NULL.contains(&name) {
             (Fails::Null, true)
         } else if name.starts_with("pthread_")
-            || ["posix_memalign", "clock_nanosleep"].contains(&name)
+            || [
+                "posix_memalign",
+                "posix_fadvise",
+                "posix_spawn",
+                "posix_spawnp",
+                "clock_nanosleep",
+                "sigwait",
+            ]
+            .contains(&name)
         {
             (Fails::Number, false)
         } else {
@@ -116,6 +192,11 @@ mod tests {
             ("mmap64", Type::Ptr, 0x7fff_0000, false),
             ("malloc", Type::Ptr, 0, true),
             ("strchr", Type::Str, 0, false),
+            ("signal", Type::Ptr, 0, false),
+            ("pthread_getspecific", Type::Ptr, 0x1000, false),
+            ("posix_spawn", Type::I32, 2, true),
+            ("open", Type::Fd, 0xffff_ffff, true),
+            ("open", Type::Fd, 3, false),
             ("strcmp", Type::I32, minus_one, false),
             ("pthread_mutex_lock", Type::I32, 22, true),
             ("pthread_mutex_lock", Type::I32, 0, false),

@@ -14,6 +14,7 @@
 //! | `condition`, `compiled` | evaluating it; turning it into a trampoline's tests |
 //! | `failing` | how functions say that they have failed |
 //! | `error` | what is wrong, where, and what to try |
+//! | `format` | what a format of printf asks for |
 //! | `glob` | `*`, `?`, `[a-z]` |
 //! | `names` | which object and which symbol a name means; C++ and Rust names |
 //! | `resolve` | from a spec and an object to places |
@@ -27,6 +28,7 @@ mod constants;
 mod error;
 mod failing;
 mod filter;
+mod format;
 mod glob;
 mod length;
 mod literal;
@@ -45,12 +47,14 @@ pub use constants::Names;
 pub use error::SpecError;
 pub use failing::Fails;
 pub use filter::Where;
+pub use format::{Piece, printf};
 pub use glob::Glob;
 pub use length::{Count, Length};
 pub use names::{ObjectName, ObjectPattern, SymbolName, demangled, written};
 pub use nearest::{Candidate, unknown};
 pub use prototypes::{libc_prototype, prototype};
 pub use resolve::{Place, PlaceKind, ResolveError, Resolved, resolve};
+pub(crate) use signature::VARIADIC;
 pub use signature::{Arg, Signature, Type};
 
 /// One parsed PROBE.
@@ -139,6 +143,21 @@ impl Spec {
     /// What is wrong with it, where, and what to try.
     pub fn parse(text: &str) -> Result<Spec, SpecError> {
         parse::spec(text)
+    }
+
+    /// Whether its signature names registers, at an instruction: always where the PROBE is behind a
+    /// symbol, and at an address where all its arguments are called like registers.
+    #[must_use]
+    pub fn reads_registers(&self) -> bool {
+        let Some(signature) = &self.signature else { return false };
+        match &self.location {
+            Location::Symbol { offset, .. } => *offset != Offset::At(0),
+            Location::Address(_) => {
+                !signature.args.is_empty()
+                    && signature.args.iter().all(|arg| parse::is_register(&arg.name))
+            }
+            _ => false,
+        }
     }
 
     /// Whether the PROBE can be about this object. An address without an object means the

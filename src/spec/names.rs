@@ -174,7 +174,11 @@ impl SymbolName {
         match self {
             SymbolName::Literal(wanted) => wanted == name,
             SymbolName::Exact(wanted) => {
-                wanted == name || (may_be(name, wanted) && means(wanted, &demangled(name)))
+                let (plain, parameters) = split_parameters(wanted);
+                wanted == name
+                    || may_be(name, plain)
+                        && means(plain, &demangled(name))
+                        && parameters.is_none_or(|wanted| has_parameters(name, wanted))
             }
             SymbolName::Glob(glob) => {
                 if glob.matches(name) || glob.as_str() == name {
@@ -194,6 +198,76 @@ impl SymbolName {
         let text = self.as_str();
         text == name || is_mangled(name) && text == demangled(name)
     }
+}
+
+/// A name, and the parameters behind it that tell functions of that name apart.
+pub(super) fn split_parameters(wanted: &str) -> (&str, Option<&str>) {
+    let open = wanted.strip_suffix(')').and_then(|inside| {
+        let mut depth = 1usize;
+        inside.char_indices().rev().find_map(|(at, c)| {
+            match c {
+                ')' => depth += 1,
+                '(' => depth -= 1,
+                _ => {}
+            }
+            (depth == 0).then_some(at)
+        })
+    });
+    match open {
+        // `operator()`, `(anonymous namespace)`, closures of Rust.
+        Some(at)
+            if at > 0 && !wanted[..at].ends_with("operator") && !wanted[..at].ends_with("::") =>
+        {
+            (&wanted[..at], Some(&wanted[at + 1..wanted.len() - 1]))
+        }
+        _ => (wanted, None),
+    }
+}
+
+/// Whether a C++ function takes parameters of these types, written as people or demanglers do:
+/// `const char*` is `char const*`, `std::string` what it stands for.
+fn has_parameters(name: &str, wanted: &str) -> bool {
+    #[cfg(feature = "demangle")]
+    if let Ok(symbol) = cpp_demangle::Symbol::new(name) {
+        let options = cpp_demangle::DemangleOptions::new().no_return_type();
+        let whole = symbol.demangle_with_options(&options).unwrap_or_default();
+        let Some(own) = whole.strip_prefix(&*demangled(name)) else { return false };
+        let own = own.trim_start_matches('(');
+        let Some(own) = own.rfind(')').map(|end| &own[..end]) else { return false };
+        let (wanted, own) = (types(wanted), types(own));
+        return wanted.len() == own.len()
+            && wanted.iter().zip(&own).all(|(wanted, own)| means(wanted, own));
+    }
+    let _ = (name, wanted);
+    false
+}
+
+/// The types of a list, each as demanglers write it.
+#[cfg(feature = "demangle")]
+fn types(list: &str) -> Vec<String> {
+    let mut depth = 0usize;
+    let parts = list.split(|c| {
+        match c {
+            '<' | '(' => depth += 1,
+            '>' | ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        c == ',' && depth == 0
+    });
+    let parts = parts.map(str::trim).filter(|part| !matches!(*part, "" | "void"));
+    parts
+        .map(|part| {
+            let part = part.replace("std::string", "std::basic_string");
+            match part.strip_prefix("const ") {
+                Some(rest) => {
+                    let end = rest.find(['*', '&']).unwrap_or(rest.len());
+                    format!("{} const{}", rest[..end].trim_end(), &rest[end..])
+                }
+                None if part == "unsigned" => "unsigned int".to_owned(),
+                None => part,
+            }
+        })
+        .collect()
 }
 
 pub(super) fn is_mangled(name: &str) -> bool {

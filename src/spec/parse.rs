@@ -5,7 +5,7 @@
 //!           | [object ":"] address | [keyword ":"] source ":" line | "usdt:" [object ":"] marker
 //! keyword   = "return" | "uretprobe" | "uprobe" | "usdt"
 //! place     = "=" anything                                   a literal symbol
-//!           | symbol ["@" version] ["+" number | "+*"] [signature]
+//!           | symbol ["(" types ")"] ["@" version] ["+" number | "+*"] [signature]
 //! signature = "(" [arg {"," arg}] ")" ["->" type] | "->" type
 //! arg       = name ":" ["out"] (type | "bytes[" length "]" | "str[" [length] "]")
 //! length    = count ["<=" count], where count = number | name | "ret"
@@ -13,10 +13,11 @@
 //!
 //! A `:` separates only where it is alone (`::` is C++ and Rust) and outside brackets.
 
-use super::names::{ObjectPattern, SymbolName};
+use super::names::{ObjectPattern, SymbolName, split_parameters};
 use super::signature::{self, Signature, trim};
 use super::{Glob, Location, Offset, Spec, SpecError, When};
 use std::ops::Range;
+use xol_arch::{Arch, ArgPlace, Regs as _};
 
 /// What closes a part of a name that what looks like an arrow or an offset may stand in.
 const CLOSING: [char; 4] = [')', '>', '}', ']'];
@@ -71,13 +72,23 @@ pub(crate) fn spec(text: &str) -> Result<Spec, SpecError> {
     }
     let (location, signature) = placed(text, place.clone())?;
     let entry = matches!(location, Location::Symbol { offset: Offset::At(0), .. });
-    if when == When::Return && !entry {
+    let address = matches!(location, Location::Address(_));
+    let back = when == When::Return || signature.as_ref().is_some_and(|s| s.ret.is_some());
+    if back && !entry && !address {
         let what = "only a function returns, not an instruction in it";
         return Err(SpecError::new(text, place, what));
     }
-    if signature.is_some() && !entry {
-        let what = "arguments are known at a function's entry only";
-        return Err(SpecError::new(text, place, what));
+    if let Some(signature) = signature.as_ref().filter(|_| !entry && !address)
+        && let Some(arg) = signature.args.iter().find(|arg| !is_register(&arg.name))
+    {
+        let what = format!(
+            "arguments are known at a function's entry; at an instruction there are registers, and \
+             '{}' is none",
+            arg.name
+        );
+        return Err(SpecError::new(text, place, what).hint(
+            "main+0x10(rax: u64, xmm0: f64) on x86-64, main+0x10(x0: ptr, d0: f64) on arm64",
+        ));
     }
     if when == When::Entry && signature.as_ref().is_some_and(|s| s.ret.is_some()) {
         when = When::Both;
@@ -87,6 +98,17 @@ pub(crate) fn spec(text: &str) -> Result<Spec, SpecError> {
     }
     let object = object.map(|at| ObjectPattern::new(&text[at]));
     Ok(Spec { text: text.to_owned(), when, object, location, signature })
+}
+
+/// Whether it is what a register of an architecture is called.
+pub(super) fn is_register(name: &str) -> bool {
+    let names: &[fn(&str) -> Option<ArgPlace>] = &[
+        #[cfg(feature = "arm64")]
+        <xol_arch::arm64::Arm64 as Arch>::Regs::named,
+        #[cfg(feature = "x86_64")]
+        <xol_arch::x86_64::X86_64 as Arch>::Regs::named,
+    ];
+    names.iter().any(|named| named(name).is_some())
 }
 
 /// Splits at single colons outside brackets; nothing is split behind a leading `=`.
@@ -156,7 +178,8 @@ fn placed(text: &str, place: Range<usize>) -> Result<(Location, Option<Signature
     if shown.is_empty() {
         return Err(SpecError::new(text, name, "a function's name is missing").hint(EXAMPLES));
     }
-    let name = if Glob::is_pattern(shown) {
+    // A pointer among the parameters is no pattern.
+    let name = if Glob::is_pattern(split_parameters(shown).0) {
         SymbolName::Glob(Glob::new(shown))
     } else {
         SymbolName::Exact(shown.to_owned())
@@ -211,8 +234,29 @@ fn signature_of(
             ret.map(|ret| Signature { args: Vec::new(), open: true, ret: Some(ret) }),
         ));
     }
+    if are_parameters(&text[inside.clone()]) {
+        // One of several C++ functions of a name.
+        return Ok((
+            head,
+            ret.map(|ret| Signature { args: Vec::new(), open: true, ret: Some(ret) }),
+        ));
+    }
     let args = signature::args(text, inside)?;
     Ok((name, Some(Signature { args, open: false, ret })))
+}
+
+/// Whether what stands in parentheses is the parameters of a C++ function: types without names.
+fn are_parameters(inside: &str) -> bool {
+    const WORDS: [&str; 12] = [
+        "int", "char", "bool", "long", "short", "float", "double", "unsigned", "signed", "const",
+        "wchar_t", "void",
+    ];
+    let named = inside.replace("::", "").contains(':');
+    let types = inside.contains(['*', '&', '<'])
+        || inside.contains("::")
+        || inside.split([',', ' ']).any(|word| WORDS.contains(&word))
+        || inside.split(',').all(|part| part.trim_start().starts_with(char::is_uppercase));
+    !named && types
 }
 
 /// The `(` that the last `)` closes.

@@ -83,8 +83,13 @@ pub fn resolve(spec: &Spec, object: &Object) -> Result<Resolved, ResolveError> {
             let (symbol, offset) = symbols.containing(*vaddr).unzip();
             let offset = offset.unwrap_or(0);
             // An address means itself, an IFUNC's resolver too.
+            let begins = || {
+                let function = object.function_at(*vaddr).ok().flatten();
+                function.is_some_and(|function| function.start == *vaddr)
+            };
             let kind = match symbol {
                 Some(_) if offset == 0 => PlaceKind::Entry,
+                None if begins() => PlaceKind::Entry,
                 _ => PlaceKind::Insn,
             };
             checked(object, Place { vaddr: *vaddr, symbol, offset, kind }, &mut resolved)?;

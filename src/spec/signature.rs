@@ -49,6 +49,8 @@ types! {
     U32 = "u32",
     /// Unsigned, 64 bits.
     U64 = "u64",
+    /// A file descriptor: signed, 32 bits.
+    Fd = "fd",
     /// 64 bits, in hexadecimal.
     Hex = "hex",
     /// An address; 0 is NULL.
@@ -96,7 +98,7 @@ impl Type {
         match self {
             Type::I8 | Type::U8 | Type::Bool | Type::Char => 1,
             Type::I16 | Type::U16 => 2,
-            Type::I32 | Type::U32 | Type::F32 => 4,
+            Type::I32 | Type::U32 | Type::F32 | Type::Fd => 4,
             Type::I64
             | Type::U64
             | Type::Hex
@@ -131,6 +133,9 @@ impl Type {
     }
 }
 
+/// What arguments are called that a format asks for.
+pub(crate) const VARIADIC: &str = "...";
+
 /// One argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arg {
@@ -149,6 +154,12 @@ impl Arg {
     #[must_use]
     pub fn new(name: impl Into<String>, ty: Type) -> Arg {
         Arg { name: name.into(), ty, out: false, length: None }
+    }
+
+    /// Whether it stands for all that the format before it asks for.
+    #[must_use]
+    pub fn is_variadic(&self) -> bool {
+        self.name == VARIADIC
     }
 
     /// Whether memory is read for it when the function begins.
@@ -176,7 +187,12 @@ impl fmt::Display for Signature {
         }
         f.write_str("(")?;
         for (i, arg) in self.args.iter().enumerate() {
-            write!(f, "{}{}: ", if i == 0 { "" } else { ", " }, arg.name)?;
+            f.write_str(if i == 0 { "" } else { ", " })?;
+            if arg.is_variadic() {
+                f.write_str(VARIADIC)?;
+                continue;
+            }
+            write!(f, "{}: ", arg.name)?;
             self.show_type(f, arg, arg.ty.name())?;
         }
         f.write_str(")")?;
@@ -272,15 +288,25 @@ pub(crate) fn args(text: &str, inside: Range<usize>) -> Result<Vec<Arg>, SpecErr
         let end = text[from..inside.end].find(',').map_or(inside.end, |i| from + i);
         let at = trim(text, from..end);
         let part = &text[at.clone()];
+        if part == VARIADIC {
+            let format = args.last().is_some_and(|arg| arg.ty == Type::Str && !arg.out);
+            if !format || end < inside_end {
+                let what = "... is the last argument, behind the format that says what it is";
+                return Err(SpecError::new(text, at, what).hint("(format: str, ...)"));
+            }
+            args.push(Arg::new(VARIADIC, Type::Strs));
+            from = end + 1;
+            continue;
+        }
         let Some(colon) = part.find(':') else {
             let what = if part.is_empty() {
                 "an argument is missing"
             } else {
                 "an argument is written 'name: type'"
             };
-            let hint = "a signature like (path: str, flags: hex); a C++ name is written without \
-                        its parameters, and one of several functions of a name as =SYMBOL, mangled \
-                        (=_Z3funi; `xol list` shows it)";
+            let hint = "a signature like (path: str, flags: hex); of several C++ functions of a \
+                        name, one is written with the types of its parameters, as in fun(int), or as \
+                        =SYMBOL, mangled (=_Z3funi; `xol list` shows it)";
             return Err(SpecError::new(text, at, what).hint(hint));
         };
         let name_at = trim(text, at.start..at.start + colon);

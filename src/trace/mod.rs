@@ -1,35 +1,25 @@
 //! A run: PROBEs into processes, hits out of them.
 //!
-//! | room | what is in it |
+//! A room uses those above it in this table, and none below; `tests/layers.rs` asserts it.
+//!
+//! | room | what it knows |
 //! |---|---|
-//! | `options` | what a run is asked to do |
-//! | `session` | what is traced and counted, and the loop |
-//! | `borrow` | threads stopped for a moment, for a call or for what they have stopped for |
-//! | `objects`, `probes` | what is mapped, and what in it is wanted |
-//! | `ahead` | what is looked at before anything is armed |
-//! | `unfound` | what is said of probes that have no place, or no hits |
-//! | `arm`, `sites`, `slots`, `padding`, `steal` | from wanted places to armed sites |
-//! | `hit`, `signals` | traps, and signals that find a thread in a slot |
-//! | `stop` | a stopped thread as the engine sees and moves it |
-//! | `later`, `libc_signal` | signals that wait for their turn; numbers of signals |
-//! | `returns`, `exits`, `frames` | return probes: hits, where functions are left, open calls |
-//! | `upgrade` | traps that become jumps while the program runs |
-//! | `windows`, `trampolines`, `land`, `jumps`, `patch`, `in_trampoline` | jumps instead of traps: chosen, built, placed, kept, written; threads found in them |
-//! | `notes`, `ring`, `behind`, `names`, `clock` | what trampolines note down: which values, read, waited for, by whom, when |
-//! | `ends` | jumps at the ends of calls, some of which begin before a RET |
-//! | `rings` | memory for what trampolines note down |
-//! | `own_sites`, `action` | sites that serve xol itself; SIGTRAP's action |
-//! | `tracers` | programs that trace their own children |
-//! | `changing` | text that the program itself writes or moves |
-//! | `leftover` | what an xol that was killed has left |
-//! | `follow`, `leave` | new processes and programs; the end |
-//! | `outside` | which threads are not in our code any more |
-//! | `toggle` | for tests: jumps taken back and written again |
-//! | `arguments`, `comms` | arguments and values read; the names of threads |
-//! | `errno` | which error a function of libc has told |
-//! | `conditions` | which calls pass the filter, at their beginning and at their end |
-//! | `calls` | open calls, and how they end |
-//! | `events`, `silent` | events told, counts reported; to nobody |
+//! | `space` | what xol has put into each address space; threads stopped for a moment |
+//! | `rows` | the rows of the report, the consumers of hits, their counters |
+//! | `telling` | open calls and events: one teller, for stopped threads and for records |
+//! | `reading` | what a stopped thread's registers and memory say |
+//! | `wanted` | from PROBEs and what is mapped to rows and wanted places |
+//! | `recorded` | what trampolines have recorded, in order |
+//! | `arming` | from wanted places to traps |
+//! | `jumping` | from traps to jumps, and back |
+//! | `returns` | where functions are left, and which call ends there |
+//! | `watching` | what the program does that concerns xol |
+//! | `hits` | stopped threads: traps, steps and signals |
+//! | `life` | processes and threads from beginning to end; leaving |
+//! | `session` | one run: the loop |
+//!
+//! Beside them stand `options`, what a run is asked to do; `report`, the counts of a moment; and `silent`,
+//! a sink of nothing.
 
 mod arming;
 mod hits;

@@ -103,6 +103,8 @@ pub struct Options {
     pub errno: bool,
     /// Whether the names of threads are wanted.
     pub comm: bool,
+    /// Whether descriptors are told with what they are open for: the program stops at such calls.
+    pub files: bool,
     /// How many bytes of a string are read at most.
     pub string: usize,
 }
@@ -170,6 +172,7 @@ impl Options {
             events: false,
             errno: true,
             comm: false,
+            files: false,
             string: Options::STRING,
         }
     }

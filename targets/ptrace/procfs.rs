@@ -94,6 +94,17 @@ pub fn open_mapped(tid: Tid, range: Range<Addr>, path: &str, inode: u64) -> io::
     Ok(file)
 }
 
+/// Returns what a descriptor of a thread is open for: a path, or as in `socket:[123]`; of AT_FDCWD the
+/// working directory.
+#[must_use]
+pub fn file_of(tid: Tid, fd: i32) -> Option<String> {
+    let link = match fd {
+        libc::AT_FDCWD => format!("/proc/{tid}/cwd"),
+        _ => format!("/proc/{tid}/fd/{fd}"),
+    };
+    Some(fs::read_link(link).ok()?.to_string_lossy().into_owned())
+}
+
 /// Whether the page at `at` is guarded (arm64 BTI): VmFlags of /proc/PID/smaps have `bt`.
 ///
 /// # Errors

@@ -193,7 +193,7 @@ impl<A: Arch> StoppedThread<A> for InHandler<'_, A> {
     }
     fn with_slot(&self, pc: Addr) -> Option<(SiteId, Site<A>, SlotRef)> {
         let number = pc.0.wrapping_sub(self.base.0) / SLOT_SIZE;
-        let &site = self.slots.get(number as usize)?;
+        let site = SiteId(*self.slots.get(number as usize)?);
         let found = self.numbered(site)?;
         Some((site, found, found.slot?))
     }
@@ -321,11 +321,11 @@ fn hit<A: Arch>(
             Ok(Trap::Site(site)) => {
                 stopped.table.count(site);
                 #[cfg(feature = "planted-panic")]
-                if stopped.table.sites[site as usize + 1].hits == 1 {
+                if stopped.table.sites[site.index() + 1].hits == 1 {
                     return 3;
                 }
                 #[cfg(feature = "planted-allocation")]
-                if alloc::vec![site; site as usize].len() == 7 {
+                if alloc::vec![site; site.index()].len() == 7 {
                     return 4;
                 }
                 run_displaced(&mut stopped, site)

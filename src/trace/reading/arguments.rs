@@ -4,13 +4,14 @@ use crate::engine::RowId;
 use crate::report::Text;
 use crate::spec::{Arg, Signature, Type};
 use crate::trace::Options;
+use crate::trace::reading::variadic::variadic;
 use crate::trace::rows::consumer::Calls;
 use crate::trace::session::Session;
 use crate::trace::telling::value::{Value, bits_of, only_present};
 use std::io;
 use xol_arch::{Addr, ArgPlace, Regs as _};
 use xol_targets::native::{self, Regs};
-use xol_targets::ptrace::{Stopped, Tid};
+use xol_targets::ptrace::{Stopped, Tid, procfs};
 
 /// The most strings of an array that are read.
 const STRINGS_MAX: usize = 64;
@@ -32,7 +33,7 @@ impl Session<'_> {
         limit: usize,
     ) -> io::Result<Vec<Value>> {
         let row = &self.teller.rows[row];
-        let Some(signature) = row.signature.clone().filter(|_| row.offset == 0) else {
+        let Some(signature) = row.signature.clone() else {
             return Ok(Vec::new());
         };
         let (places, calls) = (row.places.clone(), row.calls);
@@ -46,8 +47,18 @@ impl Session<'_> {
         only_present(&signature, &mut values);
         let plain = bits_of(&values);
         for (value, arg) in values.iter_mut().zip(&signature.args) {
-            if let (Some(at), true) = (value.bits(), arg.is_read_at_entry()) {
+            if let (Some(at), true) = (value.bits(), arg.is_read_at_entry() && !arg.is_variadic()) {
                 *value = pointed(&mut machine, &signature, arg, at, &plain, (None, limit));
+            }
+        }
+        if let [.., format, rest] = &mut values[..]
+            && signature.args.last().is_some_and(Arg::is_variadic)
+        {
+            *rest = variadic(&mut machine, tid, &signature, format, limit);
+        }
+        if self.options.files {
+            for (value, arg) in values.iter_mut().zip(&signature.args) {
+                with_file(tid, arg.ty, value);
             }
         }
         Ok(values)
@@ -107,15 +118,28 @@ impl Session<'_> {
         Ok(match ty {
             Some(Type::Str) => read_string(&mut self.target.stopped(tid)?, bits, limit),
             Some(ty) if ty.is_float() => float(tid, 0),
-            _ => Value::Bits(bits),
+            ty => {
+                let mut value = Value::Bits(bits);
+                if self.options.files {
+                    with_file(tid, ty.unwrap_or(Type::Hex), &mut value);
+                }
+                value
+            }
         })
     }
 }
 
-fn read_arg(machine: &mut Stopped<'_>, tid: Tid, ty: Type, place: ArgPlace, calls: Calls) -> Value {
+pub(in crate::trace) fn read_arg(
+    machine: &mut Stopped<'_>,
+    tid: Tid,
+    ty: Type,
+    place: ArgPlace,
+    calls: Calls,
+) -> Value {
     let regs: &Regs = machine.seen();
     let bits = match place {
         ArgPlace::Float(n) => return float(tid, n.into()),
+        ArgPlace::Register(n) => regs.register(n),
         ArgPlace::Integer(n) if calls == Calls::Go => regs.go_arg(n.into()),
         ArgPlace::Integer(n) => regs.arg(n.into()),
         ArgPlace::Stack(above) => {
@@ -129,6 +153,15 @@ fn read_arg(machine: &mut Stopped<'_>, tid: Tid, ty: Type, place: ArgPlace, call
         }
     };
     bits.map_or(Value::Unknown(None), Value::Bits)
+}
+
+/// Adds what a descriptor is open for to its number, if it is open.
+fn with_file(tid: Tid, ty: Type, value: &mut Value) {
+    if let (Type::Fd, &mut Value::Bits(bits)) = (ty, &mut *value)
+        && let Some(file) = procfs::file_of(tid, bits as i32)
+    {
+        *value = Value::File(bits, file.into());
+    }
 }
 
 fn float(tid: Tid, n: usize) -> Value {
@@ -187,7 +220,7 @@ fn read_until(
     Ok((bytes, true))
 }
 
-fn read_string(machine: &mut Stopped<'_>, at: u64, limit: usize) -> Value {
+pub(in crate::trace) fn read_string(machine: &mut Stopped<'_>, at: u64, limit: usize) -> Value {
     if at == 0 {
         return Value::Bits(0);
     }

@@ -20,10 +20,14 @@ impl Session<'_> {
         };
         // Not what it was called a moment ago.
         let comm = if condition.has_comm() { procfs::comm(pid, tid) } else { None };
+        let caller = if condition.has_caller() { self.caller(tid)? } else { None };
         let found = condition.at_entry(&|what| match what {
             What::Arg(n) => args.get(n).map_or(Seen::Unknown, seen),
             What::Pid => Seen::Bits(pid.0.cast_unsigned().into()),
             What::Tid => Seen::Bits(tid.0.cast_unsigned().into()),
+            What::Caller => {
+                caller.as_ref().map_or(Seen::Unknown, |name| Seen::Text(name.as_bytes()))
+            }
             What::Comm => comm.as_ref().map_or(Seen::Unknown, |name| Seen::Text(name.as_bytes())),
             What::Ret | What::Duration => Seen::Unknown,
         });

@@ -18,7 +18,7 @@ impl Session<'_> {
         row: RowId,
         value: &Value,
     ) -> Option<i32> {
-        let Value::Bits(bits) = *value else { return None };
+        let bits = value.bits()?;
         let row_of = &self.teller.rows[row];
         let error = row_of.error?;
         let Number::Errno(slot, more) = error.number else {

@@ -7,6 +7,7 @@
 //! | `arguments` | arguments and return values |
 //! | `conditions` | which calls pass the filter at their beginning |
 //! | `errno` | which error a function of libc has told |
+//! | `variadic` | what the format of a variadic function asks for |
 //! | `keys` | which call it is |
 //! | `dead` | calls whose frames are over |
 
@@ -15,3 +16,4 @@ pub(in crate::trace) mod conditions;
 pub(in crate::trace) mod dead;
 pub(in crate::trace) mod errno;
 pub(in crate::trace) mod keys;
+pub(in crate::trace) mod variadic;

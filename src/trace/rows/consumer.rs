@@ -105,6 +105,8 @@ pub struct Row {
     pub(in crate::trace) calls: Calls,
     /// Where the arguments of its signature are; none where that is not known.
     pub(in crate::trace) places: Arc<[ArgPlace]>,
+    /// Whether its arguments are registers at an instruction.
+    pub(in crate::trace) registers: bool,
     /// What must hold of its arguments.
     pub(in crate::trace) condition: Option<Arc<Condition>>,
     /// How its function tells which error it was, of one of libc's that is told when it returns.

@@ -49,6 +49,8 @@ pub struct HitEvent<'a> {
     pub ret: Option<Value>,
     /// The error's number, of a call of a function of libc that says that it has failed.
     pub errno: Option<i32>,
+    /// Whether a call has returned what says that it has failed, as `--failed` has it.
+    pub failed: bool,
     /// From entry to end, where both are known.
     pub duration_ns: Option<u64>,
     /// Whether anything was missed before, so that the end of a call may be.
@@ -119,6 +121,7 @@ impl Teller<'_> {
             return;
         }
         let Told { moment, who, ts_ns, ret, duration_ns, .. } = told;
+        let failed = ret.as_ref().is_some_and(|of| self.says_failure(told.row, &of.value));
         let row = &self.rows[told.row];
         let comm = match self.options.comm {
             true => self.comms.of(who, ts_ns),
@@ -135,6 +138,7 @@ impl Teller<'_> {
             addr: Addr(told.addr.0.wrapping_sub(row.behind)),
             signature: row.signature.as_deref(),
             args,
+            failed,
             errno: ret.as_ref().and_then(|returned| returned.errno),
             ret: ret.map(|returned| returned.value),
             duration_ns,

@@ -71,7 +71,7 @@ impl Teller<'_> {
     fn noted_args(&self, note: &Note, row: RowId, args: &mut Vec<Value>) {
         args.clear();
         let row = &self.rows[row];
-        let Some(signature) = row.signature.as_ref().filter(|_| row.offset == 0) else { return };
+        let Some(signature) = &row.signature else { return };
         args.extend((0..signature.args.len()).map(|n| {
             let noted = match row.places.get(n) {
                 Some(&ArgPlace::Integer(n)) => note.value(jump::Value::Arg(n)),

@@ -33,7 +33,7 @@ pub(crate) fn lasted(end: End, known: Option<u64>, so_far: u64, missed: bool) ->
 pub(crate) fn seen(value: &Value) -> Seen<'_> {
     match value {
         Value::Text(text, _) => Seen::Text(text),
-        Value::Bits(bits) => Seen::Bits(*bits),
+        Value::Bits(bits) | Value::File(bits, _) => Seen::Bits(*bits),
         Value::Bad(at) => Seen::Address(*at),
         Value::Texts(..) | Value::Unknown(_) => Seen::Unknown,
     }

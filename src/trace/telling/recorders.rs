@@ -128,17 +128,18 @@ impl Teller<'_> {
             jump::Value::Arg(n) => row.places.contains(&ArgPlace::Integer(n)),
             _ => true,
         };
-        let all = row.calls == Calls::C && filter.iter().all(in_register);
+        let all = row.calls == Calls::C && !row.registers && filter.iter().all(in_register);
         if all { Ok(filter) } else { Err(WhyNotJump::WhereNotCompiled) }
     }
 
     /// `values` with the arguments that a row's signature names.
     fn arguments(&self, row: RowId, mut values: Values) -> Result<Values, WhyNotJump> {
         let row = &self.rows[row];
-        let Some(signature) = row.signature.as_ref().filter(|_| row.offset == 0) else {
-            return Ok(values);
-        };
+        let Some(signature) = &row.signature else { return Ok(values) };
         for (n, arg) in signature.args.iter().enumerate() {
+            if arg.ty == Type::Fd && self.options.files {
+                return Err(WhyNotJump::FileArgument);
+            }
             if arg.ty.is_float() {
                 return Err(WhyNotJump::FloatArgument);
             }
@@ -146,6 +147,7 @@ impl Teller<'_> {
                 return Err(WhyNotJump::StringArgument);
             }
             match row.places.get(n) {
+                Some(ArgPlace::Register(_)) => return Err(WhyNotJump::RegisterArgument),
                 _ if row.calls != Calls::C => return Err(WhyNotJump::GoArgument),
                 Some(&ArgPlace::Integer(n)) => values = values.with(jump::Value::Arg(n)),
                 _ => return Err(WhyNotJump::StackArgument),

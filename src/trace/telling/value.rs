@@ -9,6 +9,8 @@ use crate::trace::rows::consumer::Row;
 pub enum Value {
     /// The bits, to be written as their type says.
     Bits(u64),
+    /// A descriptor, and what it is open for.
+    File(u64, Box<str>),
     /// A string or bytes, cut where `--string` says (`true`: there is more).
     Text(Vec<u8>, bool),
     /// An array of strings, cut behind 64 (`true`: there is more).
@@ -31,7 +33,7 @@ impl Value {
 
     pub(in crate::trace) fn bits(&self) -> Option<u64> {
         match self {
-            Value::Bits(bits) => Some(*bits),
+            Value::Bits(bits) | Value::File(bits, _) => Some(*bits),
             _ => None,
         }
     }

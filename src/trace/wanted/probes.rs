@@ -18,8 +18,9 @@ use crate::trace::wanted::want::want_at;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use xol_arch::{Addr, Arch, Reason, Reject};
+use xol_arch::{Addr, Arch, ArgPlace, Reason, Regs as _, Reject};
 use xol_targets::Native;
+use xol_targets::native::Regs;
 use xol_targets::ptrace::{Pid, SpaceId};
 
 /// The row's name that was made last: file and symbol, what reports call it, its own name.
@@ -164,6 +165,15 @@ impl Session<'_> {
             }
             return;
         }
+        let spec = &self.options.probes[probe];
+        let foreign = spec.reads_registers()
+            && spec.signature.as_ref().is_some_and(|signature| registers_of(signature).is_none());
+        if foreign {
+            for row in rows.into_iter().flatten() {
+                self.teller.rows[row].state = RowState::Rejected(Reason::OtherRegisters.into());
+            }
+            return;
+        }
         if loaded.shared {
             for row in rows.into_iter().flatten() {
                 self.teller.rows[row].state = RowState::Rejected(Reason::SharedText.into());
@@ -245,15 +255,23 @@ impl Session<'_> {
             _ => loaded.path.clone(),
         };
         let (symbol, mangled) = self.name_of(loaded.file, object, place.symbol);
+        let spec = &self.options.probes[probe];
+        let registers = spec.reads_registers();
+        let function =
+            place.kind != PlaceKind::Insn || matches!(spec.location, Location::Address(_));
         let known = || {
             let looked = self.wanted.looked.iter().find(|l| l.file == loaded.file)?;
             libc_prototype(&looked.name(), object, place.symbol?)
         };
-        let signature = self.options.probes[probe].signature.clone().or_else(known).map(Arc::new);
+        let signature = spec.signature.clone().or_else(known);
+        let signature = signature.filter(|_| function || registers).map(Arc::new);
         let condition = self.bound(probe, place, signature.as_deref(), object);
         let error = self.error_place(loaded.file, place, object, is_return);
-        let calls = Calls::of(object, &symbol);
-        let places = calls.places(signature.as_deref());
+        let calls = if registers { Calls::C } else { Calls::of(object, &symbol) };
+        let places = match signature.as_deref() {
+            Some(signature) if registers => registers_of(signature).unwrap_or_default(),
+            signature => calls.places(signature),
+        };
         if calls == Calls::Unknown && (signature.is_some() || is_return) {
             self.note(format!(
                 "{path}: an older Go, before 1.18, has compiled it: arguments and values of its \
@@ -275,6 +293,7 @@ impl Session<'_> {
             signature,
             calls,
             places,
+            registers,
             condition,
             error,
             consumer,
@@ -380,9 +399,7 @@ impl Session<'_> {
         object: &Object,
     ) -> Option<Arc<Condition>> {
         let spec = &self.options.probes[probe];
-        // Arguments are known at a function's entry only.
         let entry = place.kind != PlaceKind::Insn;
-        let signature = signature.filter(|_| entry);
         let ty = signature.and_then(|signature| signature.ret);
         let fails = || {
             let name = object.symbols().ok()?.get(place.symbol?).name;
@@ -392,6 +409,11 @@ impl Session<'_> {
         let of = Called { signature, returns: spec.when.ret() && entry, fails };
         self.options.filter.as_ref()?.bind(&of).ok().map(Arc::new)
     }
+}
+
+/// Where the registers are that a signature names; `None` if one is another architecture's.
+fn registers_of(signature: &Signature) -> Option<Arc<[ArgPlace]>> {
+    signature.args.iter().map(|arg| Regs::named(&arg.name)).collect()
 }
 
 impl std::fmt::Display for Row {
