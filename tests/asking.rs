@@ -88,6 +88,17 @@ fn a_function_without_a_name_has_arguments_by_its_address() {
         .map(|e| (e.args["n"].as_i64().unwrap(), e.ret.as_ref().unwrap().as_i64().unwrap()))
         .collect();
     assert_eq!(told, (0..5).map(|n| (n, n + 1)).collect::<Vec<_>>(), "{}", traced.finished);
+    // By names of ours, which `xol list` shows.
+    let name = format!("sub_{:x}", first.addr);
+    let listed = command(["list"]).arg(program("asked", Build::Stripped)).finish();
+    assert!(listed.out().lines().any(|line| line.ends_with(&format!(" {name}"))), "{listed}");
+    let counted = count(&[], &["asked-stripped:sub_*".to_owned()], &stripped);
+    let of_first = counted.lines.iter().find(|line| line.addr == first.addr).expect("first");
+    assert_eq!(of_first.hits, 5, "{}", counted.text);
+    let traced = trace(&[], &[&format!("{name}(n: i32) -> i32")], &stripped);
+    assert_eq!(traced.events.len(), 5, "{}", traced.finished);
+    let none = count(&[], &["asked-stripped:*".to_owned()], &stripped);
+    assert!(none.finished.err().contains("asked-stripped:sub_*"), "{}", none.finished);
 }
 
 #[test]

@@ -149,6 +149,11 @@ fn the_page_for_comparing_is_right() {
 }
 
 #[test]
+fn the_page_for_those_who_know_other_tracers_works() {
+    runs("others.md");
+}
+
+#[test]
 fn the_workflow_is_the_one_shown() {
     let page = text("ci.md");
     let block = page.split("```yaml\n").nth(1).and_then(|block| block.split("```").next());
@@ -204,7 +209,7 @@ fn uses(line: &str) -> Vec<(String, Vec<String>)> {
 fn what_the_pages_tell_to_type_exists() {
     let mut known: BTreeMap<String, String> = BTreeMap::new();
     let mut seen = 0;
-    let pages = ["board.md", "ci.md", "comparing.md"];
+    let pages = ["board.md", "ci.md", "comparing.md", "others.md"];
     let mut lines: Vec<String> = pages.into_iter().flat_map(shown).map(|s| s.command).collect();
     // Of a workflow each step is a text, in which quotes go over lines.
     lines.extend(text("ci.yml").split("- name:").skip(1).map(|step| {

@@ -12,8 +12,9 @@ use super::manual;
 use super::output::Report;
 use super::ready::{self, Ready};
 use super::show;
+use super::unbuilt;
 use super::whom::{self, Whom};
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Arg, ArgAction, ArgMatches};
 use std::ffi::OsString;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -216,9 +217,7 @@ fn whom(args: &ArgMatches) -> Vec<Whom> {
 }
 
 fn run(command: &str, args: &ArgMatches, report: Report) -> Result<Run, Failure> {
-    if one::<String>(args, "gdb").is_some() {
-        return Err(Failure::not_built_yet("-g"));
-    }
+    unbuilt::check(args)?;
     let mut probes = Vec::new();
     for text in many::<String>(args, "probe") {
         probes.push(Spec::parse(&text).map_err(|e| Failure::usage(e.to_string()))?);
@@ -299,6 +298,7 @@ fn table() -> clap::Command {
             .after_help(format!("{}\n\n{examples}\n\n{}", help::PROBES, help::STATUS))
             .args(run_options())
             .args(filters::options())
+            .args(unbuilt::options())
             .args(report_options(name))
             .override_usage(format!("xol {name} [OPTIONS] PROBE… [-p PROCESS | -- CMD ARG…]"))
             .group(clap::ArgGroup::new("subject").args(["pid", "gdb", "command"]))
@@ -420,7 +420,7 @@ fn report_options(command: &str) -> [Arg; 2] {
         Arg::new("output")
             .short('o')
             .value_name("FILE")
-            .value_parser(clap::value_parser!(PathBuf))
+            .value_parser(clap::builder::OsStringValueParser::new().try_map(super::output::file))
             .help(format!("Where the report goes; - is stdout [default: {to}]")),
         option("format", "FORMAT", "")
             .help(format!("{names} [default: text]"))

@@ -8,9 +8,9 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use xol::report::json;
 use xol::spec::{
-    self, Candidate, Location, ObjectName, Offset, Spec, SymbolName, demangled, written,
+    self, Candidate, Location, ObjectName, Offset, Spec, SymbolName, demangled, unnamed, written,
 };
-use xol::symbols::{Kind, Symbol, Symbols};
+use xol::symbols::{Bind, Kind, Symbol, Symbols};
 
 pub(crate) fn run(list: &List) -> Result<(), Failure> {
     let pattern = list.pattern.as_deref().map(pattern).transpose()?;
@@ -21,6 +21,25 @@ pub(crate) fn run(list: &List) -> Result<(), Failure> {
     let (mut line, mut found) = (String::new(), 0);
     let many = overloads(symbols);
     for (_, symbol) in symbols.iter() {
+        if !pattern.as_ref().is_none_or(|p| p.matches(&symbol)) {
+            continue;
+        }
+        line.clear();
+        match list.report.format {
+            Format::Json => as_json(&mut line, &symbol),
+            Format::Text => as_text(&mut line, &symbol, &many, found == 0),
+        }
+        out.write(&line)?;
+        found += 1;
+    }
+    // Functions without a symbol have names of ours, where there are no others or these are asked for.
+    let named = symbols.iter().any(|(_, s)| matches!(s.kind, Kind::Function | Kind::Ifunc));
+    let asked = pattern.as_ref().map_or(!named, |p| p.name.may_be_unnamed() && p.version.is_none());
+    for range in symbols.unnamed().filter(|_| asked) {
+        let name = unnamed(range.start);
+        let (addr, size) = (range.start, range.end - range.start);
+        let (kind, bind) = (Kind::Function, Bind::Local);
+        let symbol = Symbol { name: &name, version: None, default: false, addr, size, kind, bind };
         if !pattern.as_ref().is_none_or(|p| p.matches(&symbol)) {
             continue;
         }

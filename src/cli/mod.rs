@@ -54,6 +54,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 mod top;
+mod unbuilt;
 mod values;
 mod whom;
 

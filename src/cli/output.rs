@@ -34,6 +34,19 @@ impl Report {
     }
 }
 
+/// FILE of `-o`, which other tools let be a program as well.
+pub(super) fn file(name: std::ffi::OsString) -> Result<PathBuf, String> {
+    let path = PathBuf::from(name);
+    match path.to_string_lossy().strip_prefix('|') {
+        Some(program) => Err(format!(
+            "it is a file, and no program: -o >({}) in bash, or ./{} if that is meant",
+            program.trim(),
+            path.display()
+        )),
+        None => Ok(path),
+    }
+}
+
 /// A report being written.
 pub(crate) struct Output {
     writer: BufWriter<Box<dyn Write>>,

@@ -270,6 +270,23 @@ fn types(list: &str) -> Vec<String> {
         .collect()
 }
 
+/// How the name of a function begins that no symbol names.
+const UNNAMED: &str = "sub_";
+
+/// What a function is called that no symbol names and that begins at an address of its file: `sub_1139`.
+#[must_use]
+pub fn unnamed(addr: u64) -> String {
+    format!("{UNNAMED}{addr:x}")
+}
+
+impl SymbolName {
+    /// Whether functions may be meant that no symbol names.
+    #[must_use]
+    pub fn may_be_unnamed(&self) -> bool {
+        !matches!(self, SymbolName::Literal(_)) && self.as_str().starts_with(UNNAMED)
+    }
+}
+
 pub(super) fn is_mangled(name: &str) -> bool {
     name.starts_with("_Z") || name.starts_with("_R")
 }

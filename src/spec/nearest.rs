@@ -52,6 +52,19 @@ pub fn unknown(spec: &Spec, candidates: &[Candidate<'_>]) -> String {
         [one] => drop(write!(sentence, " in {}", one.name.file_name())),
         many => drop(write!(sentence, " in {} objects", many.len())),
     }
+    // What is stripped has functions all the same.
+    if let ([one], true) = (&meant[..], pattern)
+        && let Ok(symbols) = one.object.symbols()
+        && let count @ 1.. = symbols.unnamed().count()
+        && !symbols.iter().any(|(_, s)| matches!(s.kind, Kind::Function | Kind::Ifunc))
+    {
+        let object = one.name.file_name();
+        let _ = write!(
+            sentence,
+            "; it is stripped: write '{object}:sub_*' for its {count} functions that have no name"
+        );
+        return sentence;
+    }
     let of_version = version.as_deref().is_some_and(|v| !v.is_empty() && v != "plt");
     if of_version && versions(&mut sentence, name, &meant)
         || clones(&mut sentence, name, &meant)

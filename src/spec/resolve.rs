@@ -1,9 +1,10 @@
 //! From a spec and an object to places.
 
-use super::names::version_matches;
+use super::names::{unnamed, version_matches};
 use super::{Location, Offset, Spec, SymbolName};
 use crate::symbols::{ElfError, Kind, Object, SymbolId, Symbols};
 use std::fmt;
+use std::ops::Range;
 use xol_arch::{Addr, Reason, Reject};
 
 /// One place that a PROBE means.
@@ -113,7 +114,28 @@ pub fn resolve(spec: &Spec, object: &Object) -> Result<Resolved, ResolveError> {
                             checked(object, place, &mut resolved)?;
                         }
                     }
-                    Offset::Every => every(object, symbols, id, &mut resolved)?,
+                    Offset::Every => every(object, symbol.range(), Some(id), &mut resolved)?,
+                }
+            }
+            if name.may_be_unnamed() && version.is_none() {
+                for range in symbols.unnamed().filter(|r| name.matches(&unnamed(r.start))) {
+                    match *offset {
+                        Offset::At(offset) => {
+                            let kind = match offset {
+                                0 => PlaceKind::Entry,
+                                _ => PlaceKind::Insn,
+                            };
+                            let vaddr = range.start.wrapping_add(offset);
+                            let place = Place { vaddr, symbol: None, offset, kind };
+                            match range.contains(&vaddr) {
+                                true => checked(object, place, &mut resolved)?,
+                                false => {
+                                    resolved.rejects.push((place, Reason::NotCode.into()));
+                                }
+                            }
+                        }
+                        Offset::Every => every(object, range, None, &mut resolved)?,
+                    }
                 }
             }
         }
@@ -181,11 +203,10 @@ fn checked(object: &Object, place: Place, into: &mut Resolved) -> Result<(), Elf
 /// Every instruction of a function.
 fn every(
     object: &Object,
-    symbols: &Symbols,
-    id: SymbolId,
+    range: Range<u64>,
+    symbol: Option<SymbolId>,
     into: &mut Resolved,
 ) -> Result<(), ElfError> {
-    let range = symbols.get(id).range();
     // Each instruction means itself, an IFUNC's resolver too.
     let entry = PlaceKind::Entry;
     let fixed: Vec<_> = object
@@ -197,7 +218,7 @@ fn every(
         object.boundaries::<A>(range.clone(), &mut |vaddr, len| {
             let offset = vaddr - range.start;
             let kind = if offset == 0 { entry } else { PlaceKind::Insn };
-            let place = Place { vaddr, symbol: Some(id), offset, kind };
+            let place = Place { vaddr, symbol, offset, kind };
             let reject = if len == 0 {
                 Some(Reason::Undecodable.into())
             } else {

@@ -270,6 +270,12 @@ impl Symbols {
         }
     }
 
+    /// The functions that no symbol names, as the unwind table has them: where each begins and ends.
+    pub fn unnamed(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+        let unnamed = self.starts.iter().filter(|&&start| self.containing(start).is_none());
+        unnamed.filter_map(|&start| self.function_at(start).filter(|range| range.start == start))
+    }
+
     fn function_before(&self, addr: u64) -> Option<&Entry> {
         let end = self.entries.partition_point(|e| e.addr <= addr);
         self.entries[..end].iter().rev().find(|e| e.kind != Kind::Label)
