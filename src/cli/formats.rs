@@ -1,5 +1,15 @@
 //! `xol help output`: every field of every report.
 
+/// What it says on a board, where there is no room for a page that another machine has.
+#[cfg(not(feature = "manual"))]
+pub(super) const OUTPUT: &str = "\
+This xol was built without this page (the feature `manual`): any other xol of the same version has it, and
+it is the same for all machines. In short: --format json is an object a line, whose fields have names;
+--format csv has them in its first line.
+";
+
+/// What it says.
+#[cfg(feature = "manual")]
 pub(super) const OUTPUT: &str = "\
 Reports of trace, count and latency go to stderr, those of list, plan, compare, doctor and top -p to stdout;
 -o says otherwise.

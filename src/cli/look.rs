@@ -91,7 +91,7 @@ impl Look {
     /// The date and time of day of events, where their format has none by itself.
     pub(crate) fn stamp(&self, clock: Clock) -> Option<Stamp> {
         let wall = self.time == Time::Wall && matches!(self.form, Form::Json | Form::Csv);
-        wall.then_some(Stamp::Wall(clock.wall_ns, xol_targets::local::ahead_of_utc))
+        wall.then_some(Stamp::Wall(clock.wall_ns, ahead_of_utc))
     }
 
     /// The same for the lines of one file.
@@ -99,7 +99,7 @@ impl Look {
         let stamp = match self.time {
             Time::Relative => Stamp::Since(clock.start_ns),
             Time::Delta => Stamp::Delta(None),
-            Time::Wall => Stamp::Wall(clock.wall_ns, xol_targets::local::ahead_of_utc),
+            Time::Wall => Stamp::Wall(clock.wall_ns, ahead_of_utc),
         };
         report::Look {
             stamp,
@@ -108,6 +108,11 @@ impl Look {
             colours: Colours(!self.each && coloured(report)),
         }
     }
+}
+
+/// How far local time is ahead of UTC. Boards tell UTC: the tables of time zones are not there.
+fn ahead_of_utc(moment: i64) -> i64 {
+    if cfg!(feature = "names") { xol_targets::local::ahead_of_utc(moment) } else { 0 }
 }
 
 /// Whether a report goes to a terminal that shows colours, and nobody minds them (no-color.org).

@@ -202,6 +202,9 @@ impl SymbolName {
 
 /// A name, and the parameters behind it that tell functions of that name apart.
 pub(super) fn split_parameters(wanted: &str) -> (&str, Option<&str>) {
+    if !cfg!(feature = "demangle") {
+        return (wanted, None);
+    }
     let open = wanted.strip_suffix(')').and_then(|inside| {
         let mut depth = 1usize;
         inside.char_indices().rev().find_map(|(at, c)| {

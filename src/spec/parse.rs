@@ -234,7 +234,7 @@ fn signature_of(
             ret.map(|ret| Signature { args: Vec::new(), open: true, ret: Some(ret) }),
         ));
     }
-    if are_parameters(&text[inside.clone()]) {
+    if cfg!(feature = "demangle") && are_parameters(&text[inside.clone()]) {
         // One of several C++ functions of a name.
         return Ok((
             head,

@@ -51,7 +51,8 @@ impl Session<'_> {
                 *value = pointed(&mut machine, &signature, arg, at, &plain, (None, limit));
             }
         }
-        if let [.., format, rest] = &mut values[..]
+        if cfg!(feature = "names")
+            && let [.., format, rest] = &mut values[..]
             && signature.args.last().is_some_and(Arg::is_variadic)
         {
             *rest = variadic(&mut machine, tid, &signature, format, limit);
