@@ -6,6 +6,7 @@
 /// beginning of 1970. As TZ or /etc/localtime says.
 #[must_use]
 pub fn ahead_of_utc(moment: i64) -> i64 {
+    #[allow(deprecated, reason = "it is 64 bits wide wherever xol runs")]
     let moment: libc::time_t = moment as libc::time_t;
     let mut broken = std::mem::MaybeUninit::<libc::tm>::zeroed();
     // SAFETY: both pointers are to live locals, and localtime_r writes no more than a tm.
