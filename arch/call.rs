@@ -53,6 +53,17 @@ impl Convention {
         Convention { integers: 0, floats: 0, ..self }
     }
 
+    /// Which word of the arguments on the stack is so many bytes above the stack pointer, where each has one.
+    #[must_use]
+    pub const fn stack_word(self, above: u32) -> Option<u8> {
+        match above.checked_sub(self.stack) {
+            Some(bytes) if !self.packed && bytes % 8 == 0 && bytes / 8 < 256 => {
+                Some((bytes / 8) as u8)
+            }
+            _ => None,
+        }
+    }
+
     /// Where arguments of these kinds are: whether each is a float, and its size in bytes.
     pub fn places(self, args: impl Iterator<Item = (bool, u8)>) -> impl Iterator<Item = ArgPlace> {
         let (mut integers, mut floats, mut stack) = (0, 0, self.stack);

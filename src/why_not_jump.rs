@@ -67,11 +67,10 @@ reasons! {
     StringArgument: "string-argument", "an argument is a string or bytes, which are read while the thread stands";
     FileArgument: "file-argument", "what a descriptor is open for is looked up while the thread stands (-y)";
     OutArgument: "out-argument", "an argument is read when it returns, while the thread stands";
-    FloatArgument: "float-argument", "an argument is in a vector register";
-    StackArgument: "stack-argument", "an argument is on the stack";
+    StackArgument: "stack-argument", "an argument is behind the eighth on the stack";
+    TooManyValues: "too-many-values", "arguments and the like are more than the twelve that a record has room for";
     ErrnoRead: "errno-read", "errno is read when it returns (not with --strategy jump)";
     StringReturn: "string-return", "the return value is a string";
-    FloatReturn: "float-return", "the return value is in a vector register";
     WhereNotCompiled: "where-not-compiled", "--where asks for more than the jump's code can test";
     SharedThreadPointer: "shared-thread-pointer", "the thread pointer does not tell the threads apart";
     SiteInside: "site-inside", "a trap must stay in what the jump would cover";

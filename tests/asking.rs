@@ -126,6 +126,31 @@ fn descriptors_have_files() {
     assert!(text.contains("</etc/passwd>, buf: "), "{text}\n{finished}");
 }
 
+/// What trampolines record of floats and of the stack is what a stop reads there.
+#[test]
+fn jumps_record_floats_and_the_stack() {
+    let probe = "mixed(a: i32, x: f64, y: f32, b: i64, c: i64, d: i64, e: i64, f: i64, g: i64, \
+                 h: i16) -> f64";
+    let with = |strategy| {
+        let events = told(&["--strategy", strategy], &[probe]);
+        events.into_iter().map(|e| (e["args"].clone(), e["ret"].clone())).collect::<Vec<_>>()
+    };
+    let (jumps, traps) = (with("jump"), with("boost"));
+    assert_eq!(jumps, traps);
+    for (n, (args, ret)) in (0..).map(f64::from).zip(&jumps) {
+        let all = ["x", "y", "g", "h"].map(|name| args[name].as_f64().expect("a number"));
+        assert_eq!(all, [n * 0.5, n * 0.25, -n, -n], "{args}");
+        assert_eq!(ret.as_f64(), Some(n + n * 0.75 + 5.0 * n + 15.0 - 2.0 * n + n * 1.5));
+    }
+    assert_eq!(jumps.len(), 100);
+    let counted = count(&["--strategy", "jump"], &[probe.to_owned()], &asked());
+    assert_eq!(counted.lines[0].strategy, "jump", "{}", counted.text);
+    let many = probe.replace("h: i16", "h: i16, z: f64");
+    let traced = command(["trace", "--strategy", "jump", &many, "--format", "json", "--"]);
+    let traced = traced.arg(program("asked", Build::Pie)).finish();
+    assert!(traced.err().contains("\"z\":148.5"), "{traced}");
+}
+
 #[test]
 fn calls_are_filtered_by_their_caller() {
     for (filter, hits) in [

@@ -8,6 +8,10 @@ use crate::{Addr, Regs};
 pub enum Value {
     /// The `n`th integer argument register, as [`Regs::arg`] numbers them.
     Arg(u8),
+    /// The low 64 bits of vector register `n`: a float or a double; at a return what comes back is in 0.
+    Float(u8),
+    /// The `n`th word of the arguments on the stack, at a function's entry, by C's convention.
+    Stack(u8),
     /// The register of an integer return value.
     Ret,
     /// The stack pointer.
@@ -19,48 +23,49 @@ pub enum Value {
 
 impl Value {
     /// Words that a slot has room for.
-    pub const COUNT: usize = 11;
+    pub const WORDS: usize = 12;
+    /// How many of each kind there are.
+    const EACH: u8 = 8;
 
-    /// Which word of a slot's values it is; `None` for an argument that is never in a register.
-    #[must_use]
-    pub const fn index(self) -> Option<usize> {
+    /// Its bit in a set; `None` for what is never recorded.
+    const fn bit(self) -> Option<u32> {
         match self {
-            Value::Arg(n) if n < 8 => Some(n as usize),
-            Value::Arg(_) => None,
+            Value::Arg(n) if n < Value::EACH => Some(n as u32),
             Value::Ret => Some(8),
             Value::Sp => Some(9),
             Value::Link => Some(10),
+            Value::Float(n) if n < Value::EACH => Some(11 + n as u32),
+            Value::Stack(n) if n < Value::EACH => Some(19 + n as u32),
+            Value::Arg(_) | Value::Float(_) | Value::Stack(_) => None,
         }
     }
 
-    const ALL: [Value; Value::COUNT] = [
-        Value::Arg(0),
-        Value::Arg(1),
-        Value::Arg(2),
-        Value::Arg(3),
-        Value::Arg(4),
-        Value::Arg(5),
-        Value::Arg(6),
-        Value::Arg(7),
-        Value::Ret,
-        Value::Sp,
-        Value::Link,
-    ];
+    /// What a bit stands for.
+    const fn of_bit(bit: u32) -> Value {
+        match bit {
+            0..8 => Value::Arg(bit as u8),
+            8 => Value::Ret,
+            9 => Value::Sp,
+            10 => Value::Link,
+            11..19 => Value::Float(bit as u8 - 11),
+            _ => Value::Stack(bit as u8 - 19),
+        }
+    }
 }
 
-/// A set of values.
+/// A set of values. In a record each has a word, in the order of the set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Values(u16);
+pub struct Values(u32);
 
 impl Values {
     /// No value.
     pub const NONE: Values = Values(0);
 
-    /// With `value` too; an argument that is never in a register is ignored.
+    /// With `value` too; one that is never recorded is ignored.
     #[must_use]
     pub const fn with(self, value: Value) -> Values {
-        match value.index() {
-            Some(index) => Values(self.0 | 1 << index),
+        match value.bit() {
+            Some(bit) => Values(self.0 | 1 << bit),
             None => self,
         }
     }
@@ -74,15 +79,35 @@ impl Values {
     /// Whether `value` is among them.
     #[must_use]
     pub const fn has(self, value: Value) -> bool {
-        match value.index() {
-            Some(index) => self.0 >> index & 1 != 0,
-            None => false,
+        self.word(value).is_some()
+    }
+
+    /// Which word of a record's values it is, if it is among them.
+    #[must_use]
+    pub const fn word(self, value: Value) -> Option<usize> {
+        match value.bit() {
+            Some(bit) if self.0 >> bit & 1 != 0 => {
+                Some((self.0 & ((1 << bit) - 1)).count_ones() as usize)
+            }
+            _ => None,
         }
+    }
+
+    /// How many they are.
+    #[must_use]
+    pub const fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
     }
 
     /// The members, in the order of their words.
     pub fn iter(self) -> impl Iterator<Item = Value> {
-        Value::ALL.into_iter().filter(move |&value| self.has(value))
+        (0..u32::BITS).filter(move |&bit| self.0 >> bit & 1 != 0).map(Value::of_bit)
     }
 }
 
@@ -105,7 +130,7 @@ pub enum Relation {
 /// `value RELATION constant`, both as integers of `bits` bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Test {
-    /// What is compared; not [`Value::Link`].
+    /// What is compared: a register, and no float.
     pub value: Value,
     /// 8, 16, 32 or 64: what of the register counts.
     pub bits: u8,
@@ -182,7 +207,7 @@ impl Filter {
                 Value::Arg(n) => regs.arg(n.into()),
                 Value::Ret => Some(regs.ret()),
                 Value::Sp => Some(regs.sp().0),
-                Value::Link => None,
+                Value::Link | Value::Float(_) | Value::Stack(_) => None,
             };
             value.is_some_and(|value| test.holds(value))
         })
@@ -258,19 +283,26 @@ mod tests {
 
     #[test]
     fn values_have_words_of_their_own() {
-        let words: Vec<_> = Value::ALL.iter().map(|value| value.index()).collect();
-        assert!(words.iter().enumerate().all(|(n, word)| *word == Some(n)), "{words:?}");
-        assert_eq!(Value::Arg(8).index(), None);
+        let all: Vec<Value> = (0..27).map(Value::of_bit).collect();
+        assert!(all.iter().enumerate().all(|(n, value)| value.bit() == Some(n as u32)), "{all:?}");
         let none = Values::NONE;
-        assert_eq!(none.with(Value::Arg(8)), none);
-        assert!(Value::ALL.iter().all(|&value| !none.has(value)) && !none.has(Value::Arg(8)));
-        for (n, &value) in Value::ALL.iter().enumerate() {
+        for out in [Value::Arg(8), Value::Float(8), Value::Stack(8)] {
+            assert_eq!((none.with(out), none.has(out)), (none, false), "{out:?}");
+        }
+        assert!(none.is_empty() && all.iter().all(|&value| !none.has(value)));
+        for (n, &value) in all.iter().enumerate() {
             let one = none.with(value);
             assert!(one.iter().eq([value]) && one.with(value) == one, "{value:?}");
-            let two = one.with(Value::ALL[(n + 3) % Value::COUNT]);
-            assert_eq!((two.iter().count(), two.has(value)), (2, true), "{value:?}");
+            assert_eq!(one.word(value), Some(0), "{value:?}");
+            let other = all[(n + 3) % all.len()];
+            let two = one.with(other);
+            let words = [two.word(value), two.word(other)];
+            let expected = if n + 3 < all.len() { [Some(0), Some(1)] } else { [Some(1), Some(0)] };
+            assert_eq!((two.len(), words), (2, expected), "{value:?}");
         }
-        assert!(Values::args(3).iter().eq([0, 1, 2].map(Value::Arg)));
+        let set = Values::args(3).with(Value::Sp).with(Value::Float(2));
+        let words: Vec<_> = set.iter().map(|value| set.word(value)).collect();
+        assert_eq!(words, [0, 1, 2, 3, 4].map(Some));
         assert!(Values::args(9).iter().eq((0..8).map(Value::Arg)));
     }
 

@@ -8,7 +8,7 @@
 //!            + 8      time      TSC or CNTVCT
 //!            + 16     thread    the thread pointer
 //!            + 24     probe     its number, 32 bits
-//!            + 32     values    one word for each of `Value`, those that were asked for
+//!            + 32     values    one word for each of the recorder's `Values`, in their order
 //! ```
 //!
 //! A bounded queue of many writers (Vyukov). A position is a number that only grows; its slot is

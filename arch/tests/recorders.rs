@@ -107,6 +107,13 @@ fn cases() -> Vec<Case> {
             true,
         ),
     ];
+    let floats = [0, 1, 7].map(Value::Float).into_iter().fold(Values::args(1), Values::with);
+    cases.push(event("event of an argument and three floats", (1, 2), floats, false));
+    let stack = [0, 3, 7].map(Value::Stack).into_iter().fold(Values::NONE, Values::with);
+    cases.push(kept(event("event of three words of the stack, flags kept", (1, 2), stack, true)));
+    let many = (0..8).map(Value::Float).fold(Values::args(4), Values::with);
+    cases.push(event("event of twelve", (0, 1), many, false));
+    cases.push(event("event of thirteen", (0, 1), many.with(Value::Stack(0)), false));
     let mut far = event("event far away", (2, 3), Values::args(2), false);
     if let Recorder::Event { ring, .. } = &mut far.record.recorder {
         *ring = FAR;

@@ -12,7 +12,7 @@
 use super::ids::RecorderId;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
-use xol_arch::jump::{HEAD, PROBE, SLOT, SLOTS, Shape, THREAD, TIME, TURN, VALUES, Value};
+use xol_arch::jump::{HEAD, PROBE, SLOT, SLOTS, Shape, THREAD, TIME, TURN, VALUES, Value, Values};
 
 /// Shards that a ring may have.
 const MAX_SHARDS: usize = 64;
@@ -27,17 +27,17 @@ pub struct Note {
     pub time: u64,
     /// The thread pointer. Another thread may get it later: times tell them apart.
     pub thread: u64,
-    /// By [`Value::index`].
-    pub values: [u64; Value::COUNT],
+    /// In the order of the recorder's [`Values`].
+    pub values: [u64; Value::WORDS],
     /// Whether records of its shard may be missing right before it.
     pub after_gap: bool,
 }
 
 impl Note {
-    /// A value that was asked for.
+    /// Returns a value, if it is one of those that were asked for.
     #[must_use]
-    pub fn value(&self, value: Value) -> Option<u64> {
-        self.values.get(value.index()?).copied()
+    pub fn value(&self, asked: Values, value: Value) -> Option<u64> {
+        self.values.get(asked.word(value)?).copied()
     }
 }
 
@@ -189,7 +189,7 @@ struct Slot<'a> {
     time: &'a AtomicU64,
     thread: &'a AtomicU64,
     probe: &'a AtomicU64,
-    values: &'a [AtomicU64; Value::COUNT],
+    values: &'a [AtomicU64; Value::WORDS],
 }
 
 /// The slot of a position.
@@ -257,7 +257,10 @@ mod tests {
     fn probes(reader: &mut Reader<&Vec<AtomicU64>>) -> Vec<u32> {
         let mut probes = Vec::new();
         reader.read(100, &mut |note| {
-            assert_eq!(note.value(Value::Arg(2)), Some(u64::from(note.recorder.0) * 10));
+            assert_eq!(
+                note.value(Values::args(3), Value::Arg(2)),
+                Some(u64::from(note.recorder.0) * 10)
+            );
             probes.push(note.recorder.0);
         });
         probes

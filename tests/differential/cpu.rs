@@ -89,6 +89,14 @@ pub struct Case<C: Cpu> {
     pub state: State<C>,
 }
 
+/// The word of the program's memory at an address, if it is in a window.
+pub fn word_at<C: Cpu>(layout: &Layout, state: &State<C>, at: Addr) -> Option<u64> {
+    layout.windows.into_iter().zip(&state.memory).find_map(|(start, bytes)| {
+        let offset = usize::try_from(at.0.checked_sub(start.0)?).ok()?;
+        bytes.get(offset..)?.first_chunk().map(|&word| u64::from_le_bytes(word))
+    })
+}
+
 /// One architecture on the hardware (or the emulator) at hand.
 pub trait Cpu: Sized + fmt::Debug + Clone + PartialEq {
     /// Whose plans are tested.
@@ -144,6 +152,9 @@ pub trait Cpu: Sized + fmt::Debug + Clone + PartialEq {
 
     /// Where a function that began here would return to, if that can be read.
     fn link(&self, layout: &Layout, state: &State<Self>) -> Option<u64>;
+
+    /// The low 64 bits of vector register `n`.
+    fn float(vectors: &Self::Vectors, n: u8) -> u64;
 
     /// Makes the flags zero that a recorder may lose.
     fn clear_flags(regs: &mut <Self::Arch as Arch>::Regs);

@@ -8,7 +8,7 @@ use xol_arch::jump::{
 use xol_arch::{Addr, Arch, Regs as _, Rules, Strategy};
 
 use crate::check::{Bench, Difference, moved};
-use crate::cpu::{Cpu, End, Outcome, Placed, State, WINDOW, Way};
+use crate::cpu::{Cpu, End, Layout, Outcome, Placed, State, WINDOW, Way, word_at};
 use crate::rng::Rng;
 
 /// Below the red zone, what recorders may use of the stack.
@@ -54,7 +54,9 @@ impl<C: Cpu> Bench<'_, C> {
         let notes = layout.notes;
         let link = self.cpu.link(&layout, &before);
         let live = C::Arch::flags_live(&self.text, site);
-        let records = records(&mut rng, notes, &before.regs, link, live);
+        let held =
+            |value| held::<C>(value, &layout, &before).or(link.filter(|_| value == Value::Link));
+        let records = records(&mut rng, notes, &before.regs, &held, live);
         let features = Features { atomics: rng.one_in(2), ..Features::ALL };
         let window = Window::one(site, self.plan.span());
         let order = Order {
@@ -231,9 +233,13 @@ impl<C: Cpu> Bench<'_, C> {
             set(slot + THREAD, &thread.to_le_bytes());
             set(slot + PROBE, &probe.to_le_bytes());
             for value in values.iter() {
-                let link = self.cpu.link(&self.case.layout, &self.case.state);
-                let held = held(value, regs).or(link).ok_or("a value that no register holds")?;
-                let at = slot + VALUES + 8 * value.index().unwrap_or(0) as u64;
+                let (layout, state) = (&self.case.layout, &self.case.state);
+                let held = match value {
+                    Value::Link => self.cpu.link(layout, state),
+                    value => held::<C>(value, layout, state),
+                };
+                let held = held.ok_or("a value that nothing holds")?;
+                let at = slot + VALUES + 8 * values.word(value).unwrap_or(0) as u64;
                 set(at, &held.to_le_bytes());
             }
             if time {
@@ -361,12 +367,27 @@ fn add(notes: &mut [u8], at: u64) {
     notes[at as usize..at as usize + 8].copy_from_slice(&sum.to_le_bytes());
 }
 
-fn held<R: xol_arch::Regs>(value: Value, regs: &R) -> Option<u64> {
+/// What a value is in a state, but for the link.
+fn held<C: Cpu>(value: Value, layout: &Layout, state: &State<C>) -> Option<u64> {
+    let sp = state.regs.sp();
+    match value {
+        Value::Float(n) => Some(C::float(&state.vectors, n)),
+        Value::Stack(n) => {
+            let above = [8 * u32::from(n), 8 * u32::from(n) + 8];
+            let word = |above: &u32| C::Arch::CONVENTION.stack_word(*above) == Some(n);
+            word_at(layout, state, sp.add((*above.iter().find(|above| word(above))?).into()))
+        }
+        value => in_register(value, &state.regs),
+    }
+}
+
+/// What a value is that is a general register.
+fn in_register<R: xol_arch::Regs>(value: Value, regs: &R) -> Option<u64> {
     match value {
         Value::Arg(n) => regs.arg(n.into()),
         Value::Ret => Some(regs.ret()),
         Value::Sp => Some(regs.sp().0),
-        Value::Link => None,
+        Value::Link | Value::Float(_) | Value::Stack(_) => None,
     }
 }
 
@@ -375,7 +396,7 @@ fn records<R: xol_arch::Regs>(
     rng: &mut Rng,
     notes: Addr,
     regs: &R,
-    link: Option<u64>,
+    held: &dyn Fn(Value) -> Option<u64>,
     live: bool,
 ) -> Vec<Record> {
     let count = 1 + usize::from(rng.one_in(4));
@@ -385,8 +406,10 @@ fn records<R: xol_arch::Regs>(
         } else {
             let args = (0..8).filter(|&n| regs.arg(n).is_some() && !rng.one_in(4));
             let mut values = args.fold(Values::NONE, |set, n| set.with(Value::Arg(n as u8)));
-            for value in [Value::Ret, Value::Sp, Value::Link] {
-                if rng.one_in(2) && (value != Value::Link || link.is_some()) {
+            let more = [Value::Ret, Value::Sp, Value::Link].map(|value| (value, 2)).into_iter();
+            let more = more.chain((0..8).map(|n| (Value::Float(n), 4)));
+            for (value, odds) in more.chain((0..8).map(|n| (Value::Stack(n), 6))) {
+                if rng.one_in(odds) && held(value).is_some() && values.len() < Value::WORDS {
                     values = values.with(value);
                 }
             }
@@ -433,7 +456,7 @@ fn test<R: xol_arch::Regs>(rng: &mut Rng, regs: &R) -> Test {
         Relation::NoBit,
     ]);
     // What it is compared with is near it mostly.
-    let near = held(value, regs).unwrap_or(0);
+    let near = in_register(value, regs).unwrap_or(0);
     let constant = match rng.below(8) {
         0 => rng.next(),
         1 => rng.below(256),

@@ -45,8 +45,18 @@ extern "C" __attribute__((noinline)) int second(int n) {
     return got;
 }
 
+// Arguments in every kind of place: the last two integers and the last double are on the stack of x86-64.
+extern "C" __attribute__((noinline)) double mixed(int a, double x, float y, long b, long c, long d,
+                                                  long e, long f, long g, short h, double z) {
+    asm volatile("");
+    return a + x + (double)y + (double)(b + c + d + e + f + g) + h + z;
+}
+
 int main() {
     char text[128];
+    for (int n = 0; n < 100; n++) {
+        mixed(n, n * 0.5, (float)n * 0.25f, n + 1, n + 2, n + 3, n + 4, n + 5, -n, (short)-n, n * 1.5);
+    }
     geo::over(1);
     geo::over(2.5);
     geo::over("abc", geo::Shape{4});

@@ -77,6 +77,8 @@ pub(super) mod opcode {
     /// `[x[n] + 8*imm12]`, and 4 for W.
     pub(in super::super) const STR: u32 = 0xf900_0000;
     pub(in super::super) const LDR: u32 = 0xf940_0000;
+    /// The same of a vector register's low 64 bits.
+    pub(in super::super) const STR_D: u32 = 0xfd00_0000;
     pub(in super::super) const STR_W: u32 = 0xb900_0000;
     pub(in super::super) const CBZ: u32 = 0xb400_0000;
     pub(in super::super) const CBNZ: u32 = 0xb500_0000;

@@ -34,7 +34,13 @@ pub(in crate::arm64) fn record(
     if !record.stack {
         return Err(Reason::NoStack.into());
     }
-    let event = matches!(record.recorder, Recorder::Event { .. });
+    let event = match record.recorder {
+        Recorder::Event { values, .. } if values.len() > Value::WORDS => {
+            return Err(Reason::NoRoomForSlots.into());
+        }
+        Recorder::Event { .. } => true,
+        Recorder::Count { .. } => false,
+    };
     let filtered = record.filter.iter().next().is_some();
     let pairs = match (event || filtered, features.atomics) {
         (true, _) => 3,
@@ -172,6 +178,13 @@ impl Body<'_> {
         match value {
             Value::Arg(n) if n < 8 => Ok(n),
             Value::Arg(_) => Err(Reason::Undecodable.into()),
+            Value::Float(_) => Err(Reason::Undecodable.into()),
+            Value::Stack(n) => {
+                // AAPCS64 6.8.2: the arguments on the stack begin at the stack pointer.
+                let word = self.frame.cast_unsigned() / 8 + u32::from(n);
+                self.asm.two(opcode::LDR | word << 10, 12, SP)?;
+                Ok(12)
+            }
             Value::Ret => Ok(0),
             Value::Link => Ok(30),
             Value::Sp => {
@@ -320,9 +333,13 @@ impl Body<'_> {
         self.asm.store(12, 15, THREAD)?;
         self.asm.constant(12, probe.into())?;
         self.asm.two(opcode::STR_W | (PROBE as u32 >> 2) << 10, 12, 15)?;
-        let place = |value: Value| VALUES + 8 * value.index().unwrap_or(0) as u64;
+        let place = |value: Value| VALUES + 8 * values.word(value).unwrap_or(0) as u64;
         let mut next = values.iter().peekable();
         while let Some(value) = next.next() {
+            if let Value::Float(n) = value {
+                self.asm.two(opcode::STR_D | (place(value) as u32 >> 3) << 10, n, 15)?;
+                continue;
+            }
             let register = self.value(value)?;
             // Two arguments whose words are side by side.
             match (value, next.peek()) {

@@ -41,6 +41,9 @@ const ARGS: [Gpr; 6] = [RDI, RSI, RDX, RCX, R8, R9];
 /// System V AMD64 ABI 3.2.2: 128 bytes below the stack pointer belong to the program.
 const RED_ZONE: i32 = 128;
 
+/// System V AMD64 ABI 3.2.3: the arguments on the stack are above the return address.
+const STACK: i32 = 8;
+
 /// Words of the frame for what is fetched before a slot is taken.
 const FETCHED: i32 = 2;
 
@@ -70,7 +73,13 @@ pub(in crate::x86_64) fn record(
     to: Addr,
     out: &mut LongCode,
 ) -> Result<Recorded, Reject> {
-    let event = matches!(record.recorder, Recorder::Event { .. });
+    let event = match record.recorder {
+        Recorder::Event { values, .. } if values.len() > Value::WORDS => {
+            return Err(Reason::NoRoomForSlots.into());
+        }
+        Recorder::Event { .. } => true,
+        Recorder::Count { .. } => false,
+    };
     let keep_flags = record.flags;
     if event && !features.fsgsbase || keep_flags && !features.lahf {
         return Err(Reason::MissingFeature.into());
@@ -231,6 +240,10 @@ impl Body<'_> {
         let register = match value {
             Value::Sp => return self.asm.lea(RAX, Mem(RSP, self.frame)),
             Value::Link => return self.asm.load(RAX, Self::slot(self.fetched + 1)),
+            Value::Stack(n) => {
+                return self.asm.load(RAX, Mem(RSP, self.frame + STACK + 8 * i32::from(n)));
+            }
+            Value::Float(_) => return Err(Reason::Undecodable.into()),
             Value::Ret => RAX,
             Value::Arg(n) => *ARGS.get(usize::from(n)).ok_or(Reason::Undecodable)?,
         };
@@ -382,7 +395,13 @@ impl Body<'_> {
         self.asm.memory(false, &[0xc7], RAX, word(PROBE))?; // MOV dword [mem], imm32
         self.asm.bytes(&probe.to_le_bytes())?;
         for value in values.iter() {
-            let place = word(VALUES + 8 * value.index().unwrap_or(0) as u64);
+            let place = word(VALUES + 8 * values.word(value).unwrap_or(0) as u64);
+            if let Value::Float(n) = value {
+                // 66 0F D6 /r MOVQ [mem], xmm
+                self.asm.bytes(&[0x66])?;
+                self.asm.memory(false, &[0x0f, 0xd6], Gpr::new(n), place)?;
+                continue;
+            }
             let untouched = match value {
                 Value::Arg(n) => ARGS.get(usize::from(n)).filter(|&&register| register != RDX),
                 _ => None,

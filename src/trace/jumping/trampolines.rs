@@ -284,7 +284,8 @@ impl Session<'_> {
                     let missed = region.tally.add(consumers.clone(), true);
                     let missed = missed.ok_or(Reason::NoRoomForSlots)?;
                     let missed = region.counters.start.add(missed);
-                    let probe = self.teller.noting(window.at.add(offset.into()), consumers).0;
+                    let at = window.at.add(offset.into());
+                    let probe = self.teller.noting(at, consumers, values).0;
                     let wait = self.options.when_full == WhenFull::Wait;
                     let (shape, time) = (shape(), true);
                     (Recorder::Event { ring, shape, missed, probe, values, time, wait }, filter)

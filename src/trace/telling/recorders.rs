@@ -9,7 +9,8 @@ use crate::trace::space::sites::Sites;
 use crate::trace::telling::teller::Teller;
 use std::rc::Rc;
 use xol_arch::jump::{self, Filter, Values};
-use xol_arch::{Addr, ArgPlace};
+use xol_arch::{Addr, Arch as _, ArgPlace};
+use xol_targets::Native;
 
 /// What a trampoline does at a site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,27 @@ pub(in crate::trace) struct Noting {
     pub(in crate::trace) at: Addr,
     /// The consumers that are told, in their order.
     pub(in crate::trace) consumers: Rc<[ConsumerId]>,
+    /// What is in its records.
+    pub(in crate::trace) values: Values,
+}
+
+/// What of a record says what an argument is, if a recorder reads that.
+pub(in crate::trace) fn recorded(place: ArgPlace) -> Option<jump::Value> {
+    let value = match place {
+        ArgPlace::Integer(n) => jump::Value::Arg(n),
+        ArgPlace::Float(n) => jump::Value::Float(n),
+        ArgPlace::Stack(above) => jump::Value::Stack(Native::CONVENTION.stack_word(above)?),
+        ArgPlace::Register(_) => return None,
+    };
+    Values::NONE.with(value).has(value).then_some(value)
+}
+
+/// What of a record says what a function has returned.
+pub(in crate::trace) fn returned(ty: Option<Type>) -> jump::Value {
+    match ty {
+        Some(ty) if ty.is_float() => jump::Value::Float(0),
+        _ => jump::Value::Ret,
+    }
 }
 
 impl Teller<'_> {
@@ -101,8 +123,7 @@ impl Teller<'_> {
                         }
                         match self.rows[row].returned_type() {
                             Some(Type::Str) => return Err(WhyNotJump::StringReturn),
-                            Some(ty) if ty.is_float() => return Err(WhyNotJump::FloatReturn),
-                            _ => values = values.with(jump::Value::Ret),
+                            ty => values = values.with(returned(ty)),
                         }
                     }
                 }
@@ -112,6 +133,9 @@ impl Teller<'_> {
         let filter = filter.unwrap_or(Filter::NONE);
         if !noted {
             return Ok(Served::Counted(filter));
+        }
+        if values.len() > jump::Value::WORDS {
+            return Err(WhyNotJump::TooManyValues);
         }
         if sites.jumps.shared_pointers {
             return Err(WhyNotJump::SharedThreadPointer);
@@ -140,17 +164,16 @@ impl Teller<'_> {
             if arg.ty == Type::Fd && self.options.files {
                 return Err(WhyNotJump::FileArgument);
             }
-            if arg.ty.is_float() {
-                return Err(WhyNotJump::FloatArgument);
-            }
             if arg.is_read_at_entry() {
                 return Err(WhyNotJump::StringArgument);
             }
             match row.places.get(n) {
                 Some(ArgPlace::Register(_)) => return Err(WhyNotJump::RegisterArgument),
                 _ if row.calls != Calls::C => return Err(WhyNotJump::GoArgument),
-                Some(&ArgPlace::Integer(n)) => values = values.with(jump::Value::Arg(n)),
-                _ => return Err(WhyNotJump::StackArgument),
+                Some(&place) => {
+                    values = values.with(recorded(place).ok_or(WhyNotJump::StackArgument)?)
+                }
+                None => return Err(WhyNotJump::StackArgument),
             }
         }
         Ok(values)
@@ -161,9 +184,10 @@ impl Teller<'_> {
         &mut self,
         at: Addr,
         mut consumers: Vec<ConsumerId>,
+        values: Values,
     ) -> RecorderId {
         consumers.sort_by_key(|&consumer| self.rows[consumer].turn());
-        self.notings.push(Noting { at, consumers: consumers.into() });
+        self.notings.push(Noting { at, consumers: consumers.into(), values });
         RecorderId(self.notings.len() as u32 - 1)
     }
 }

@@ -167,6 +167,10 @@ impl Cpu for Hardware {
         Some(state.regs.x[30])
     }
 
+    fn float(vectors: &Vectors, n: u8) -> u64 {
+        vectors.z[usize::from(n)].first_chunk().map_or(0, |&low| u64::from_le_bytes(low))
+    }
+
     fn clear_flags(regs: &mut Registers) {
         regs.set_nzcv(0);
     }

@@ -17,7 +17,7 @@ mod xstate;
 use xol_arch::x86_64::{Registers, X86_64};
 use xol_arch::{Addr, Regs as _};
 
-use crate::cpu::{Case, Cpu, End, Layout, Outcome, Placed, State, Way};
+use crate::cpu::{Case, Cpu, End, Layout, Outcome, Placed, State, Way, word_at};
 use crate::rng::Rng;
 use enter::Doors;
 pub use xstate::Vectors;
@@ -145,10 +145,11 @@ impl Cpu for Hardware {
     }
 
     fn link(&self, layout: &Layout, state: &State<Self>) -> Option<u64> {
-        layout.windows.into_iter().zip(&state.memory).find_map(|(start, bytes)| {
-            let offset = usize::try_from(state.regs.rsp.checked_sub(start.0)?).ok()?;
-            bytes.get(offset..)?.first_chunk().map(|&word| u64::from_le_bytes(word))
-        })
+        word_at(layout, state, Addr(state.regs.rsp))
+    }
+
+    fn float(vectors: &Vectors, n: u8) -> u64 {
+        vectors.zmm[usize::from(n)].first_chunk().map_or(0, |&low| u64::from_le_bytes(low))
     }
 
     fn clear_flags(regs: &mut Registers) {
