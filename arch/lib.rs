@@ -267,6 +267,21 @@ pub trait Arch: Copy + fmt::Debug + Eq + 'static {
         side: jump::Side,
     ) -> Result<jump::Window, Reject>;
 
+    /// Decides what a jump replaces that begins at `at` and leaves what is behind its instruction what it
+    /// is: its displacement ends with those bytes, which say where it must land. Only what NOPs among them
+    /// name may change. It is right if nothing comes into the instruction
+    /// ([`jump::Window::entered`]), whatever comes to what is behind.
+    ///
+    /// # Errors
+    /// What [`Arch::plan`] says of the instruction, or [`Reason::WindowEnd`] where it is no shorter than a
+    /// jump, [`Reason::WindowInstruction`], [`Reason::IndirectCall`], [`Reason::Truncated`].
+    fn window_alone(
+        text: &Text<'_>,
+        at: Addr,
+        rules: Rules,
+        targets: &[Addr],
+    ) -> Result<jump::Window, Reject>;
+
     /// Appends code that takes back what a jump's last byte has pushed ([`jump::Last`]): 8 bytes.
     ///
     /// # Errors

@@ -326,6 +326,32 @@ mod tests {
         windows
     }
 
+    /// RETs with other code behind: each has one place, in a page that others may see too.
+    #[test]
+    fn one_place_is_that_or_none() {
+        let behind = |at: u64, code: [u8; 5]| {
+            let text = Text::new(Addr(at), &code);
+            X86_64::window_alone(&text, Addr(at), Rules::default(), &[]).unwrap().reach()
+        };
+        let within = TEXT - (1 << 31)..TEXT + (1 << 31);
+        let holes = [TEXT - 0x7000_0000..TEXT - 0x10_0000];
+        let mut landings = Landings::new(holes);
+        // ret; nop; nop; mov al, 0xe0 and the same 16 pages on: one backing page has both.
+        let at = |n: u64| Addr(TEXT + n + 5 - (0x1_0000_0000 - 0xe0b0_9090));
+        let one = landings.place(&behind(TEXT, [0xc3, 0x90, 0x90, 0xb0, 0xe0]), within.clone());
+        assert_eq!(one, Some(Place { at: at(0), backing: 0 }));
+        let next = TEXT + 0x1_0008;
+        let two = landings.place(&behind(next, [0xc3, 0x90, 0x90, 0xb0, 0xe0]), within.clone());
+        assert_eq!(two, Some(Place { at: at(0x1_0008), backing: 0 }));
+        // What overlaps the first, what is not free, and what is out of reach.
+        let over = behind(TEXT + 1, [0xc3, 0x90, 0x90, 0xb0, 0xe0]);
+        assert_eq!(landings.place(&over, within.clone()), None);
+        let taken = behind(TEXT, [0xc3, 0x90, 0x90, 0xff, 0xff]);
+        assert_eq!(landings.place(&taken, within.clone()), None);
+        assert_eq!(landings.place(&behind(TEXT, [0xc3, 0, 0, 0, 0x70]), within), None);
+        assert_eq!(landings.backings(), 1);
+    }
+
     /// Random holes around the text.
     fn holes(dice: &mut Dice) -> Vec<Range<u64>> {
         let mut at = TEXT - (3 << 30);

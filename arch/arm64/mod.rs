@@ -167,6 +167,11 @@ impl Arch for Arm64 {
         jump::window(text, at, rules, targets)
     }
 
+    /// Each instruction is as long as a jump.
+    fn window_alone(_: &Text<'_>, _: Addr, _: Rules, _: &[Addr]) -> Result<Window, Reject> {
+        Err(crate::Reason::WindowEnd.into())
+    }
+
     /// No jump here pushes.
     fn take_push_back(_: &mut LongCode) -> Result<(), Reject> {
         Ok(())

@@ -11,11 +11,15 @@
 use super::Window;
 use crate::Addr;
 
-/// Bytes that trap when they are executed as the first of an instruction, with what follows them.
+/// A set of bytes: those that trap when they are executed as the first of an instruction, with what
+/// follows them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrapBytes([u64; 4]);
 
 impl TrapBytes {
+    /// Every byte.
+    const ANY: TrapBytes = TrapBytes([u64::MAX; 4]);
+
     /// No byte.
     pub const NONE: TrapBytes = TrapBytes([0; 4]);
 
@@ -72,23 +76,38 @@ impl TrapBytes {
 pub struct Reach {
     /// What the displacement counts from.
     from: Addr,
-    /// Bit n: byte n of the displacement is INT3, the highest one from `last`.
-    constrained: u8,
-    last: TrapBytes,
+    /// What each byte of the displacement may be, the least significant one first.
+    bytes: [TrapBytes; 4],
+    constraints: u8,
     /// ±bytes, a power of two.
     distance: i64,
     align: u64,
 }
+
+/// Of constraints: some bytes are the program's own.
+const SHARED: u8 = 1 << 4;
 
 impl Reach {
     pub(super) fn of(window: &Window) -> Reach {
         // x86-64 counts from the end of the jump and its displacement begins at byte 1; arm64
         // counts from its beginning, in words.
         let variable = window.len >= 5;
+        let traps = if variable { window.traps >> (1 + window.lead) } else { 0 };
+        let mut bytes = [TrapBytes::ANY; 4];
+        let mut constraints = 0;
+        for (n, (byte, shared)) in bytes.iter_mut().zip(window.shared).enumerate() {
+            *byte = match shared {
+                Some(shared) => TrapBytes::NONE.with(shared),
+                None if traps >> n & 1 == 0 => continue,
+                None if n == 3 => window.last.bytes(),
+                None => TrapBytes::INT3,
+            };
+            constraints |= 1 << n | if shared.is_some() { SHARED } else { 0 };
+        }
         Reach {
             from: window.at.add(if variable { 5 + u64::from(window.lead) } else { 0 }),
-            constrained: if variable { (window.traps >> (1 + window.lead) & 0xf) as u8 } else { 0 },
-            last: window.last.bytes(),
+            bytes,
+            constraints,
             distance: if variable { 1 << 31 } else { 1 << 27 },
             align: if variable { 1 } else { 4 },
         }
@@ -97,14 +116,14 @@ impl Reach {
     /// Whether any address within the distance will do.
     #[must_use]
     pub const fn is_free(&self) -> bool {
-        self.constrained == 0
+        self.constraints == 0
     }
 
-    /// Bit n: byte n of the displacement is constrained. Jumps with the same constraints land
-    /// side by side.
+    /// Bit n: byte n of the displacement is constrained; bit 4: to what was there. Jumps with the same
+    /// constraints land side by side, but for the latter.
     #[must_use]
     pub const fn constraints(&self) -> u8 {
-        self.constrained
+        self.constraints
     }
 
     /// The addresses within the distance: [first, behind the last). At the ends of the address
@@ -164,11 +183,8 @@ impl Reach {
     /// The least value from `from` on that digit `i` may have, the first digit being the most
     /// significant one, whose sign bit is turned.
     fn digit(&self, i: usize, from: u8) -> Option<u8> {
-        match (self.constrained >> (3 - i) & 1 == 1, i) {
-            (false, _) => Some(from),
-            (true, 0) => self.last.turned().next(from),
-            (true, _) => TrapBytes::INT3.next(from),
-        }
+        let bytes = self.bytes.get(3 - i)?;
+        if i == 0 { bytes.turned().next(from) } else { bytes.next(from) }
     }
 }
 

@@ -126,6 +126,9 @@ pub struct Window {
     pub lead: u8,
     /// How the jump's last byte traps, if an instruction begins at it.
     pub last: Last,
+    /// The bytes of the displacement that stay what they are, because they belong to what follows the
+    /// one instruction that is replaced ([`Arch::window_alone`]).
+    pub shared: [Option<u8>; 4],
     covered: [Covered; MAX_COVERED],
     count: u8,
 }
@@ -151,6 +154,7 @@ impl Window {
             calls: false,
             lead: 0,
             last: Last::Trap,
+            shared: [None; 4],
             covered: [Covered { offset: 0, len: 0 }; MAX_COVERED],
             count: 0,
         }
@@ -193,6 +197,13 @@ impl Window {
         addr.0.wrapping_sub(self.at.0) < u64::from(self.len)
     }
 
+    /// Bytes from the jump on that are not what they were: all of it, but for what is shared.
+    #[must_use]
+    pub fn changed(&self) -> u8 {
+        let kept = self.shared.iter().rev().take_while(|byte| byte.is_some()).count();
+        self.len - kept as u8
+    }
+
     /// Where a thread is found, other than where it must be, that has come to the jump's last byte.
     #[must_use]
     pub fn shadow(&self) -> Option<Shadow> {
@@ -217,6 +228,20 @@ impl Window {
             out.extend_from_slice(A::TRAP).map_err(room)?;
         }
         Ok(())
+    }
+
+    /// Whether these bytes, a jump, are what must stand behind its first one: a trap where an instruction
+    /// begins, and what was there where it is shared.
+    #[must_use]
+    pub fn fits<A: Arch>(&self, jump: &[u8]) -> bool {
+        let traps = (1..self.len).filter(|n| self.traps >> n & 1 == 1).all(|n| {
+            let Some(bytes) = jump.get(usize::from(n)..) else { return false };
+            let last = self.shadow().is_some_and(|shadow| shadow.of == n);
+            bytes.starts_with(A::TRAP)
+                || last && bytes.first().is_some_and(|&byte| self.last.bytes().has(byte))
+        });
+        let shared = (1..).zip(self.shared);
+        traps && shared.into_iter().all(|(n, byte)| byte.is_none() || byte.as_ref() == jump.get(n))
     }
 
     /// Whether the highest byte of its displacement is INT3, so that it lands in the one band of 16 MiB

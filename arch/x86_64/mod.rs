@@ -154,6 +154,15 @@ impl Arch for X86_64 {
         jump::window(text, at, rules, targets, side)
     }
 
+    fn window_alone(
+        text: &Text<'_>,
+        at: Addr,
+        rules: Rules,
+        targets: &[Addr],
+    ) -> Result<Window, Reject> {
+        jump::window_alone(text, at, rules, targets)
+    }
+
     fn take_push_back(out: &mut LongCode) -> Result<(), Reject> {
         emit::take_push_back(out)
     }

@@ -132,6 +132,36 @@ impl Function {
         let text = self.text();
         let window =
             A::window(&text, at, rules, &self.targets, side).map_err(|reject| reject.reason)?;
+        self.check::<A>(window, at, object, bias)
+    }
+
+    /// What a jump replaces there that changes nothing behind its instruction, if that is right: where
+    /// [`Function::window`] is not, because of what is behind.
+    ///
+    /// # Errors
+    /// Why there can be no such jump.
+    pub fn window_alone<A: Arch>(
+        &self,
+        at: Addr,
+        rules: Rules,
+        object: &Object,
+        bias: u64,
+    ) -> Result<Window, Reason> {
+        let text = self.text();
+        let window = A::window_alone(&text, at, rules, &self.targets);
+        let window = window.map_err(|reject| reject.reason)?;
+        self.check::<A>(window, at, object, bias)
+    }
+
+    /// Returns a window for a probe at `at` if all that is known around it lets it be.
+    fn check<A: Arch>(
+        &self,
+        window: Window,
+        at: Addr,
+        object: &Object,
+        bias: u64,
+    ) -> Result<Window, Reason> {
+        let text = self.text();
         if window.entered != 0 {
             return Err(Reason::Entered);
         }
@@ -154,7 +184,7 @@ impl Function {
                 Err(_) => return Err(Reason::NotCode),
             }
         }
-        let end = window.at.add(window.len.into());
+        let end = window.at.add(window.changed().into());
         for named in self.named.iter().filter(|named| window.at <= named.at && named.at < end) {
             if named.accessed {
                 return Err(Reason::ReadAsData);
@@ -164,9 +194,9 @@ impl Function {
                 return Err(Reason::Entered);
             }
         }
-        // Another symbol's entry is come to from anywhere.
+        // Another symbol's entry is come to from anywhere, and others than we put traps there.
         let symbols = object.symbols().map_err(|_| Reason::NotCode)?;
-        if symbols.next_symbol(vaddr(at)) < vaddr(end) {
+        if symbols.next_symbol(vaddr(at)) < vaddr(window.at.add(window.len.into())) {
             return Err(Reason::Entered);
         }
         if symbols.data_from(vaddr(window.at)).is_some_and(|data| data.start < vaddr(end)) {

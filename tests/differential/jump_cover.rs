@@ -101,7 +101,10 @@ fn cover<A: Arch>(path: &str, object: &Object, bias: u64, holes: &[Range<u64>]) 
     for &start in &starts {
         let Ok(Some(function)) = object.function::<A>(start) else { continue };
         let can = |at: Addr, tally: &mut Tally| {
-            let mut window = function.window::<A>(at, Rules::default(), object, 0);
+            let rules = Rules::default();
+            let window = function.window::<A>(at, rules, object, 0);
+            let alone = |why| function.window_alone::<A>(at, rules, object, 0).map_err(|_| why);
+            let mut window = window.or_else(alone);
             if let Ok(window) = &mut window {
                 window.at = at.add(bias);
             }

@@ -22,32 +22,37 @@ impl Session<'_> {
             // A hit that is still on its way must not bring traps back.
             return Ok(vec![Err(Reason::TooManySites.into()); wants.len()]);
         }
-        self.make_way_for(space, wants)?;
-        let traps = self.arm_traps(space, tid, wants)?;
+        let gave_way = self.make_way_for(space, wants)?;
+        let mut traps = self.arm_traps(space, tid, wants)?;
         self.check_unwritten(space, &traps.read)?;
+        // A jump gives way to one more that is told of its site, and comes back for both.
+        let again = gave_way.into_iter().filter(|i| !traps.fresh.contains(i)).collect::<Vec<_>>();
+        if !again.is_empty() {
+            traps.fresh.extend(again);
+            traps.fresh.sort_by_key(|&i| wants[i].addr);
+        }
         self.jump_at_once(space, tid, wants, traps.fresh)?;
         Ok(traps.armed)
     }
 
     /// Jumps give way to what does not go together with them: a new site inside, or a new
-    /// consumer of a hit.
-    pub(in crate::trace) fn make_way_for(
-        &mut self,
-        space: SpaceId,
-        wants: &[Want],
-    ) -> io::Result<()> {
+    /// consumer of a hit. Returns the wants at whose place a jump began that gave way.
+    fn make_way_for(&mut self, space: SpaceId, wants: &[Want]) -> io::Result<Vec<usize>> {
         let sites = self.sites_mut(space);
-        let mut over = Vec::new();
-        for want in wants {
-            if sites.jumps.over(want.addr).is_none() {
-                continue;
-            }
+        let (mut over, mut gave_way) = (Vec::new(), Vec::new());
+        for (i, want) in wants.iter().enumerate() {
+            let Some((_, jump, _)) = sites.jumps.over(want.addr) else { continue };
+            let begins = jump.window.at == want.addr;
             let known = sites.find(want.addr);
             if !known.is_some_and(|site| sites.consumers(site).any(|c| c == want.consumer)) {
                 over.push(want.addr);
+                if begins {
+                    gave_way.push(i);
+                }
             }
         }
         over.sort_unstable();
-        self.make_way(space, &over)
+        self.make_way(space, &over)?;
+        Ok(gave_way)
     }
 }

@@ -22,8 +22,21 @@ impl Session<'_> {
         region: &Region,
         group: &mut [Chosen],
     ) -> io::Result<Vec<Result<Option<Addr>, WhyNotJump>>> {
-        let reaches: Vec<Reach> = group.iter().map(|c| c.window.reach()).collect();
-        let mut landings = self.land(space, tid, region, &reaches)?;
+        let jumps = &self.sites_mut(space).jumps;
+        let left = |c: &Chosen| {
+            let reach = c.window.reach();
+            let left = jumps.left_landing(c.window.at);
+            left.filter(|&at| !reach.is_free() && reach.allows(at))
+        };
+        let left: Vec<Option<Addr>> = group.iter().map(left).collect();
+        let new = group.iter().zip(&left).filter(|(_, left)| left.is_none());
+        let reaches: Vec<Reach> = new.map(|(chosen, _)| chosen.window.reach()).collect();
+        let mut placed = self.land(space, tid, region, &reaches)?.into_iter();
+        let mut place = |left: Option<Addr>| match left {
+            Some(left) => Some(Ok(Some(left))),
+            None => placed.next(),
+        };
+        let mut landings: Vec<_> = left.into_iter().map_while(&mut place).collect();
         let mut again = Vec::new();
         for (n, chosen) in group.iter_mut().enumerate().filter(|(n, _)| landings[*n].is_err()) {
             if let Some(other) = chosen.other.take() {

@@ -8,7 +8,7 @@ use crate::trace::options::WhenFull;
 use crate::trace::recorded::ring::shape;
 use crate::trace::session::Session;
 use crate::trace::space::jumps::Full;
-use crate::trace::space::jumps::{Jump, LEN, Region, SHADOWS, traps_inside};
+use crate::trace::space::jumps::{Jump, LEN, Region, SHADOWS};
 use crate::trace::space::tally::Tally;
 use crate::trace::telling::recorders::Served;
 use crate::trace::wanted::want::Want;
@@ -343,7 +343,7 @@ impl Session<'_> {
         }
         let mut bytes = Code::new();
         window.write::<Native>(landing.unwrap_or(to), &mut bytes)?;
-        if bytes.len() != len || !traps_inside(&window, &bytes) {
+        if bytes.len() != len || !window.fits::<Native>(&bytes) {
             return Err(Reason::OutOfReach.into());
         }
         jump.jumped[..len].copy_from_slice(&bytes);

@@ -5,6 +5,11 @@
 //! the orphan table. A boundary that is a site has an ordinary trap of its own, and a recorder in
 //! the same trampoline.
 //!
+//! Where something is come to behind the instruction, as loops and shared RETs are, a trap for each time
+//! would cost more than the one at the site. The jump then changes that instruction alone and ends with
+//! the bytes behind it as they are: they are the next instructions, and the end of its displacement. They
+//! leave it few landing places, or one; and as long as it stands, nothing may be written there.
+//!
 //! Flags are kept unless the instructions from the site on overwrite them unread on every path:
 //! calls, returns, indirect jumps and the end of what is known count as readers. Where a function
 //! moves anything but a stack into its stack pointer, a trampoline writes nothing below it
@@ -217,7 +222,15 @@ impl Session<'_> {
         shadow_stack: bool,
     ) -> Result<Chosen, WhyNotJump> {
         let rules = self.options.rules;
-        let window = function.window::<Native>(want.addr, rules, object, bias)?;
+        let window = match function.window::<Native>(want.addr, rules, object, bias) {
+            Ok(window) => window,
+            // What is behind stays, where it must.
+            Err(why) => {
+                let alone = function.window_alone::<Native>(want.addr, rules, object, bias);
+                let alone = alone.map_err(|_| why)?;
+                return self.chosen(space, want, function, alone, shadow_stack);
+            }
+        };
         let mut chosen = self.chosen(space, want, function, window, shadow_stack)?;
         if window.lands_below()
             && let Ok(other) =

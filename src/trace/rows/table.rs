@@ -164,7 +164,10 @@ impl Rows {
             row.no_jump = match kind {
                 Consumer::Row(_) => why,
                 Consumer::Entered(_) => why.or(row.no_jump),
-                _ => row.no_jump.or(why.map(|_| WhyNotJump::NotAllExits)),
+                _ => {
+                    let lasting = row.no_jump.filter(|why| !why.may_pass());
+                    lasting.or(why.map(|_| WhyNotJump::NotAllExits)).or(row.no_jump)
+                }
             };
         }
     }

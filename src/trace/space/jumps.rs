@@ -92,6 +92,9 @@ pub(in crate::trace) struct Jumps {
     by_window: BTreeMap<u64, usize>,
     by_code: BTreeMap<u64, usize>,
     by_landing: BTreeMap<u64, usize>,
+    /// Landing places of jumps that no longer stand, by where those began: the next one there goes by
+    /// the same place, which may be the only one.
+    left: BTreeMap<u64, Addr>,
     /// Where no instruction begins: the instruction that a thread there was about to execute, and
     /// by how much its stack pointer is too low. It may be there when the jump is gone.
     by_shadow: BTreeMap<u64, (Addr, u8)>,
@@ -169,6 +172,7 @@ impl Jumps {
         self.by_code.insert(jump.to.0, number);
         if let Some(landing) = jump.landing {
             self.by_landing.insert(landing.0, number);
+            self.left.remove(&jump.window.at.0);
         }
         if SHADOWS && let Some(shadow) = jump.window.shadow() {
             let at = |offset: u8| jump.window.at.add(offset.into());
@@ -259,11 +263,22 @@ impl Jumps {
         match state {
             State::Off => {
                 self.by_window.remove(&jump.window.at.0);
+                if let Some(landing) = jump.landing {
+                    self.left.insert(jump.window.at.0, landing);
+                }
                 // There may be room for another now.
                 self.refusals.clear();
             }
-            State::On | State::Headed => _ = self.by_window.insert(jump.window.at.0, number),
+            State::On | State::Headed => {
+                self.left.remove(&jump.window.at.0);
+                self.by_window.insert(jump.window.at.0, number);
+            }
         }
+    }
+
+    /// Where a jump at `at` landed that stands no longer. Threads that were on their way to it were moved.
+    pub(in crate::trace) fn left_landing(&self, at: Addr) -> Option<Addr> {
+        self.left.get(&at.0).copied()
     }
 
     /// Puts the program's own bytes into `bytes`, which were read at `base`.
@@ -295,17 +310,6 @@ impl Jumps {
             kept
         });
     }
-}
-
-/// Whether the bytes of a jump trap wherever an instruction begins.
-pub(in crate::trace) fn traps_inside(window: &Window, jumped: &[u8]) -> bool {
-    (1..window.len).filter(|n| window.traps >> n & 1 == 1).all(|n| {
-        let Some(bytes) = jumped.get(usize::from(n)..) else { return false };
-        bytes.starts_with(Native::TRAP)
-            || SHADOWS
-                && window.shadow().is_some_and(|shadow| shadow.of == n)
-                && bytes.first().is_some_and(|&byte| window.last.bytes().has(byte))
-    })
 }
 
 /// A trap in a trampoline whose threads find no room.

@@ -50,12 +50,19 @@ pub const PLUS_ONE: &[u8] = &[
 ];
 
 /// Makes `code` a function and puts a jump at its beginning. `records` are at offsets of the
-/// window. On x86-64 it lands on `side` if its last byte must trap; what traps is moved.
+/// window. On x86-64 it lands on `side` if its last byte must trap, and replaces its instruction alone
+/// where none is said; what traps is moved.
 ///
 /// # Panics
 /// There is no such jump.
 #[must_use]
-pub fn arm(code: &[u8], records: &[Record], side: Side, features: Features) -> Armed {
+pub fn arm(
+    code: &[u8],
+    records: &[Record],
+    side: impl Into<Option<Side>>,
+    features: Features,
+) -> Armed {
+    let side = side.into();
     // A constrained jump needs what it can reach to be free: elsewhere, if it is not.
     for round in 0..64 {
         if let Some(armed) = arm_at(round * 0x1f0_6000, code, records, side, features) {
@@ -69,7 +76,7 @@ fn arm_at(
     below: u64,
     code: &[u8],
     records: &[Record],
-    side: Side,
+    side: Option<Side>,
     features: Features,
 ) -> Option<Armed> {
     let file = Shared::new(2 * PAGE).expect("memory");
@@ -84,7 +91,11 @@ fn arm_at(
     let mut targets = Vec::new();
     Native::targets(&text, &mut |target| targets.push(target));
     targets.sort();
-    let window = Native::window(&text, at, Rules::default(), &targets, side).expect("a window");
+    let window = match side {
+        Some(side) => Native::window(&text, at, Rules::default(), &targets, side),
+        None => Native::window_alone(&text, at, Rules::default(), &targets),
+    };
+    let window = window.expect("a window");
     let order = Order { text: &text, window: &window, rules: Rules::default(), records, features };
     let to = at.add(TRAMPOLINE);
     let trampoline = match build::<Native>(&order, to) {
@@ -106,6 +117,7 @@ fn arm_at(
     }
     let mut jump = Code::new();
     window.write::<Native>(target, &mut jump).expect("in reach");
+    assert!(window.fits::<Native>(&jump), "{jump:02x?}");
     let offset = window.at.distance_from(at) as usize;
     let shadow = window.shadow();
     for n in (1..window.len).filter(|n| window.traps >> n & 1 != 0) {
@@ -120,7 +132,8 @@ fn arm_at(
     }
     file.write(0, code).expect("within a page");
     file.write(PAGE as u64, &page).expect("within a page");
-    file.write((PAGE + offset) as u64, &jump).expect("within a page");
+    let changed = &jump[..window.changed().into()];
+    file.write((PAGE + offset) as u64, changed).expect("within a page");
     file.write(PAGE as u64 + TRAMPOLINE, &trampoline.code).expect("within a page");
     Some(Armed {
         twin: Function::at(twin),

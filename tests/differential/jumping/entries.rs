@@ -127,6 +127,41 @@ fn ways_into(code: &[u8], side: Side) -> Option<(u8, Last)> {
     Some((window.lead, window.last))
 }
 
+/// The same blocks, each of the first made a jump that replaces it alone, entered at each boundary: nothing
+/// is moved by a trap, and what comes by the jump alone is counted.
+pub(super) fn every_way_past() {
+    let mut rng = Rng::new(0xe9, 0xc3);
+    let (mut seen, mut kinds) = (BTreeSet::new(), BTreeSet::new());
+    while seen.len() < 300 {
+        let mut code = Vec::new();
+        while code.len() < 6 {
+            code.extend_from_slice(BLOCKS[rng.below(BLOCKS.len() as u64) as usize]);
+        }
+        code.extend_from_slice(COUNT);
+        if !seen.insert(code.clone()) {
+            continue;
+        }
+        calls::forget_moves();
+        let counters = Shared::new(4096).expect("memory");
+        let armed = arm(&code, &[counted(0, &counters)], None, Features::ALL);
+        let boundaries = boundaries(&code);
+        // All that is behind stays, but for what a NOP names.
+        let changed = armed.window.changed();
+        assert!(armed.landing && (changed == boundaries[1] || changed == 5), "{code:02x?}");
+        kinds.insert(changed);
+        for &entry in boundaries.iter().filter(|&&b| b < 6) {
+            let at = |function: Function| Function::at(function.addr().add(entry.into()));
+            for x in 0..3 {
+                let call = |function: Function| function.call([x, MARK, 0, 0, 0, 0]);
+                assert_eq!(call(at(armed.probed)), call(at(armed.twin)), "{code:02x?} at {entry}");
+            }
+            assert_eq!((moved(), counts(&counters)[0]), (0, if entry == 0 { 3 } else { 0 }));
+        }
+    }
+    assert!((1..=5).all(|changed| kinds.contains(&changed)), "{kinds:?}");
+    println!("jumps: {} that replace one instruction alone", seen.len());
+}
+
 fn boundaries(code: &[u8]) -> Vec<u8> {
     let text = Text::new(Addr(0), code);
     let mut all = vec![0];

@@ -21,6 +21,7 @@ pub fn run() {
     #[cfg(target_arch = "x86_64")]
     {
         entries::every_way_in();
+        entries::every_way_past();
         entries::every_prefix();
     }
     threads::nothing_is_lost();
