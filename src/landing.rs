@@ -165,7 +165,8 @@ impl Landings {
         places
     }
 
-    /// A place for one jump.
+    /// A place for one jump, and those that it goes to instead when others have put traps in its
+    /// displacement ([`Reach::others`]).
     #[must_use]
     pub fn place(&mut self, jump: &Reach, within: Range<u64>) -> Option<Place> {
         let (first, end) = jump.range();
@@ -174,14 +175,50 @@ impl Landings {
             return None;
         }
         let place = self.in_a_page(jump, &within).or_else(|| self.in_a_hole(jump, &within))?;
-        let page = place.page().0;
-        self.recent.insert(jump.constraints(), page);
-        self.backings[place.backing as usize].set(place.at.0 & (PAGE - 1), true);
-        self.pages.get_mut(&page)?.places += 1;
+        self.recent.insert(jump.constraints(), place.page().0);
+        self.take(place);
+        let mut taken = vec![place];
+        for other in jump.others(place.at) {
+            let Some(other) = self.exactly(other.0, &within).filter(|one| !taken.contains(one))
+            else {
+                // It would go astray.
+                taken.into_iter().for_each(|one| _ = self.release(one));
+                return None;
+            };
+            self.take(other);
+            taken.push(other);
+        }
         Some(place)
     }
 
-    /// Gives a place back; true if its page has no other any more and is a hole again.
+    /// The place at this address, if it is free.
+    fn exactly(&mut self, at: u64, within: &Range<u64>) -> Option<Place> {
+        let (page, offset) = (at & !(PAGE - 1), at & (PAGE - 1));
+        if !within.contains(&at) || at + PLACE > within.end || offset + PLACE > PAGE {
+            return None;
+        }
+        if let Some(known) = self.pages.get(&page) {
+            let free = self.backings[known.backing as usize].is_free(offset);
+            return free.then_some(Place { at: Addr(at), backing: known.backing });
+        }
+        let (_, &end) = self.holes.range(..=page).next_back()?;
+        if page + PAGE > end {
+            return None;
+        }
+        let backing = self.backing_for(offset);
+        self.reserve(page..page + PAGE);
+        self.pages.insert(page, Page { backing, places: 0 });
+        Some(Place { at: Addr(at), backing })
+    }
+
+    fn take(&mut self, place: Place) {
+        self.backings[place.backing as usize].set(place.at.0 & (PAGE - 1), true);
+        if let Some(page) = self.pages.get_mut(&place.page().0) {
+            page.places += 1;
+        }
+    }
+
+    /// Gives a place back, and not those beside it; true if its page has no other any more and is a hole again.
     pub fn release(&mut self, place: Place) -> bool {
         let at = place.page().0;
         let Some(page) = self.pages.get_mut(&at) else { return false };
@@ -334,22 +371,25 @@ mod tests {
             X86_64::window_alone(&text, Addr(at), Rules::default(), &[]).unwrap().reach()
         };
         let within = TEXT - (1 << 31)..TEXT + (1 << 31);
-        let holes = [TEXT - 0x7000_0000..TEXT - 0x10_0000];
-        let mut landings = Landings::new(holes);
-        // ret; nop; nop; mov al, 0xe0 and the same 16 pages on: one backing page has both.
-        let at = |n: u64| Addr(TEXT + n + 5 - (0x1_0000_0000 - 0xe0b0_9090));
-        let one = landings.place(&behind(TEXT, [0xc3, 0x90, 0x90, 0xb0, 0xe0]), within.clone());
+        const CODE: [u8; 5] = [0xc3, 0x48, 0x8b, 0x44, 0xe0];
+        let hole = TEXT - 0x7000_0000..TEXT - 0x10_0000;
+        let mut landings = Landings::new(std::iter::once(hole));
+        // ret; mov rax, [rax-..], and the same 16 pages on: one backing page has both.
+        let at = |n: u64| Addr(TEXT + n + 5 - (0x1_0000_0000 - 0xe044_8b48));
+        let one = landings.place(&behind(TEXT, CODE), within.clone());
         assert_eq!(one, Some(Place { at: at(0), backing: 0 }));
+        // With a trap at the MOV it goes elsewhere in the same page.
+        assert!(!landings.backings[0].is_free(0xb4d) && !landings.backings[0].is_free(0xbd1));
         let next = TEXT + 0x1_0008;
-        let two = landings.place(&behind(next, [0xc3, 0x90, 0x90, 0xb0, 0xe0]), within.clone());
+        let two = landings.place(&behind(next, CODE), within.clone());
         assert_eq!(two, Some(Place { at: at(0x1_0008), backing: 0 }));
         // What overlaps the first, what is not free, and what is out of reach.
-        let over = behind(TEXT + 1, [0xc3, 0x90, 0x90, 0xb0, 0xe0]);
+        let over = behind(TEXT + 1, CODE);
         assert_eq!(landings.place(&over, within.clone()), None);
         let taken = behind(TEXT, [0xc3, 0x90, 0x90, 0xff, 0xff]);
         assert_eq!(landings.place(&taken, within.clone()), None);
         assert_eq!(landings.place(&behind(TEXT, [0xc3, 0, 0, 0, 0x70]), within), None);
-        assert_eq!(landings.backings(), 1);
+        assert_eq!((landings.backings(), landings.pages.len()), (1, 2));
     }
 
     /// Random holes around the text.

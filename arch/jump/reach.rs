@@ -79,6 +79,8 @@ pub struct Reach {
     /// What each byte of the displacement may be, the least significant one first.
     bytes: [TrapBytes; 4],
     constraints: u8,
+    /// Bit n: byte n may be a trap later, of somebody else.
+    later: u8,
     /// ±bytes, a power of two.
     distance: i64,
     align: u64,
@@ -108,6 +110,7 @@ impl Reach {
             from: window.at.add(if variable { 5 + u64::from(window.lead) } else { 0 }),
             bytes,
             constraints,
+            later: window.later >> 1,
             distance: if variable { 1 << 31 } else { 1 << 27 },
             align: if variable { 1 } else { 4 },
         }
@@ -138,6 +141,22 @@ impl Reach {
     #[must_use]
     pub fn allows(&self, to: Addr) -> bool {
         self.next(to, Addr(to.0.saturating_add(1))) == Some(to)
+    }
+
+    /// Where the jump goes that goes to `to`, when others have put INT3 at instructions that begin in its
+    /// displacement: one for each set of them.
+    pub fn others(self, to: Addr) -> impl Iterator<Item = Addr> {
+        let number = (to.distance_from(self.from) as u32).to_le_bytes();
+        (1..16u8).filter(move |set| set & !self.later == 0).filter_map(move |set| {
+            let mut with = number;
+            for (n, byte) in with.iter_mut().enumerate() {
+                if set >> n & 1 == 1 {
+                    *byte = 0xcc;
+                }
+            }
+            let other = i32::from_le_bytes(with);
+            (with != number).then(|| self.from.offset(other.into()))
+        })
     }
 
     /// The first address from `at` on, and below `end`, that the jump may go to.

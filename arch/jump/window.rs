@@ -129,6 +129,8 @@ pub struct Window {
     /// The bytes of the displacement that stay what they are, because they belong to what follows the
     /// one instruction that is replaced ([`Arch::window_alone`]).
     pub shared: [Option<u8>; 4],
+    /// Bit n: an instruction begins at byte n of those, where others may put a trap later.
+    pub later: u8,
     covered: [Covered; MAX_COVERED],
     count: u8,
 }
@@ -155,6 +157,7 @@ impl Window {
             lead: 0,
             last: Last::Trap,
             shared: [None; 4],
+            later: 0,
             covered: [Covered { offset: 0, len: 0 }; MAX_COVERED],
             count: 0,
         }

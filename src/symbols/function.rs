@@ -150,6 +150,14 @@ impl Function {
         let text = self.text();
         let window = A::window_alone(&text, at, rules, &self.targets);
         let window = window.map_err(|reject| reject.reason)?;
+        // A trap of somebody else's, which may be taken away.
+        let len = usize::from(window.len);
+        let mut file = [0; 8];
+        let file = file.get_mut(..len).ok_or(Reason::WindowEnd)?;
+        let vaddr = at.0.wrapping_sub(bias);
+        if object.read_code(vaddr, file).is_err() || !text.from(at).starts_with(file) {
+            return Err(Reason::WindowInstruction);
+        }
         self.check::<A>(window, at, object, bias)
     }
 

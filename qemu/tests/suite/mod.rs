@@ -104,12 +104,7 @@ fn column(target: &str, much: Much) -> Vec<(&'static str, Vec<OsString>)> {
 pub(crate) fn passes(target: &str, much: Much, guest: Guest, vm: impl FnOnce(Vm) -> Vm) {
     let tests = column(target, much);
     assert!(!tests.is_empty(), "{target} has nothing to run");
-    // What is run in all guests needs no more than a board has.
-    let parts = match much {
-        Much::Quick => board::Parts::Usual,
-        Much::Full => board::Parts::Measuring,
-    };
-    let xol = board::build(guest, Some(Toolchain::Rustup), parts).unwrap();
+    let xol = board::build(guest, Some(Toolchain::Rustup), board::Parts::Measuring).unwrap();
     let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/programs");
     let plain = Vm::new(guest).xol(xol.path).timeout(Duration::from_secs(1800)).icount();
     let plain = PACKAGES.iter().fold(plain, |vm, &package| vm.package(package));

@@ -88,7 +88,14 @@ fn jumps_are_where_nothing_comes_into_them() {
         let syscall = covered.iter().any(|(_, insn)| insn.name == "syscall");
         let end = function(at).map_or(0, |range| range.end);
         let ends = end < window.end;
+        // What is behind stays as it is: nothing comes into the instruction itself.
+        let len = insns.get(&at).map_or(0, |insn| insn.len);
+        let alone = len < JUMP
+            && targets.range(at + 1..at + len).next().is_none()
+            && !other
+            && covered.first().is_none_or(|(_, insn)| insn.name != "syscall");
         match why {
+            "jump" if alone => {}
             "jump" => {
                 assert!(!entered && !other && !syscall, "{line}");
                 assert!(!covered.iter().any(comes_back), "{line}");
@@ -125,7 +132,7 @@ fn jumps_are_where_nothing_comes_into_them() {
         }
     }
     for (why, least) in
-        [("jump", 10_000), ("entered", 500), ("system-call", 20), ("window-end", 20)]
+        [("jump", 10_000), ("entered", 100), ("system-call", 20), ("window-end", 20)]
     {
         assert!(seen.get(why).is_some_and(|&n| n >= least), "{why}: {seen:?}");
     }

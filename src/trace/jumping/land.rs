@@ -1,6 +1,7 @@
 //! Landing places for the jumps of a group: chosen, and mapped in the target.
 
 use crate::WhyNotJump;
+use crate::landing::Place;
 use crate::trace::jumping::windows::Chosen;
 use crate::trace::session::Session;
 use crate::trace::space::jumps::{LANDING, Region};
@@ -71,11 +72,18 @@ impl Session<'_> {
             let jumps = &mut self.sites_mut(space).jumps;
             jumps.landings.set_holes(holes);
             let places = jumps.landings.place_all(&constrained, within);
-            let pages: BTreeSet<u64> = places.iter().flatten().map(|p| p.page().0).collect();
+            let all = |(place, reach): (&Option<Place>, &Reach)| {
+                place.map(|place| pages_of(*reach, place.at).collect::<Vec<_>>())
+            };
+            let pages: BTreeSet<u64> =
+                places.iter().zip(&constrained).filter_map(all).flatten().collect();
             let new = pages.difference(&jumps.pages).copied().collect();
             self.map_pages(space, tid, &new)?;
             let mapped = &self.sites_mut(space).jumps.pages;
-            places.into_iter().map(|p| p.filter(|p| mapped.contains(&p.page().0))).collect()
+            let is_mapped = |(place, reach): (Option<Place>, &Reach)| {
+                place.filter(|place| pages_of(*reach, place.at).all(|page| mapped.contains(&page)))
+            };
+            places.into_iter().zip(&constrained).map(is_mapped).collect()
         };
         let mut places = places.into_iter();
         Ok(reaches
@@ -118,4 +126,9 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+/// The pages of the landing places of one jump.
+fn pages_of(reach: Reach, at: Addr) -> impl Iterator<Item = u64> {
+    std::iter::once(at).chain(reach.others(at)).map(|at| at.align_down(4096).0)
 }

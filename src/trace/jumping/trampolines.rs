@@ -212,26 +212,12 @@ impl Session<'_> {
             };
             match self.build(space, &region, ring, chosen, landing, to) {
                 Ok((jump, bytes)) => {
-                    if let Some(at) = landing {
-                        let mut second = Code::new();
-                        if Native::jump(at, jump.to, &mut second).is_err() {
-                            let why = Reason::NoLandingPlace.into();
-                            self.no_jump(space, chosen.window.at, why);
-                            continue;
-                        }
-                        let page = at.align_down(4096).0;
-                        let bytes = match pages.entry(page) {
-                            Entry::Occupied(known) => known.into_mut(),
-                            // It may have the places of others.
-                            Entry::Vacant(new) => {
-                                let mut bytes = vec![0; 4096];
-                                let memory = self.target.space(space);
-                                let memory = memory.ok_or(io::ErrorKind::NotFound)?;
-                                memory.read(Addr(page), &mut bytes)?;
-                                new.insert(bytes)
-                            }
-                        };
-                        bytes[(at.0 - page) as usize..][..second.len()].copy_from_slice(&second);
+                    let others = landing.map(|at| chosen.window.reach().others(at));
+                    let places: Vec<Addr> =
+                        landing.into_iter().chain(others.into_iter().flatten()).collect();
+                    if !self.write_landings(space, &places, jump.to, &mut pages)? {
+                        self.no_jump(space, chosen.window.at, Reason::NoLandingPlace.into());
+                        continue;
                     }
                     code.extend_from_slice(&bytes);
                     code.resize(code.len().next_multiple_of(16), 0);
@@ -252,6 +238,35 @@ impl Session<'_> {
             region.used = used;
         }
         Ok(())
+    }
+
+    /// Puts the jumps to a trampoline into the pages of its landing places; false if one does not reach it.
+    fn write_landings(
+        &self,
+        space: SpaceId,
+        places: &[Addr],
+        to: Addr,
+        pages: &mut BTreeMap<u64, Vec<u8>>,
+    ) -> io::Result<bool> {
+        for &at in places {
+            let mut second = Code::new();
+            if Native::jump(at, to, &mut second).is_err() {
+                return Ok(false);
+            }
+            let page = at.align_down(4096).0;
+            let bytes = match pages.entry(page) {
+                Entry::Occupied(known) => known.into_mut(),
+                // It may have the places of others.
+                Entry::Vacant(new) => {
+                    let mut bytes = vec![0; 4096];
+                    let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
+                    memory.read(Addr(page), &mut bytes)?;
+                    new.insert(bytes)
+                }
+            };
+            bytes[(at.0 - page) as usize..][..second.len()].copy_from_slice(&second);
+        }
+        Ok(true)
     }
 
     /// One trampoline at `to`, within its region.

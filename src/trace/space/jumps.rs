@@ -172,6 +172,8 @@ impl Jumps {
         self.by_code.insert(jump.to.0, number);
         if let Some(landing) = jump.landing {
             self.by_landing.insert(landing.0, number);
+            let others = jump.window.reach().others(landing);
+            self.by_landing.extend(others.map(|at| (at.0, number)));
             self.left.remove(&jump.window.at.0);
         }
         if SHADOWS && let Some(shadow) = jump.window.shadow() {

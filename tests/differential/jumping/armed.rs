@@ -3,6 +3,7 @@
 use crate::Hardware;
 use crate::calls::{self, Function};
 use crate::cpu::Cpu;
+use std::collections::BTreeMap;
 use xol::landing::Landings;
 use xol_arch::jump::{Features, Order, Record, Side, Trampoline, Window, build};
 use xol_arch::{Addr, Arch, Code, Reason, Rules, Text};
@@ -30,6 +31,8 @@ pub struct Armed {
     pub window: Window,
     /// Whether it goes there by a landing place.
     pub landing: bool,
+    /// What the jump stands in, and where.
+    pub text: (Shared, usize),
 }
 
 /// `x + 1`, whose first instructions are what compilers begin functions with.
@@ -108,11 +111,17 @@ fn arm_at(
     if landing {
         let within = at.0.saturating_sub(1 << 31) + (1 << 20)..at.0 + (1 << 31) - (1 << 20);
         let place = Landings::new(holes()).place(&reach, within)?;
-        let memory = Shared::new(PAGE).expect("memory");
-        let mut jump = Code::new();
-        Native::jump(place.at, to, &mut jump).expect("in reach");
-        memory.write(place.at.0 % PAGE as u64, &jump).expect("within a page");
-        calls::executable(&memory, 0..PAGE, Some(place.page()))?;
+        let mut pages: BTreeMap<u64, Shared> = BTreeMap::new();
+        for place in std::iter::once(place.at).chain(reach.others(place.at)) {
+            let page = pages.entry(place.align_down(PAGE as u64).0);
+            let memory = page.or_insert_with(|| Shared::new(PAGE).expect("memory"));
+            let mut jump = Code::new();
+            Native::jump(place, to, &mut jump).expect("in reach");
+            memory.write(place.0 % PAGE as u64, &jump).expect("within a page");
+        }
+        for (page, memory) in pages {
+            calls::executable(&memory, 0..PAGE, Some(Addr(page)))?;
+        }
         target = place.at;
     }
     let mut jump = Code::new();
@@ -135,7 +144,9 @@ fn arm_at(
     let changed = &jump[..window.changed().into()];
     file.write((PAGE + offset) as u64, changed).expect("within a page");
     file.write(PAGE as u64 + TRAMPOLINE, &trampoline.code).expect("within a page");
+    let text = (file, PAGE + offset);
     Some(Armed {
+        text,
         twin: Function::at(twin),
         probed: Function::at(at),
         at,

@@ -131,7 +131,7 @@ fn ways_into(code: &[u8], side: Side) -> Option<(u8, Last)> {
 /// is moved by a trap, and what comes by the jump alone is counted.
 pub(super) fn every_way_past() {
     let mut rng = Rng::new(0xe9, 0xc3);
-    let (mut seen, mut kinds) = (BTreeSet::new(), BTreeSet::new());
+    let (mut seen, mut kinds, mut trapped) = (BTreeSet::new(), BTreeSet::new(), 0);
     while seen.len() < 300 {
         let mut code = Vec::new();
         while code.len() < 6 {
@@ -143,6 +143,12 @@ pub(super) fn every_way_past() {
         }
         calls::forget_moves();
         let counters = Shared::new(4096).expect("memory");
+        let text = Text::new(Addr(0), &code);
+        if X86_64::window_alone(&text, Addr(0), Rules::default(), &[]).is_err() {
+            // Four instructions begin behind it.
+            assert!(boundaries(&code)[..5] == [0, 1, 2, 3, 4]);
+            continue;
+        }
         let armed = arm(&code, &[counted(0, &counters)], None, Features::ALL);
         let boundaries = boundaries(&code);
         // All that is behind stays, but for what a NOP names.
@@ -157,9 +163,23 @@ pub(super) fn every_way_past() {
             }
             assert_eq!((moved(), counts(&counters)[0]), (0, if entry == 0 { 3 } else { 0 }));
         }
+        // Somebody puts traps at what is behind: the jump still comes to its trampoline.
+        let (text, at) = &armed.text;
+        let later: Vec<u8> = (1..5).filter(|n| armed.window.later >> n & 1 == 1).collect();
+        for &n in &later {
+            text.write((at + usize::from(n)) as u64, &[0xcc]).expect("within a page");
+            let there = |function: Function| function.addr().add(n.into());
+            calls::move_trap(there(armed.probed), there(armed.twin));
+            let call = |function: Function| function.call([7, MARK, 0, 0, 0, 0]);
+            assert_eq!(call(armed.probed), call(armed.twin), "{code:02x?}, trap at {n}");
+            assert_eq!((moved(), counts(&counters)[0]), (1, 1), "{code:02x?}, trap at {n}");
+            trapped += 1;
+        }
     }
     assert!((1..=5).all(|changed| kinds.contains(&changed)), "{kinds:?}");
-    println!("jumps: {} that replace one instruction alone", seen.len());
+    let alone = seen.len();
+    println!("jumps: {alone} that replace one instruction alone, {trapped} traps behind it");
+    assert!(trapped > alone);
 }
 
 fn boundaries(code: &[u8]) -> Vec<u8> {

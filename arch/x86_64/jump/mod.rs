@@ -1,11 +1,15 @@
 //! What a jump replaces: five bytes, and every instruction that begins in them.
 
+mod alone;
+
 use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind};
 
 use super::X86_64;
 use super::decode::{decode, decoder, next};
 use crate::jump::{Covered, Last, Side, Window};
 use crate::{Addr, Arch, Code, Reason, Reject, Rules, Text};
+
+pub(super) use alone::window_alone;
 
 /// `E9 <rel32>`
 const LEN: u8 = 5;
@@ -63,71 +67,6 @@ pub(super) fn window(
             covering(lead, last).ok().filter(|window| traps_at_last(text, window))
         })
         .ok_or(Reason::NoLandingPlace.into())
-}
-
-/// Decides what a jump replaces that leaves what is behind its instruction what it is: those bytes stay,
-/// but for the operands of NOPs, which may be any.
-///
-/// ```text
-/// before     c3               31 c0     5d     c3          ret; xor eax, eax; pop rbp; ret
-/// with it    e9               31 c0     5d     c3          jmp -0x3ca23fcf; the same
-/// before     c3               0f 1f 40 00                  ret; nop dword [rax]
-/// with it    e9               0f 1f 40 70                  jmp 0x70401f0f; nop dword [rax+0x70]
-/// ```
-pub(super) fn window_alone(
-    text: &Text<'_>,
-    at: Addr,
-    rules: Rules,
-    targets: &[Addr],
-) -> Result<Window, Reject> {
-    let plan = X86_64::plan(text, at, rules)?;
-    if plan.len >= LEN {
-        return Err(Reason::WindowEnd.into());
-    }
-    let mut window = Window::new(at, plan.len);
-    walk(text, &mut window, 0, plan.len, rules, &[])?;
-    window.len = LEN;
-    let enters = |from, until| {
-        let offsets = targets.iter().map(|target| target.distance_from(at));
-        offsets.into_iter().find(|offset| (i64::from(from)..i64::from(until)).contains(offset))
-    };
-    if let Some(offset) = enters(1, plan.len) {
-        window.entered |= 1 << offset;
-    }
-    let mut free = 0u8;
-    let mut offset = plan.len;
-    while offset < LEN
-        && let Some((operand, len)) = nop(text.from(at.add(offset.into())))
-        && enters(offset + 1, offset + len).is_none()
-    {
-        free |= (offset + operand..offset + len).filter(|n| *n < LEN).fold(0, |f, n| f | 1 << n);
-        offset += len;
-    }
-    let shared = (1..LEN).zip(&mut window.shared).filter(|(n, _)| *n >= plan.len);
-    for (n, byte) in shared.filter(|(n, _)| free >> n & 1 == 0) {
-        *byte = Some(*text.from(at.add(n.into())).first().ok_or(Reason::Truncated)?);
-    }
-    Ok(window)
-}
-
-/// Where the operand of a NOP begins that has one, and how long the NOP is.
-///
-/// ```text
-/// 66* 2E? 0F 1F  mm000rrr  SIB?  displacement            nop r/m (AMD64 APM 3, NOP)
-/// ```
-fn nop(code: &[u8]) -> Option<(u8, u8)> {
-    let prefixes = code.iter().take_while(|byte| matches!(byte, 0x66 | 0x2e)).count();
-    let [0x0f, 0x1f, modrm, ..] = *code.get(prefixes..)? else { return None };
-    let sib = u8::from(modrm & 7 == 4);
-    let more = match modrm >> 3 {
-        // [rax], and none that has a displacement without a mode of its own
-        0 if modrm & 7 < 4 => 0,
-        8 => sib + 1,
-        16 => sib + 4,
-        _ => return None,
-    };
-    let operand = u8::try_from(prefixes + 3).ok().filter(|&operand| operand + more <= 15)?;
-    code.get(..usize::from(operand + more)).map(|_| (operand, operand + more))
 }
 
 /// Whether, above, an instruction traps as it must that begins at the jump's last byte; and none begins
@@ -276,84 +215,6 @@ mod tests {
         assert_eq!(offsets(&window), [(0, 1), (1, 3), (4, 4)]);
         assert_eq!((window.span, window.traps, window.entered), (8, 0b1_0010, 0));
         assert!(window.overwrites(AT.add(4)) && !window.overwrites(AT.add(5)));
-    }
-
-    #[test]
-    fn what_is_behind_stays() {
-        let alone = |code: &[u8]| {
-            let window = X86_64::window_alone(&Text::new(AT, code), AT, Rules::default(), &[]);
-            window.map_err(|reject| reject.reason)
-        };
-        // ret; xor eax, eax; pop rbp; ret
-        let window = alone(&[0xc3, 0x31, 0xc0, 0x5d, 0xc3]).unwrap();
-        assert_eq!((window.len, window.changed(), window.traps), (5, 1, 0));
-        assert_eq!(offsets(&window), [(0, 1)]);
-        // Behind a RET there is one address.
-        let only = AT.add(5).offset(0xc35d_c031_u32.cast_signed().into());
-        let (first, end) = window.reach().range();
-        assert_eq!(window.reach().next(first, end), Some(only));
-        assert_eq!(window.reach().next(only.add(1), end), None);
-        let mut jump = Code::new();
-        window.write::<X86_64>(only, &mut jump).unwrap();
-        assert_eq!(jump.as_slice(), [0xe9, 0x31, 0xc0, 0x5d, 0xc3]);
-        assert!(window.fits::<X86_64>(&jump));
-        assert!((1..5).all(|n| {
-            let mut other = jump.clone();
-            other[n] ^= 1;
-            !window.fits::<X86_64>(&other)
-        }));
-        // mov rax, [rdi+8]; behind it any of 2^24
-        let window = alone(&[0x48, 0x8b, 0x47, 8, 0x77, 0xf0]).unwrap();
-        assert_eq!((window.changed(), window.shared), (4, [None, None, None, Some(0x77)]));
-        let found = window.reach().next(AT, AT.add(1 << 31)).unwrap();
-        assert_eq!(found, AT.add(5 + 0x7700_0000));
-        assert!(window.reach().allows(found.add(0xff_ffff)));
-        assert!(!window.reach().allows(found.add(0x100_0000)));
-        // ret; nop dword [rax] and the like: the byte that is its operand may be any.
-        let shared = |code: &[u8]| alone(code).map(|window| window.shared);
-        let byte = Some;
-        let free = Ok([byte(0x0f), byte(0x1f), byte(0x40), None]);
-        assert_eq!(shared(&[0xc3, 0x0f, 0x1f, 0x40, 0]), free);
-        let long = Ok([byte(0x0f), byte(0x1f), byte(0x84), None]);
-        assert_eq!(shared(&[0xc3, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0]), long);
-        let none = Ok([byte(0x0f), byte(0x1f), byte(0), byte(0xc3)]);
-        assert_eq!(shared(&[0xc3, 0x0f, 0x1f, 0, 0xc3]), none);
-        // Unless something comes into it.
-        let text = Text::new(AT, &[0xc3, 0x0f, 0x1f, 0x40, 0]);
-        let entered = X86_64::window_alone(&text, AT, Rules::default(), &[AT.add(4)]).unwrap();
-        assert_eq!(entered.shared[3], Some(0));
-        // lock; inc [rax]: the prefix is jumped over.
-        let text = Text::new(AT, &[0xf0, 0xff, 0x00, 0xc3, 0xc3]);
-        let entered = X86_64::window_alone(&text, AT, Rules::default(), &[AT.add(1)]).unwrap();
-        assert_eq!(entered.entered, 0b10);
-        // call rax
-        assert!(alone(&[0xff, 0xd0, 1, 2, 3]).unwrap().calls);
-        // call [rax], mov eax, 1, and a RET at the end of what is known
-        assert_eq!(alone(&[0xff, 0x10, 1, 2, 3]), Err(Reason::IndirectCall));
-        assert_eq!(alone(&[0xb8, 1, 0, 0, 0]), Err(Reason::WindowEnd));
-        assert_eq!(alone(&[0xc3, 1, 2, 3]), Err(Reason::Truncated));
-    }
-
-    /// Each operand that a NOP may get is a NOP of the same length.
-    #[test]
-    fn what_a_nop_names_does_not_matter() {
-        let mut found = 0;
-        for prefixes in [&[][..], &[0x66], &[0x66, 0x66, 0x2e]] {
-            for modrm in 0..=255 {
-                let mut code = [prefixes, &[0x0f, 0x1f, modrm], &[0; 8]].concat();
-                let Some((operand, len)) = nop(&code) else { continue };
-                found += 1;
-                for n in 0..len - operand {
-                    for byte in 0..=255 {
-                        code[usize::from(operand + n)] = byte;
-                        let decoded = decode(&Text::new(AT, &code), AT).unwrap();
-                        assert_eq!(decoded.insn.mnemonic(), Mnemonic::Nop, "{code:02x?}");
-                        assert_eq!(decoded.bytes.len(), usize::from(len), "{code:02x?}");
-                    }
-                }
-            }
-        }
-        assert_eq!(found, 3 * (4 + 8 + 8));
     }
 
     /// Above, the jump's last byte is no INT3: what it is depends on the instruction there.
