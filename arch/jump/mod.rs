@@ -22,7 +22,10 @@
 //! On x86-64 a jump is five bytes and may replace up to five instructions, at low addresses ten
 //! ([`Last`]). A thread that comes to one of them but the first finds a byte that traps, and is moved to
 //! that instruction's place in the trampoline ([`Trampoline::enter`]). So nothing has to be proven
-//! about the function. On arm64 a jump is one instruction and replaces one.
+//! about the function. Where threads come there often, the jump replaces its instruction alone: its
+//! displacement ends with the bytes behind it as they are ([`Window::shared`]), and it goes to the one
+//! landing place, or the few, that they leave. Where somebody else puts a trap there later, it goes to
+//! another that is kept for that ([`Reach::others`]). On arm64 a jump is one instruction and replaces one.
 //!
 //! # What a program can still see
 //!

@@ -162,17 +162,19 @@ impl Tally {
 
 /// Whether some address in a hole will do, its page whole and the place in one page.
 fn has_place(reach: &Reach, holes: &[Range<u64>]) -> bool {
-    reach.is_free()
-        || holes.iter().any(|hole| {
-            let (mut from, end) = (hole.start.next_multiple_of(4096), hole.end & !4095);
-            while let Some(at) = reach.next(Addr(from), Addr(end)) {
-                if at.0 & 4095 <= 4091 {
-                    return true;
-                }
-                from = at.0 + 1;
+    let whole = |at: Addr| at.0 & 4095 <= 4091;
+    let free = |at: Addr| whole(at) && holes.iter().any(|hole| hole.contains(&at.0));
+    let place = |hole: &Range<u64>| {
+        let (mut from, end) = (hole.start.next_multiple_of(4096), hole.end & !4095);
+        loop {
+            let at = reach.next(Addr(from), Addr(end))?;
+            if whole(at) {
+                return Some(at);
             }
-            false
-        })
+            from = at.0 + 1;
+        }
+    };
+    reach.is_free() || holes.iter().find_map(place).is_some_and(|at| reach.others(at).all(free))
 }
 
 /// Pages for 10,000 of the entries.
