@@ -13,6 +13,8 @@
 
 long several(long n);
 long across(long n);
+// Another instruction is come to right behind its first RET.
+long beside(long n);
 long changes(void);
 long goes(void);
 // Come to the second and to the third instruction of `several`.
@@ -28,6 +30,10 @@ __asm__(".text\n.balign 16\n"
 	F(second, "push %rbx\n jmp several + 1")
 	F(third, "push %rbx\n mov %rdi, %rbx\n jmp several + 4")
 	".balign 16\n"
+	// 4 bytes, 2, 4, and RET at 10.
+	F(beside, "test $1, %dil\n jne 1f\n lea 3(%rdi), %rax\n ret\n"
+		"1: lea 0x40(%rdi), %rax\n sub $0x3d, %rax\n ret")
+	".balign 16\n"
 	F(changes, "mov $1, %eax\n ret")
 	// A page of its own.
 	".balign 4096\n"
@@ -41,6 +47,7 @@ __asm__(".text\n.balign 16\n"
 	F(several, "mov x1, x0\n add x0, x1, #3\n ret")
 	F(second, "mov x1, x0\n b several + 4")
 	F(third, "add x0, x0, #3\n b several + 8")
+	F(beside, "add x0, x0, #3\n ret")
 	F(changes, "mov x0, #1\n ret")
 	".balign 4096\n"
 	F(goes, "mov x0, #1\n ret")
@@ -91,7 +98,7 @@ static void rewrite(void *at)
 static const char *call(void)
 {
 	for (long n = 0; n < 1000; n++)
-		if (several(n) != n + 3 || across(n) != n + 3)
+		if (several(n) != n + 3 || across(n) != n + 3 || beside(n) != n + 3)
 			return "wrong";
 	return "right";
 }

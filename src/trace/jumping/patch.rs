@@ -233,8 +233,13 @@ fn take(memory: &Space, jumps: &[(usize, Rc<Jump>)]) -> io::Result<Vec<bool>> {
         let (jumped, trapped) = (&jump.jumped[..jump.len()], &jump.trapped[..jump.len()]);
         let begins = here.starts_with(&trapped[..TRAP]) || here.starts_with(&jumped[..TRAP]);
         ours[n] = begins && here.ends_with(&jumped[TRAP..]);
-        // A uprobe that came later and went first has put the original of its byte back.
-        let of_us = |(n, byte)| [jumped[n], trapped[n], jump.text[n]].contains(byte);
+        // A uprobe that came later and went first has put the original of its byte back; one behind what
+        // was displaced leads the jump to another landing place.
+        let behind = |n: usize| jump.window.later >> n & 1 == 1;
+        let of_us = |(n, byte): (usize, &u8)| {
+            [jumped[n], trapped[n], jump.text[n]].contains(byte)
+                || behind(n) && Native::TRAP.starts_with(&[*byte])
+        };
         known[n] = ours[n] || here.iter().enumerate().all(of_us);
         if known[n] && here.starts_with(&jumped[..TRAP]) {
             here[..TRAP].copy_from_slice(&trapped[..TRAP]);
