@@ -218,7 +218,16 @@ impl Landings {
         }
     }
 
-    /// Gives a place back, and not those beside it; true if its page has no other any more and is a hole again.
+    /// Gives back what [`Landings::place`] has taken for a jump.
+    pub fn release_all(&mut self, place: Place, jump: &Reach) {
+        for at in std::iter::once(place.at).chain(jump.others(place.at)) {
+            if let Some(page) = self.pages.get(&at.align_down(PAGE).0) {
+                self.release(Place { at, backing: page.backing });
+            }
+        }
+    }
+
+    /// Gives one place back; true if its page has no other any more and is a hole again.
     pub fn release(&mut self, place: Place) -> bool {
         let at = place.page().0;
         let Some(page) = self.pages.get_mut(&at) else { return false };

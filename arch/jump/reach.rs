@@ -147,15 +147,17 @@ impl Reach {
     /// displacement: one for each set of them.
     pub fn others(self, to: Addr) -> impl Iterator<Item = Addr> {
         let number = (to.distance_from(self.from) as u32).to_le_bytes();
-        (1..16u8).filter(move |set| set & !self.later == 0).filter_map(move |set| {
+        // What is one already stays where it is.
+        let traps = (0..4).zip(number).filter(|(_, byte)| *byte == 0xcc);
+        let later = traps.fold(self.later, |later, (n, _)| later & !(1 << n));
+        (1..16u8).filter(move |set| set & !later == 0).map(move |set| {
             let mut with = number;
             for (n, byte) in with.iter_mut().enumerate() {
                 if set >> n & 1 == 1 {
                     *byte = 0xcc;
                 }
             }
-            let other = i32::from_le_bytes(with);
-            (with != number).then(|| self.from.offset(other.into()))
+            self.from.offset(i32::from_le_bytes(with).into())
         })
     }
 

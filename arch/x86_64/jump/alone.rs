@@ -9,6 +9,8 @@ use crate::{Addr, Arch, Reason, Reject, Rules, Text};
 /// Instructions that begin behind the one that is replaced, at most: for each set of them there is a
 /// landing place.
 const MAX_LATER: u32 = 3;
+/// `nop dword [rax+rax*1+0]`: newer kernels put a call in the place of a uprobe on it, not a trap.
+const NOP5: [u8; 5] = [0x0f, 0x1f, 0x44, 0, 0];
 
 /// Decides what a jump replaces that leaves what is behind its instruction what it is: those bytes stay,
 /// but for the operands of NOPs, which may be any.
@@ -49,7 +51,9 @@ pub(in crate::x86_64) fn window_alone(
         offset += len;
     }
     window.later = later(text, &window, targets);
-    if window.later.count_ones() > MAX_LATER {
+    let optimized = (plan.len..LEN).filter(|n| window.later >> n & 1 == 1);
+    let optimized = optimized.filter(|&n| text.from(at.add(n.into())).starts_with(&NOP5)).count();
+    if window.later.count_ones() > MAX_LATER || optimized > 0 {
         return Err(Reason::WindowInstruction.into());
     }
     let shared = (1..LEN).zip(&mut window.shared).filter(|(n, _)| *n >= plan.len);
@@ -82,7 +86,7 @@ fn later(text: &Text<'_>, window: &Window, targets: &[Addr]) -> u8 {
 /// 66* 2E? 0F 1F  mm000rrr  SIB?  displacement            nop r/m (AMD64 APM 3, NOP)
 /// ```
 fn nop(code: &[u8]) -> Option<(u8, u8)> {
-    let prefixes = code.iter().take_while(|byte| matches!(byte, 0x66 | 0x2e)).count();
+    let prefixes = code.iter().take(12).take_while(|byte| matches!(byte, 0x66 | 0x2e)).count();
     let [0x0f, 0x1f, modrm, ..] = *code.get(prefixes..)? else { return None };
     let sib = u8::from(modrm & 7 == 4);
     let more = match modrm >> 3 {
@@ -152,6 +156,7 @@ mod tests {
         assert_eq!(shared(&[0xc3, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0]), long);
         let none = Ok([byte(0x0f), byte(0x1f), byte(0), byte(0xc3)]);
         assert_eq!(shared(&[0xc3, 0x0f, 0x1f, 0, 0xc3]), none);
+        assert_eq!(alone(&[0xc3, 0x0f, 0x1f, 0x44, 0, 0]), Err(Reason::WindowInstruction));
         // Unless something comes into it.
         let text = Text::new(AT, &[0xc3, 0x0f, 0x1f, 0x40, 0]);
         let entered = X86_64::window_alone(&text, AT, Rules::default(), &[AT.add(4)]).unwrap();

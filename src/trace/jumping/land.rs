@@ -24,10 +24,12 @@ impl Session<'_> {
         group: &mut [Chosen],
     ) -> io::Result<Vec<Result<Option<Addr>, WhyNotJump>>> {
         let jumps = &self.sites_mut(space).jumps;
+        let within = within(region);
         let left = |c: &Chosen| {
             let reach = c.window.reach();
-            let left = jumps.left_landing(c.window.at);
-            left.filter(|&at| !reach.is_free() && reach.allows(at))
+            let left = jumps.left_landing(c.window.at).filter(|_| !reach.is_free())?;
+            let mut all = std::iter::once(left).chain(reach.others(left));
+            (reach.allows(left) && all.all(|at| within.contains(&at.0))).then_some(left)
         };
         let left: Vec<Option<Addr>> = group.iter().map(left).collect();
         let new = group.iter().zip(&left).filter(|(_, left)| left.is_none());
@@ -50,6 +52,13 @@ impl Session<'_> {
         for ((n, _), place) in again.into_iter().zip(places) {
             landings[n] = place;
         }
+        // Until a jump stands, the next one there may have its place.
+        let jumps = &mut self.sites_mut(space).jumps;
+        for (chosen, landing) in group.iter().zip(&landings) {
+            if let Ok(Some(landing)) = landing {
+                jumps.leave_landing(chosen.window.at, *landing);
+            }
+        }
         Ok(landings)
     }
 
@@ -64,9 +73,7 @@ impl Session<'_> {
         let places = if constrained.is_empty() {
             Vec::new()
         } else {
-            let code = region.code;
-            let low = (code.start.0 + code.len).saturating_sub(Native::JUMP_REACH);
-            let within: Range<u64> = low..code.start.0.saturating_add(Native::JUMP_REACH - LANDING);
+            let within = within(region);
             let jumps = &self.spaces.get(&space).ok_or(io::ErrorKind::NotFound)?.jumps;
             let holes = self.target.holes(space, &jumps.pages)?;
             let jumps = &mut self.sites_mut(space).jumps;
@@ -79,9 +86,15 @@ impl Session<'_> {
                 places.iter().zip(&constrained).filter_map(all).flatten().collect();
             let new = pages.difference(&jumps.pages).copied().collect();
             self.map_pages(space, tid, &new)?;
-            let mapped = &self.sites_mut(space).jumps.pages;
+            let jumps = &mut self.sites_mut(space).jumps;
+            let (mapped, landings) = (&jumps.pages, &mut jumps.landings);
             let is_mapped = |(place, reach): (Option<Place>, &Reach)| {
-                place.filter(|place| pages_of(*reach, place.at).all(|page| mapped.contains(&page)))
+                let place = place?;
+                if pages_of(*reach, place.at).all(|page| mapped.contains(&page)) {
+                    return Some(place);
+                }
+                landings.release_all(place, reach);
+                None
             };
             places.into_iter().zip(&constrained).map(is_mapped).collect()
         };
@@ -110,7 +123,8 @@ impl Session<'_> {
                 end += PAGE;
             }
             let bytes = self.sites_mut(space).jumps.pages.len() as u64 * PAGE + end - start;
-            if bytes / PAGE > limit as u64 || !self.may_take(space, bytes) {
+            let noted = self.target.has_room_for(space, 1);
+            if bytes / PAGE > limit as u64 || !noted || !self.may_take(space, bytes) {
                 break;
             }
             let area = Area { start: Addr(start), len: end - start };
@@ -126,6 +140,13 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+/// Where the trampolines of a region are reached from.
+fn within(region: &Region) -> Range<u64> {
+    let code = region.code;
+    let low = (code.start.0 + code.len).saturating_sub(Native::JUMP_REACH);
+    low..code.start.0.saturating_add(Native::JUMP_REACH - LANDING)
 }
 
 /// The pages of the landing places of one jump.

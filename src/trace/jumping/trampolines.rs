@@ -126,7 +126,7 @@ impl Session<'_> {
         chosen: Vec<Chosen>,
     ) -> io::Result<Vec<Rc<Jump>>> {
         // What each jump replaces is noted in the table, and what is mapped for it.
-        let noted = 2 * chosen.len() + 4;
+        let noted = chosen.iter().map(|chosen| 2 + places(chosen)).sum::<usize>() + 4;
         if !self.target.has_room_for(space, noted)
             && let Err(error) = self.target.grow_table(tid, noted)
         {
@@ -248,11 +248,15 @@ impl Session<'_> {
         to: Addr,
         pages: &mut BTreeMap<u64, Vec<u8>>,
     ) -> io::Result<bool> {
+        let mut jumps = Vec::new();
         for &at in places {
             let mut second = Code::new();
             if Native::jump(at, to, &mut second).is_err() {
                 return Ok(false);
             }
+            jumps.push((at, second));
+        }
+        for (at, second) in jumps {
             let page = at.align_down(4096).0;
             let bytes = match pages.entry(page) {
                 Entry::Occupied(known) => known.into_mut(),
@@ -425,6 +429,12 @@ impl Session<'_> {
         }
         enough
     }
+}
+
+/// How many landing places a jump may take.
+fn places(chosen: &Chosen) -> usize {
+    let of_other = chosen.other.as_deref().map_or(0, places);
+    of_other.max(1 << chosen.window.later.count_ones())
 }
 
 /// Where a thread that traps at this offset of a jump goes on when xol is dead.

@@ -283,6 +283,11 @@ impl Jumps {
         self.left.get(&at.0).copied()
     }
 
+    /// The next jump at `at` may land there: no other does.
+    pub(in crate::trace) fn leave_landing(&mut self, at: Addr, landing: Addr) {
+        self.left.insert(at.0, landing);
+    }
+
     /// Puts the program's own bytes into `bytes`, which were read at `base`.
     pub(in crate::trace) fn restore(&self, base: u64, bytes: &mut [u8]) {
         let end = base + bytes.len() as u64;
@@ -303,11 +308,12 @@ impl Jumps {
         if SHADOWS {
             self.by_shadow.retain(|&at, _| keep(Addr(at)));
         }
-        let all = &mut self.all;
+        let (all, left) = (&mut self.all, &mut self.left);
         self.by_window.retain(|&at, &mut number| {
             let kept = keep(Addr(at));
             if !kept {
                 all[number].1 = State::Off;
+                left.extend(all[number].0.landing.map(|landing| (at, landing)));
             }
             kept
         });
