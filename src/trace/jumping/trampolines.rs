@@ -8,7 +8,7 @@ use crate::trace::options::WhenFull;
 use crate::trace::recorded::ring::shape;
 use crate::trace::session::Session;
 use crate::trace::space::jumps::Full;
-use crate::trace::space::jumps::{Jump, LEN, Region, SHADOWS};
+use crate::trace::space::jumps::{Jump, LANDINGS, LEN, Region, SHADOWS};
 use crate::trace::space::tally::Tally;
 use crate::trace::telling::recorders::Served;
 use crate::trace::wanted::want::Want;
@@ -215,7 +215,7 @@ impl Session<'_> {
                     let others = landing.map(|at| chosen.window.reach().others(at));
                     let places: Vec<Addr> =
                         landing.into_iter().chain(others.into_iter().flatten()).collect();
-                    if !self.write_landings(space, &places, jump.to, &mut pages)? {
+                    if LANDINGS && !self.write_landings(space, &places, jump.to, &mut pages)? {
                         self.no_jump(space, chosen.window.at, Reason::NoLandingPlace.into());
                         continue;
                     }

@@ -24,6 +24,7 @@ use crate::engine::SiteId;
 use crate::symbols::{Function, Object, signature};
 use crate::trace::rows::consumer::Consumer;
 use crate::trace::session::Session;
+use crate::trace::space::jumps::LANDINGS;
 use crate::trace::space::objects::Loaded;
 use crate::trace::telling::recorders::Served;
 use crate::trace::wanted::want::Want;
@@ -224,6 +225,7 @@ impl Session<'_> {
         let rules = self.options.rules;
         let window = match function.window::<Native>(want.addr, rules, object, bias) {
             Ok(window) => window,
+            Err(why) if !LANDINGS => return Err(why.into()),
             // What is behind stays, where it must.
             Err(why) => {
                 let alone = function.window_alone::<Native>(want.addr, rules, object, bias);
@@ -232,7 +234,8 @@ impl Session<'_> {
             }
         };
         let mut chosen = self.chosen(space, want, function, window, shadow_stack)?;
-        if window.lands_below()
+        if LANDINGS
+            && window.lands_below()
             && let Ok(other) =
                 function.window_on::<Native>(want.addr, rules, object, bias, Side::Above)
         {

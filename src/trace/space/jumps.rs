@@ -28,6 +28,8 @@ pub(in crate::trace) const LANDING: u64 = 5;
 pub(in crate::trace) const LEN: usize = 11;
 /// Whether a jump can have a shadow: where it is more than one instruction.
 pub(in crate::trace) const SHADOWS: bool = Native::INSN_ALIGN == 1 && cfg!(feature = "jump");
+/// Whether a jump can have a landing place: the same.
+pub(in crate::trace) const LANDINGS: bool = SHADOWS;
 
 /// One jump: kept as long as a thread may be in its trampoline.
 #[derive(Debug)]
@@ -170,7 +172,7 @@ impl Jumps {
         let number = self.all.len();
         self.by_window.insert(jump.window.at.0, number);
         self.by_code.insert(jump.to.0, number);
-        if let Some(landing) = jump.landing {
+        if LANDINGS && let Some(landing) = jump.landing {
             self.by_landing.insert(landing.0, number);
             let others = jump.window.reach().others(landing);
             self.by_landing.extend(others.map(|at| (at.0, number)));
@@ -246,6 +248,9 @@ impl Jumps {
         {
             return Some(Spot::Trampoline(jump, offset as u16));
         }
+        if !LANDINGS {
+            return None;
+        }
         let (offset, jump) = before(&self.by_landing)?;
         (offset < LANDING).then_some(Spot::Landing(jump))
     }
@@ -265,7 +270,7 @@ impl Jumps {
         match state {
             State::Off => {
                 self.by_window.remove(&jump.window.at.0);
-                if let Some(landing) = jump.landing {
+                if LANDINGS && let Some(landing) = jump.landing {
                     self.left.insert(jump.window.at.0, landing);
                 }
                 // There may be room for another now.
