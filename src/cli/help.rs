@@ -172,7 +172,8 @@ of lines every second; --interval says otherwise.";
 
 /// What `xol count --help` says: the reasons are those that there are.
 pub(super) fn count() -> String {
-    let known = WhyNotJump::ALL.iter().map(|why| format!("  {:<22}{}\n", why.id(), why.sentence()));
+    let all = if cfg!(feature = "jump") { WhyNotJump::ALL } else { &[WhyNotJump::NotInThisBuild] };
+    let known = all.iter().map(|why| format!("  {:<22}{}\n", why.id(), why.sentence()));
     let reasons: String = known.collect();
     COUNT.replace("REASONS", &format!("{reasons}  and the reasons of xol plan"))
 }

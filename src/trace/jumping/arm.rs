@@ -26,10 +26,10 @@ impl Session<'_> {
         let mut traps = self.arm_traps(space, tid, wants)?;
         self.check_unwritten(space, &traps.read)?;
         // A jump gives way to one more that is told of its site, and comes back for both.
-        let again = gave_way.into_iter().filter(|i| !traps.fresh.contains(i)).collect::<Vec<_>>();
-        if !again.is_empty() {
-            traps.fresh.extend(again);
-            traps.fresh.sort_by_key(|&i| wants[i].addr);
+        if cfg!(feature = "jump") && !gave_way.is_empty() {
+            traps.fresh.extend(gave_way);
+            traps.fresh.sort_unstable_by_key(|&i| (wants[i].addr, i));
+            traps.fresh.dedup();
         }
         self.jump_at_once(space, tid, wants, traps.fresh)?;
         Ok(traps.armed)
@@ -38,6 +38,9 @@ impl Session<'_> {
     /// Jumps give way to what does not go together with them: a new site inside, or a new
     /// consumer of a hit. Returns the wants at whose place a jump began that gave way.
     fn make_way_for(&mut self, space: SpaceId, wants: &[Want]) -> io::Result<Vec<usize>> {
+        if !cfg!(feature = "jump") {
+            return Ok(Vec::new());
+        }
         let sites = self.sites_mut(space);
         let (mut over, mut gave_way) = (Vec::new(), Vec::new());
         for (i, want) in wants.iter().enumerate() {
