@@ -196,9 +196,15 @@ fn a_process_of_32_bits_is_named() {
         |values: &[u16]| values.iter().for_each(|v| elf.extend_from_slice(&v.to_le_bytes()));
     half(&[2, 40, 1, 0, 0x54, 1, 52, 0, 0, 0, 0, 0x500, 52, 32, 1, 0, 0, 0]);
     half(&[1, 0, 0, 0, 0, 1, 0, 1, 0x58, 0, 0x58, 0, 5, 0, 0x1000, 0, 0xfffe, 0xeaff]);
-    let path = folder().join("arm32");
-    std::fs::File::create(&path).expect("it is writable").write_all(&elf).expect("it is writable");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let (written, path) = (folder().join("arm32.elf"), folder().join("arm32"));
+    std::fs::File::create(&written)
+        .expect("it is writable")
+        .write_all(&elf)
+        .expect("it is writable");
+    std::fs::set_permissions(&written, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    // By a process of its own: what another test starts meanwhile would hold a file of ours open for writing.
+    let copied = run("cp").args([&written, &path]).finish();
+    assert_eq!(copied.code(), 0, "{copied}");
     let target = run(&path).start();
     let pid = target.pid().to_string();
     std::thread::sleep(Duration::from_millis(300));

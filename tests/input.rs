@@ -54,7 +54,8 @@ fn a_pid_that_is_gone() {
 fn a_process_of_somebody_else() {
     // nobody cannot look into our folders.
     let copy = PathBuf::from(format!("/tmp/xol-of-nobody-{}", std::process::id()));
-    std::fs::copy(xol(), &copy).expect("/tmp is writable");
+    // By a process of its own: what another test starts meanwhile would hold a copy of ours open for writing.
+    assert_eq!(run("cp").arg(xol()).arg(&copy).finish().code(), 0, "/tmp is writable");
     let target = Target::start("ready");
     let wrong = run("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])

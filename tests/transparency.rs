@@ -6,7 +6,7 @@ use std::time::Duration;
 use xol_tests::commands;
 use xol_tests::programs::{Build, program};
 use xol_tests::run::{Run, as_often, run};
-use xol_tests::xol::{Counted, command, count, scratch};
+use xol_tests::xol::{Counted, command, count};
 
 /// Runs `command` alone and under `xol count -f OPTIONS PROBES`, and compares.
 fn same(options: &[&str], probes: &[&str], command: &Run) -> Counted {
@@ -213,7 +213,7 @@ fn entries() -> (&'static str, &'static str) {
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn restartable_sequences() {
-    let told = scratch("aborts");
+    let told = xol_tests::xol::scratch("aborts");
     let command = run(program("sequence", Build::Pie)).arg(&told);
     let inside = [0xb, 0xe, 0xf, 0x13].map(|at| format!("sequence-pie:sequence+{at:#x}"));
     let mut probes: Vec<&str> = inside.iter().map(String::as_str).collect();

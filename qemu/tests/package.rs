@@ -1,7 +1,6 @@
 //! What is packed is all there, with the right names and modes. A script stands in for `xol`.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -21,8 +20,12 @@ fn given(name: &str) -> (PathBuf, Papers, PathBuf) {
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).unwrap();
     let xol = folder.join("stand-in");
-    fs::write(&xol, STAND_IN).unwrap();
-    fs::set_permissions(&xol, fs::Permissions::from_mode(0o700)).unwrap();
+    let text = folder.join("text");
+    fs::write(&text, STAND_IN).unwrap();
+    // By a process of its own: what another test starts meanwhile would hold it open for writing, and
+    // nothing executes such a file (ETXTBSY).
+    let installed = Command::new("install").args(["-m", "700"]).args([&text, &xol]).status();
+    assert!(installed.unwrap().success());
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned();
     let papers = Papers::write(&xol, &folder.join("papers"), source).unwrap();
     (folder, papers, xol)

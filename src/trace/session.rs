@@ -40,6 +40,8 @@ pub(super) struct Session<'a> {
     pub(super) sweep_due: Option<SpaceId>,
     pub(super) spaces: FxHashMap<SpaceId, Sites>,
     pub(super) states: FxHashMap<Tid, ThreadState>,
+    /// Whose events are dealt with right now, the last within those before it.
+    pub(super) dealing: Vec<Tid>,
     /// Of the trap that is dealt with: the instruction, and where the thread has trapped in its place.
     pub(super) shadowed: Option<(Addr, Addr)>,
     /// Files that no probe can be in, or that could not be read.
@@ -78,6 +80,7 @@ impl<'a> Session<'a> {
             sweep_due: None,
             spaces: FxHashMap::default(),
             states: FxHashMap::default(),
+            dealing: Vec::new(),
             shadowed: None,
             resolved: super::space::opened::Cache::default(),
             root: None,

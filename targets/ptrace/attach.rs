@@ -141,6 +141,21 @@ impl Ptrace {
     /// # Errors
     /// See [`AttachError`]; what was attached is then let go again when we end.
     pub fn attach(&mut self, pid: Pid, hold: bool) -> Result<(), AttachError> {
+        const TRIES: u32 = 5;
+        const PAUSE: Duration = Duration::from_millis(2);
+        let mut tries = 0;
+        loop {
+            match self.try_attach(pid, hold) {
+                // Where a thread execs that is not the first, it gets the first one's number: between two
+                // looks the process has none that is alive, or the one looked at is gone.
+                Err(AttachError::Gone(_) | AttachError::Zombie(_)) if tries < TRIES => tries += 1,
+                result => return result,
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn try_attach(&mut self, pid: Pid, hold: bool) -> Result<(), AttachError> {
         check(pid)?;
         if self.processes.contains_key(&pid) {
             // It shares the memory of one that was attached to.

@@ -47,6 +47,23 @@ pub enum Event {
     Tick,
 }
 
+impl Event {
+    /// The thread that stands still until the event is dealt with.
+    #[must_use]
+    pub fn stopped(&self) -> Option<Tid> {
+        match *self {
+            Event::Trap(tid)
+            | Event::Stepped(tid)
+            | Event::Signal(tid, _)
+            | Event::Forked { parent: tid, .. }
+            | Event::Started(tid)
+            | Event::Exec(tid, ..)
+            | Event::Returned(tid) => Some(tid),
+            Event::Gone(..) | Event::Ended(..) | Event::Tick => None,
+        }
+    }
+}
+
 /// How a stopped thread goes on.
 #[derive(Clone, Copy, Debug)]
 pub enum Go {

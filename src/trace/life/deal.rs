@@ -48,6 +48,20 @@ impl Session<'_> {
     }
 
     pub(in crate::trace) fn deal_with(&mut self, event: Event) -> io::Result<()> {
+        // Its stop stays with the kernel until the thread goes on: it must not be taken for a new one by
+        // what lets other threads of the process come first.
+        let shadowed = self.shadowed.take();
+        self.dealing.extend(event.stopped());
+        let dealt = self.pass_on(event);
+        if event.stopped().is_some() {
+            self.dealing.pop();
+        }
+        self.shadowed = shadowed;
+        dealt
+    }
+
+    /// Passes an event to the room that deals with it.
+    fn pass_on(&mut self, event: Event) -> io::Result<()> {
         match event {
             Event::Trap(tid) => self.on_trap(tid),
             Event::Stepped(tid) => self.on_step(tid),

@@ -60,7 +60,7 @@ impl Session<'_> {
                         break;
                     }
                     Ok(false) => {
-                        if self.take_event_of(tid).is_err() {
+                        if self.is_dealt_with(tid) || self.take_event_of(tid).is_err() {
                             break;
                         }
                     }
@@ -122,8 +122,16 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Deals with what a thread has stopped for on its own.
+    /// Whether a thread stands in a stop that is dealt with right now, further up.
+    fn is_dealt_with(&self, tid: Tid) -> bool {
+        self.target.is_stopped(tid) && self.dealing.contains(&tid)
+    }
+
+    /// Deals with what a thread has stopped for on its own, but for what is dealt with already.
     pub(in crate::trace) fn take_event_of(&mut self, tid: Tid) -> io::Result<()> {
+        if self.is_dealt_with(tid) {
+            return Ok(());
+        }
         if let Some(event) = self.target.poll(tid)? {
             match self.handle(event) {
                 Err(error) if !is_gone(&error) => return Err(error),
