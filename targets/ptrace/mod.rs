@@ -8,7 +8,7 @@
 //! | `space` | an address space: its memory and what xol mapped into it |
 //! | `absent` | memory that is not there yet |
 //! | `thread` | threads and processes as they are known here |
-//! | `wait`, `halt` | stops, and going on |
+//! | `event`, `wait`, `halt` | stops, and going on |
 //! | `attach`, `launch` | how a target begins and ends being one |
 //! | `bare` | a program that is traced and not probed, to be compared with |
 //! | `pair`, `keeper` | the command in front, the tracer behind it, and what one does when the other dies |
@@ -33,6 +33,7 @@ mod bare;
 mod calls;
 mod chain;
 mod deliver;
+mod event;
 mod halt;
 mod head;
 mod inject;
@@ -62,6 +63,7 @@ mod wait;
 pub use attach::{AttachError, check_program, foreign_machine};
 pub use bare::run_bare;
 pub use calls::{Forbidden, would_forbid};
+pub use event::{Event, Go};
 pub use inject::InjectError;
 pub use jumps::{features, max_mappings, ticks_are_steady};
 pub use launch::{Begun, Launch, LaunchError};
@@ -75,7 +77,6 @@ pub use stopped::Stopped;
 pub use sys::{Pid, Tid};
 pub use thread::{Process, Thread};
 pub use vm::is_refused as is_vm_refused;
-pub use wait::{Event, Go};
 
 use rustc_hash::FxHashMap as HashMap;
 use std::collections::{BTreeMap, VecDeque};

@@ -1,5 +1,6 @@
 //! Threads and processes as they are known here.
 
+use super::event::Event;
 use super::is_gone;
 use super::mask::{Block, Doubt, Watch};
 use super::retry::Retries;
@@ -7,7 +8,6 @@ use super::siginfo::SigInfo;
 use super::signals::Action;
 use super::space::SpaceId;
 use super::sys::{Pid, Tid};
-use super::wait::Event;
 use crate::native::Regs;
 use std::io;
 use std::time::{Duration, Instant};
