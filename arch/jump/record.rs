@@ -105,6 +105,13 @@ impl Values {
         self.0 == 0
     }
 
+    /// The word of the stack among them that is farthest from the stack pointer: where that can be read,
+    /// all can.
+    #[must_use]
+    pub fn last_on_stack(self) -> Option<Value> {
+        self.iter().filter(|value| matches!(value, Value::Stack(_))).last()
+    }
+
     /// The members, in the order of their words.
     pub fn iter(self) -> impl Iterator<Item = Value> {
         (0..u32::BITS).filter(move |&bit| self.0 >> bit & 1 != 0).map(Value::of_bit)

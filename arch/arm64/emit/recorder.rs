@@ -64,11 +64,12 @@ pub(in crate::arm64) fn record(
             done.noted = body.increment(16, 17, 14, 15)?;
         }
         Recorder::Event { ring, shape, missed, probe, values, time, wait } => {
+            // What can fault, before a slot is taken: the time where it is forbidden, words of the stack.
             if time {
-                // Where it is forbidden it faults before a slot is taken.
                 body.asm.word(opcode::MRS_TIME | 12)?;
                 body.asm.store(12, SP, TIME_KEPT)?;
             }
+            values.last_on_stack().map_or(Ok(12), |value| body.value(value))?;
             let (full, again) = body.claim(ring, shape, &mut done)?;
             body.write(probe, values, time)?;
             body.commit(full, again, missed, wait, &mut done)?;

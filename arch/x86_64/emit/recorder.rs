@@ -306,8 +306,7 @@ impl Body<'_> {
         Ok(())
     }
 
-    /// What can fault, before a slot is taken: RDTSC where it is forbidden, the word at the stack
-    /// pointer.
+    /// What can fault, before a slot is taken: RDTSC where it is forbidden, words of the stack.
     fn fetch(&mut self, values: Values, time: bool) -> Result<(), Reject> {
         if time {
             self.asm.bytes(&[0x0f, 0x31])?; // RDTSC
@@ -319,7 +318,7 @@ impl Body<'_> {
             self.asm.load(RAX, Mem(RSP, self.frame))?;
             self.asm.store(Self::slot(self.fetched + 1), RAX)?;
         }
-        Ok(())
+        values.last_on_stack().map_or(Ok(()), |value| self.value(value))
     }
 
     /// Takes a slot: r10 + SLOTS is its address, r11 the turn that commits it.
