@@ -6,11 +6,15 @@ use crate::trace::session::Session;
 use std::io;
 use std::time::{Duration, Instant};
 use xol_arch::Regs as _;
+use xol_targets::ptrace::procfs::{Whereabouts, run_ns, whereabouts};
 use xol_targets::ptrace::{Area, SpaceId, Tid, sys};
 
-/// How long a record that is on its way is waited for, where a thread whose records are behind it has
-/// stopped: its writer may have lost the CPU. A writer that has stopped is seen through before.
+/// How long a record that is on its way is waited for at least, where a thread whose records are behind it
+/// has stopped. A writer that has stopped is seen through before; one that has lost the CPU is waited for
+/// until it has run.
 const WAIT: Duration = Duration::from_millis(50);
+/// And how long at most.
+const LIMIT: Duration = Duration::from_secs(2);
 /// After so long it is looked for one that has stopped.
 const LOOK: Duration = Duration::from_micros(50);
 impl Rings {
@@ -41,7 +45,7 @@ impl Session<'_> {
         space: SpaceId,
         pointer: u64,
     ) -> io::Result<usize> {
-        let (mut count, mut look) = (0, LOOK);
+        let (mut count, mut look, mut starved) = (0, LOOK, None);
         let begun = Instant::now();
         if let Some((of, area, pending)) = rings.waited
             && !rings.is_pending(of, area, pending)
@@ -54,8 +58,13 @@ impl Session<'_> {
                 break;
             }
             if begun.elapsed() >= WAIT {
-                rings.waited = Some(blocking);
-                break;
+                let starved = starved.get_or_insert_with(|| self.runnable(tid, space));
+                starved
+                    .retain(|&(t, ran)| run_ns(t) == ran && whereabouts(t) == Whereabouts::Running);
+                if starved.is_empty() || begun.elapsed() >= LIMIT {
+                    rings.waited = Some(blocking);
+                    break;
+                }
             }
             if begun.elapsed() >= look {
                 look *= 4;
@@ -65,6 +74,17 @@ impl Session<'_> {
             count += rings.read();
         }
         Ok(count)
+    }
+
+    /// Other threads of the space that want a CPU, or have one, and how long each has run.
+    fn runnable(&self, tid: Tid, space: SpaceId) -> Vec<(Tid, u64)> {
+        let others = self.target.threads().filter(|t| t.tid != tid && !t.is_stopped());
+        others
+            .filter(|t| self.target.space_of(t.tid) == Some(space))
+            .filter(|t| whereabouts(t.tid) == Whereabouts::Running)
+            .map(|t| (t.tid, run_ns(t.tid)))
+            .filter(|&(_, ran)| ran > 0)
+            .collect()
     }
 
     /// Whether records of a space cannot be read because of one that was waited for in vain.
