@@ -70,7 +70,7 @@ reasons! {
     NoRoomForSlots = "no-room-for-slots", "nothing can be mapped near the code, and the instruction cannot be simulated";
     SharedText = "shared-text", "the code is mapped shared and cannot be changed for one process";
     KernelPage = "kernel-page", "the page belongs to the kernel (vDSO, vsyscall)";
-    RestartableSequence = "restartable-sequence", "a trap inside a restartable sequence (rseq) aborts it for ever";
+    RestartableSequence = "restartable-sequence", "a trap inside a restartable sequence (rseq) aborts it for ever, one right before it leaves it unprotected";
     FixedRange = "fixed-range", "libc or an unwinder recognises this instruction by its address or bytes";
     ChangedText = "changed-text", "the code in memory is not what the file has";
     TooManySites = "too-many-sites", "the limit on sites is reached";

@@ -8,12 +8,12 @@ use super::table::Symbols;
 use super::{ElfError, dynamic::Dynamic};
 use memchr::memmem::Finder;
 use std::ops::Range;
-use xol_arch::Reason;
+use xol_arch::{Addr, Arch, Flow, Reason, Text};
 
 /// A range of code that nothing may be moved out of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fixed {
-    /// Its addresses in the file.
+    /// Its addresses in the file; of a restartable sequence, with the instruction that runs into it.
     pub range: Range<u64>,
     /// [`Reason::FixedRange`] or [`Reason::RestartableSequence`].
     pub reason: Reason,
@@ -68,10 +68,41 @@ pub(crate) fn ranges(
         by_bytes(source, layout, code, &patterns, &mut found)?;
     }
     for sequence in sequences::described(source, layout, dynamic)? {
-        found.push(Fixed { range: sequence.range, reason: Reason::RestartableSequence });
+        let start = told_before(source, layout, symbols, sequence.range.start);
+        let range = start..sequence.range.end;
+        found.push(Fixed { range, reason: Reason::RestartableSequence });
     }
     found.sort_by_key(|f| (f.range.start, f.range.end));
     Ok(found)
+}
+
+/// Where the instruction begins that runs into a restartable sequence: it tells the kernel of the sequence.
+/// Displaced, a thread would lose the CPU outside of it some time, and the kernel forget it.
+fn told_before(source: &Source, layout: &Layout, symbols: &Symbols, sequence: u64) -> u64 {
+    /// Bytes that are decoded to find it.
+    const MOST: u64 = 64 << 10;
+    let read = || {
+        let from = symbols.decode_from(sequence.checked_sub(1)?)?;
+        let len = sequence.checked_sub(from).filter(|len| (1..=MOST).contains(len))?;
+        let (offset, _) = layout.file_offset(from)?;
+        Some((from, source.bytes(offset, len, "code").ok()?))
+    };
+    let Some((from, bytes)) = read() else { return sequence };
+    let text = Text::new(Addr(from), &bytes);
+    let found: Result<u64, ElfError> = crate::for_machine!(layout.machine, A => {
+        let mut at = from;
+        loop {
+            let flow = A::flow(&text, Addr(at));
+            // What does not decode is passed over as data is.
+            let len = flow.as_ref().map_or(A::INSN_ALIGN, |&(_, len)| len as u64);
+            match at + len {
+                next if next < sequence => at = next,
+                next if next > sequence => break sequence,
+                _ => break if matches!(flow, Ok((Flow::Next, _))) { at } else { sequence },
+            }
+        }
+    });
+    found.unwrap_or(sequence)
 }
 
 fn named(symbols: &Symbols, name: &str) -> Option<u64> {
