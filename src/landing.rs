@@ -169,26 +169,41 @@ impl Landings {
     /// displacement ([`Reach::others`]).
     #[must_use]
     pub fn place(&mut self, jump: &Reach, within: Range<u64>) -> Option<Place> {
+        // Where one is free and its others are not, the next may have them.
+        const TRIES: u32 = 16;
         let (first, end) = jump.range();
         let within = within.start.max(first.0)..within.end.min(end.0);
-        if within.is_empty() {
-            return None;
+        let mut from = within.start;
+        for _ in 0..TRIES {
+            let rest = from..within.end;
+            if rest.is_empty() {
+                break;
+            }
+            let place = self.in_a_page(jump, &rest).or_else(|| self.in_a_hole(jump, &rest))?;
+            if self.take_all(place, jump, &within) {
+                self.recent.insert(jump.constraints(), place.page().0);
+                return Some(place);
+            }
+            from = place.at.0 + 1;
         }
-        let place = self.in_a_page(jump, &within).or_else(|| self.in_a_hole(jump, &within))?;
-        self.recent.insert(jump.constraints(), place.page().0);
+        None
+    }
+
+    /// Takes a place, and those that the jump goes to instead; none where one is not free: it would go
+    /// astray.
+    fn take_all(&mut self, place: Place, jump: &Reach, within: &Range<u64>) -> bool {
         self.take(place);
         let mut taken = vec![place];
         for other in jump.others(place.at) {
-            let Some(other) = self.exactly(other.0, &within).filter(|one| !taken.contains(one))
+            let Some(other) = self.exactly(other.0, within).filter(|one| !taken.contains(one))
             else {
-                // It would go astray.
                 taken.into_iter().for_each(|one| _ = self.release(one));
-                return None;
+                return false;
             };
             self.take(other);
             taken.push(other);
         }
-        Some(place)
+        true
     }
 
     /// The place at this address, if it is free.

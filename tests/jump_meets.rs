@@ -190,6 +190,33 @@ fn a_uprobe_inside_that_comes_later() {
     ends_well(target);
 }
 
+/// The same behind a jump that leaves what is there as it is: the jump still goes where it must.
+#[test]
+fn a_uprobe_behind_that_comes_later() {
+    // A RET, and what a branch goes to behind it.
+    const RET: u64 = 10;
+    for goes_first in [false, true] {
+        let (mut target, object) = meets();
+        let at = address(&object, "beside") + RET;
+        let visit = Visit::until(&target, &["beside+0xa"], at, JUMP);
+        let behind = target.byte(at + 1);
+        assert_eq!(target.ask("c"), "right\n");
+        let offset = object.offset(at + 1).expect("in the text");
+        let mut uprobe = Some(uprobes::arm(target.pid(), &object.path, &[offset]));
+        assert_eq!((target.byte(at), target.byte(at + 1)), (JUMP, TRAP));
+        assert_eq!(target.ask("c"), "right\n");
+        if goes_first {
+            uprobe = None;
+            assert_eq!((target.byte(at), target.byte(at + 1)), (JUMP, behind));
+        }
+        let lines = visit.end();
+        assert_eq!(strategy_and_hits(&lines, "beside"), ("jump".to_owned(), 1000), "{lines:?}");
+        assert_eq!(target.ask("c"), "right\n");
+        drop(uprobe);
+        ends_well(target);
+    }
+}
+
 /// A program that writes other code over probed code, and maps other code in its place.
 #[test]
 fn a_program_that_changes_its_code() {

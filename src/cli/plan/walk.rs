@@ -164,7 +164,10 @@ impl<'a, A: Arch> Planner<'a, A> {
             self.function = self.object.function::<A>(vaddr)?;
         }
         let Some(function) = &self.function else { return Ok(Err(Reason::UnknownFunction)) };
-        Ok(function.window::<A>(Addr(vaddr), self.rules, self.object, 0))
+        let window = function.window::<A>(Addr(vaddr), self.rules, self.object, 0);
+        Ok(window.or_else(|why| {
+            function.window_alone::<A>(Addr(vaddr), self.rules, self.object, 0).map_err(|_| why)
+        }))
     }
 
     /// The instructions of `wanted`, which lies in one stretch of code.

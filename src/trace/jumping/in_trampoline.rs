@@ -163,7 +163,7 @@ impl Session<'_> {
         let mut here = [0; crate::trace::space::jumps::LEN];
         let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
         let here = &mut here[..jump.len()];
-        if memory.read(at, here).is_ok() && *here == jump.jumped[..jump.len()] {
+        if memory.read(at, here).is_ok() && jump.stands_in(here) {
             memory.write(at, &jump.trapped[..Native::TRAP.len()])?;
             self.sites_mut(space).jumps.set(number, State::Headed);
             self.falls_back(space, &jump, WhyNotJump::Interrupted);

@@ -68,6 +68,15 @@ impl Session<'_> {
         Ok(Some(written))
     }
 
+    /// Whether a jump that was taken back may be written again as it was: nothing has come in its place, and
+    /// nobody else is told of its sites.
+    pub(in crate::trace) fn may_return(&self, space: SpaceId, number: usize) -> bool {
+        let Some(sites) = self.spaces.get(&space) else { return false };
+        let Some(jump) = sites.jumps.taken_back(number) else { return false };
+        let told = jump.sites().filter_map(|at| sites.find(at));
+        told.map(|site| sites.consumers(site).count()).sum::<usize>() == jump.told
+    }
+
     /// Puts the traps of their sites back in the place of jumps.
     pub(in crate::trace) fn take_jumps(
         &mut self,
@@ -217,30 +226,24 @@ fn write(memory: &Space, jumps: &[Rc<Jump>], written: &mut Vec<bool>) {
 /// on in the next page, that end first: if xol dies between them, no instruction is half there. What
 /// somebody else has written is left alone; says of each whether there was nothing.
 fn take(memory: &Space, jumps: &[(usize, Rc<Jump>)]) -> io::Result<Vec<bool>> {
-    let mut ours = vec![false; jumps.len()];
+    let mut known = vec![false; jumps.len()];
     let (Some((_, first)), Some((_, last))) = (jumps.first(), jumps.last()) else {
-        return Ok(ours);
+        return Ok(known);
     };
     let base = first.window.at;
     let mut bytes = vec![0; last.window.at.distance_from(base) as usize + last.len()];
     if memory.read(base, &mut bytes).is_err() {
-        return Ok(ours);
+        return Ok(known);
     }
     let offset = |jump: &Jump| jump.window.at.distance_from(base) as usize;
-    let mut known = vec![false; jumps.len()];
     for (n, (_, jump)) in jumps.iter().enumerate() {
         let here = &mut bytes[offset(jump)..][..jump.len()];
         let (jumped, trapped) = (&jump.jumped[..jump.len()], &jump.trapped[..jump.len()]);
         let begins = here.starts_with(&trapped[..TRAP]) || here.starts_with(&jumped[..TRAP]);
-        ours[n] = begins && here.ends_with(&jumped[TRAP..]);
-        // A uprobe that came later and went first has put the original of its byte back; one behind what
-        // was displaced leads the jump to another landing place.
-        let behind = |n: usize| jump.window.later >> n & 1 == 1;
-        let of_us = |(n, byte): (usize, &u8)| {
-            [jumped[n], trapped[n], jump.text[n]].contains(byte)
-                || behind(n) && Native::TRAP.starts_with(&[*byte])
-        };
-        known[n] = ours[n] || here.iter().enumerate().all(of_us);
+        let ours = begins && jump.has_tail(here);
+        // A uprobe that came later and went first has put the original of its byte back.
+        let of_us = |(n, byte): (usize, &u8)| [jumped[n], trapped[n], jump.text[n]].contains(byte);
+        known[n] = ours || here.iter().enumerate().all(of_us);
         if known[n] && here.starts_with(&jumped[..TRAP]) {
             here[..TRAP].copy_from_slice(&trapped[..TRAP]);
         }
@@ -260,7 +263,7 @@ fn take(memory: &Space, jumps: &[(usize, Rc<Jump>)]) -> io::Result<Vec<bool>> {
         memory.write(base.add(from as u64), &bytes[from..])?;
     }
     memory.write(base, &bytes)?;
-    Ok(ours)
+    Ok(known)
 }
 
 /// Whether two jumps are in one page, one behind the other.

@@ -55,7 +55,8 @@ impl Session<'_> {
 
     fn write_again(&mut self, mut off: Vec<(SpaceId, usize, Rc<Jump>)>) -> io::Result<()> {
         while let Some(&(space, ..)) = off.first() {
-            let of_space: Vec<_> = off.extract_if(.., |(of, ..)| *of == space).collect();
+            let mut of_space: Vec<_> = off.extract_if(.., |(of, ..)| *of == space).collect();
+            of_space.retain(|(_, number, _)| self.may_return(space, *number));
             let jumps: Vec<_> = of_space.iter().map(|(.., jump)| jump.clone()).collect();
             if self.target.space(space).is_none() {
                 continue;

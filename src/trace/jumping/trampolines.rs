@@ -93,7 +93,7 @@ impl Session<'_> {
             Some(stands) => {
                 for (jump, stands) in built.into_iter().zip(stands) {
                     if stands {
-                        self.sites_mut(space).jumps.add(jump.clone());
+                        self.sites_mut(space).jumps.stands(&jump);
                         self.jump_stands(space, &jump);
                     } else {
                         self.no_jump(space, jump.window.at, Reason::ChangedText.into());
@@ -222,7 +222,9 @@ impl Session<'_> {
                     code.extend_from_slice(&bytes);
                     code.resize(code.len().next_multiple_of(16), 0);
                     to = region.code.start.add(region.used + code.len() as u64);
-                    built.push(Rc::new(jump));
+                    let jump = Rc::new(jump);
+                    self.sites_mut(space).jumps.add(jump.clone());
+                    built.push(jump);
                 }
                 Err(why) => self.no_jump(space, chosen.window.at, why),
             }
@@ -286,12 +288,13 @@ impl Session<'_> {
     ) -> Result<(Jump, Vec<u8>), WhyNotJump> {
         let window = chosen.window;
         let len = usize::from(window.len);
-        let mut records = Vec::new();
+        let (mut records, mut told) = (Vec::new(), 0);
         let mut trapped = [0; LEN];
         trapped[..len].copy_from_slice(chosen.text.get(..len).ok_or(Reason::Truncated)?);
         for &Site { offset, number, served, flags } in &chosen.sites {
             let sites = self.sites_mut(space);
             let consumers: Vec<ConsumerId> = sites.consumers(number).collect();
+            told += consumers.len();
             let (recorder, filter) = match served {
                 Served::Counted(filter) => {
                     let counter =
@@ -320,6 +323,7 @@ impl Session<'_> {
             guarded: chosen.guarded,
             rules: self.options.rules,
             records,
+            told,
             to,
             len: 0,
             enters: Vec::new(),

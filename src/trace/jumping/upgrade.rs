@@ -189,11 +189,11 @@ impl Session<'_> {
         let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
         let mut here = [0; crate::trace::space::jumps::LEN];
         let here = &mut here[..jump.len()];
-        let (head, tail) = jump.jumped[..jump.len()].split_at(Native::TRAP.len());
+        let head = &jump.jumped[..Native::TRAP.len()];
         // One byte, or one instruction, of those that may be changed under a running thread.
         if memory.read(at, here).is_ok()
             && here.starts_with(Native::TRAP)
-            && here.ends_with(tail)
+            && jump.has_tail(here)
             && memory.write(at, head).is_ok()
         {
             self.sites_mut(space).jumps.set(number, State::On);

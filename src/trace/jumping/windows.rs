@@ -66,10 +66,6 @@ pub(in crate::trace) struct Piece {
     bytes: Vec<u8>,
 }
 
-/// Whether a jump may replace its instruction alone: not yet, beside restartable sequences and while jumps
-/// come and go it is not right.
-const ALONE: bool = false;
-
 /// How much is read at once.
 const PIECE: u64 = 64 << 10;
 
@@ -229,7 +225,6 @@ impl Session<'_> {
         let rules = self.options.rules;
         let window = match function.window::<Native>(want.addr, rules, object, bias) {
             Ok(window) => window,
-            Err(why) if !ALONE => return Err(why.into()),
             // What is behind stays, where it must.
             Err(why) => {
                 let alone = function.window_alone::<Native>(want.addr, rules, object, bias);

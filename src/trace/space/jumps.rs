@@ -41,6 +41,8 @@ pub(in crate::trace) struct Jump {
     pub(in crate::trace) guarded: bool,
     pub(in crate::trace) rules: Rules,
     pub(in crate::trace) records: Vec<Record>,
+    /// How many consumers its sites had when it was built: those that its records are for.
+    pub(in crate::trace) told: usize,
     /// Its trampoline, and how long that is.
     pub(in crate::trace) to: Addr,
     pub(in crate::trace) len: u16,
@@ -138,6 +140,22 @@ impl Jump {
         self.window.len.into()
     }
 
+    /// Whether these bytes are what stands behind its first one, or behind the trap there: what belongs to
+    /// the instructions behind the one that it replaces may have got traps of others since.
+    pub(in crate::trace) fn has_tail(&self, here: &[u8]) -> bool {
+        let trap = Native::TRAP.len();
+        let of_others = |n: usize, byte: u8| {
+            self.window.later >> n & 1 == 1 && Native::TRAP.first() == Some(&byte)
+        };
+        let tail = here.iter().zip(&self.jumped[..self.len()]).enumerate().skip(trap);
+        here.len() >= self.len() && tail.into_iter().all(|(n, (a, b))| a == b || of_others(n, *a))
+    }
+
+    /// The same, and its first byte is there too.
+    pub(in crate::trace) fn stands_in(&self, here: &[u8]) -> bool {
+        here.starts_with(&self.jumped[..Native::TRAP.len()]) && self.has_tail(here)
+    }
+
     /// Whether hits of the site at `at` are counted in its trampoline.
     pub(in crate::trace) fn counts(&self, at: Addr) -> bool {
         self.records.iter().any(|record| self.window.at.add(record.offset.into()) == at)
@@ -167,22 +185,38 @@ impl Jumps {
         }
     }
 
-    /// Adds a jump that stands in the text.
+    /// Adds a jump that is not written yet. Its landing places lead to its trampoline from now on, also
+    /// those that were another's.
     pub(in crate::trace) fn add(&mut self, jump: Rc<Jump>) {
         let number = self.all.len();
-        self.by_window.insert(jump.window.at.0, number);
         self.by_code.insert(jump.to.0, number);
         if LANDINGS && let Some(landing) = jump.landing {
             self.by_landing.insert(landing.0, number);
             let others = jump.window.reach().others(landing);
             self.by_landing.extend(others.map(|at| (at.0, number)));
-            self.left.remove(&jump.window.at.0);
         }
+        self.all.push((jump, State::Off));
+    }
+
+    /// A jump stands in the text.
+    pub(in crate::trace) fn stands(&mut self, jump: &Jump) {
         if SHADOWS && let Some(shadow) = jump.window.shadow() {
             let at = |offset: u8| jump.window.at.add(offset.into());
             self.by_shadow.insert(at(shadow.offset).0, (at(shadow.of), shadow.pushed));
         }
-        self.all.push((jump, State::On));
+        if let Some(&number) = self.by_code.get(&jump.to.0) {
+            self.set(number, State::On);
+        }
+    }
+
+    /// The jump of this number, if it was taken back and nothing has come in its place since.
+    pub(in crate::trace) fn taken_back(&self, number: usize) -> Option<&Jump> {
+        let (jump, state) = self.all.get(number)?;
+        let end = jump.window.at.add(jump.window.len.into());
+        let landing = jump.landing.filter(|_| LANDINGS);
+        let its_own = landing.is_none_or(|at| self.by_landing.get(&at.0) == Some(&number));
+        let taken = *state == State::Off && its_own && !self.any_in(jump.window.at, end);
+        taken.then_some(&**jump)
     }
 
     /// Whether there is no use in asking for a jump at `at` again.

@@ -21,6 +21,24 @@ pub(in crate::trace) struct Away {
     pub(in crate::trace) original: [u8; LEN],
 }
 
+impl Away {
+    /// Puts the program's own bytes into those that were read where it may be now, if it is there: what was
+    /// not changed may be another's by now, and stays.
+    pub(in crate::trace) fn restore(&self, here: &mut [u8]) -> bool {
+        let changed = |(n, _): &(usize, &mut u8)| self.ours.get(*n) != self.original.get(*n);
+        let mut changed = here.iter_mut().enumerate().filter(changed);
+        if changed.any(|(n, byte)| self.ours[n] != *byte) {
+            return false;
+        }
+        here.iter_mut().zip(self.ours).zip(self.original).for_each(|((byte, ours), original)| {
+            if ours != original {
+                *byte = original;
+            }
+        });
+        true
+    }
+}
+
 /// The pages of a stretch of memory.
 pub(in crate::trace) fn pages(start: u64, len: u64) -> Range<Addr> {
     let end = start.saturating_add(len.max(1)).checked_next_multiple_of(4096);
@@ -89,6 +107,21 @@ pub(in crate::trace) fn jumps_in(sites: &Sites, range: &Range<Addr>) -> Vec<(usi
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_not_changed_is_another_s() {
+        // ret; xor eax, eax; pop rbp; ret, whose first byte became a jump
+        let (mut ours, mut original) = ([0; LEN], [0; LEN]);
+        original[..5].copy_from_slice(&[0xc3, 0x31, 0xc0, 0x5d, 0xc3]);
+        ours[..5].copy_from_slice(&[0xe9, 0x31, 0xc0, 0x5d, 0xc3]);
+        let file = FileId { device: (8, 1), inode: 7 };
+        let away = Away { file, offset: 0, len: 5, ours, original };
+        let mut here = [0xe9, 0x31, 0xc0, 0xcc, 0xc3];
+        assert!(away.restore(&mut here));
+        assert_eq!(here, [0xc3, 0x31, 0xc0, 0xcc, 0xc3]);
+        assert!(!away.restore(&mut here));
+        assert_eq!(here, [0xc3, 0x31, 0xc0, 0xcc, 0xc3]);
+    }
 
     #[test]
     fn whole_pages() {

@@ -145,8 +145,7 @@ impl Session<'_> {
         let got = memory.read_some(at, &mut here).unwrap_or(0);
         match self.sites_mut(space).jumps.over(at) {
             Some((_, jump, _)) if jump.window.at == at => {
-                here[..got].starts_with(&jump.jumped[..jump.len()])
-                    || here[..got].starts_with(&jump.trapped[..TRAP.len()])
+                jump.stands_in(&here[..got]) || here[..got].starts_with(&jump.trapped[..TRAP.len()])
             }
             Some(_) => true,
             None => here[..got].starts_with(TRAP),
@@ -214,8 +213,8 @@ impl Session<'_> {
             let len = usize::from(away.len);
             let mut bytes = [0; LEN];
             let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
-            if memory.read(at, &mut bytes[..len]).is_ok() && bytes[..len] == away.ours[..len] {
-                memory.write(at, &away.original[..len])?;
+            if memory.read(at, &mut bytes[..len]).is_ok() && away.restore(&mut bytes[..len]) {
+                memory.write(at, &bytes[..len])?;
                 restored.push(at);
             }
         }

@@ -95,14 +95,19 @@ impl Session<'_> {
             return Ok(());
         }
         self.write_armed(space, true)?;
-        let all: Vec<_> = jumps.iter().map(|(_, jump)| jump.clone()).collect();
+        let (again, others): (Vec<_>, Vec<_>) =
+            jumps.into_iter().partition(|(number, _)| self.may_return(space, *number));
+        let all: Vec<_> = again.iter().map(|(_, jump)| jump.clone()).collect();
         let stand = self.write_jumps(space, &all)?.unwrap_or_else(|| vec![false; all.len()]);
-        for ((number, jump), stands) in jumps.into_iter().zip(stand) {
-            if stands {
-                self.sites_mut(space).jumps.set(number, State::On);
-            } else {
-                self.falls_back(space, &jump, WhyNotJump::GaveWay);
+        let mut traps: Vec<Rc<Jump>> = others.into_iter().map(|(_, jump)| jump).collect();
+        for ((number, jump), stands) in again.into_iter().zip(stand) {
+            match stands {
+                true => self.sites_mut(space).jumps.set(number, State::On),
+                false => traps.push(jump),
             }
+        }
+        for jump in &traps {
+            self.falls_back(space, jump, WhyNotJump::GaveWay);
         }
         Ok(())
     }
