@@ -60,6 +60,26 @@ fn returns_are_those_of_the_source() {
 
 /// Frames that are left for another stack, and end in another thread than they began in. The
 /// kernel's uretprobes kill such a program, so it counts itself.
+/// Where a call comes back to is a site of the user's too, and a jump by then: it is told of both.
+#[test]
+fn returns_to_what_is_probed() {
+    let path = program("returns", Build::Pie);
+    let wanted =
+        [("r_tail", 80), ("r_tail_twice", 50), ("r_tail_pointer", 40), ("r_thunk_pointer", 40)];
+    let returns = wanted.map(|(name, _)| format!("return:returns-pie:{name}"));
+    let probes: Vec<String> = ["returns-pie:*+*".to_owned()].into_iter().chain(returns).collect();
+    let alone = run(&path).finish();
+    for strategy in STRATEGIES {
+        let counted = xol::count(&["--strategy", strategy], &probes, &run(&path));
+        alone.assert_same(&counted.finished);
+        for (name, times) in wanted {
+            let of = |line: &&xol::Line| line.symbol == name && line.probe.starts_with("return:");
+            let hits: Vec<u64> = counted.lines.iter().filter(of).map(|line| line.hits).collect();
+            assert_eq!(hits, [times], "{strategy}: {name}");
+        }
+    }
+}
+
 #[test]
 fn returns_of_coroutines() {
     let path = program("returns", Build::Pie);

@@ -102,7 +102,12 @@ impl Session<'_> {
     ) -> io::Result<bool> {
         let sites = self.sites_mut(space);
         if let Some(site) = sites.find(place) {
-            sites.link(site, consumer);
+            if sites.consumers(site).any(|known| known == consumer) {
+                return self.rearm(space, site);
+            }
+            // Its jump knows nothing of this one.
+            self.make_way(space, &[place])?;
+            self.sites_mut(space).link(site, consumer);
             return self.rearm(space, site);
         }
         self.target.stopped(tid)?.rewind(at);
