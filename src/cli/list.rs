@@ -20,17 +20,20 @@ pub(crate) fn run(list: &List) -> Result<(), Failure> {
     let mut out = Output::stdout(&list.report)?;
     let (mut line, mut found) = (String::new(), 0);
     let many = overloads(symbols);
-    for (_, symbol) in symbols.iter() {
-        if !pattern.as_ref().is_none_or(|p| p.matches(&symbol)) {
-            continue;
+    let mut show = |symbol: &Symbol<'_>| -> Result<(), Failure> {
+        if !pattern.as_ref().is_none_or(|p| p.matches(symbol)) {
+            return Ok(());
         }
         line.clear();
         match list.report.format {
-            Format::Json => as_json(&mut line, &symbol),
-            Format::Text => as_text(&mut line, &symbol, &many, found == 0),
+            Format::Json => as_json(&mut line, symbol),
+            Format::Text => as_text(&mut line, symbol, &many, found == 0),
         }
-        out.write(&line)?;
         found += 1;
+        Ok(out.write(&line)?)
+    };
+    for (_, symbol) in symbols.iter() {
+        show(&symbol)?;
     }
     // Functions without a symbol have names of ours, where there are no others or these are asked for.
     let named = symbols.iter().any(|(_, s)| matches!(s.kind, Kind::Function | Kind::Ifunc));
@@ -39,17 +42,7 @@ pub(crate) fn run(list: &List) -> Result<(), Failure> {
         let name = unnamed(range.start);
         let (addr, size) = (range.start, range.end - range.start);
         let (kind, bind) = (Kind::Function, Bind::Local);
-        let symbol = Symbol { name: &name, version: None, default: false, addr, size, kind, bind };
-        if !pattern.as_ref().is_none_or(|p| p.matches(&symbol)) {
-            continue;
-        }
-        line.clear();
-        match list.report.format {
-            Format::Json => as_json(&mut line, &symbol),
-            Format::Text => as_text(&mut line, &symbol, &many, found == 0),
-        }
-        out.write(&line)?;
-        found += 1;
+        show(&Symbol { name: &name, version: None, default: false, addr, size, kind, bind })?;
     }
     out.finish()?;
     if found > 0 {

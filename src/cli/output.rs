@@ -153,8 +153,18 @@ impl Write for Ended {
     }
 }
 
-/// Replaces a file by one with this text, so that a reader sees one of them whole.
+/// Replaces a file by one with this text, so that a reader sees one of them whole. What is no file (a
+/// device, a pipe) stays what it is, and is written to; a link leads to the same place as before.
 pub(crate) fn replace(path: &Path, text: &str) -> Result<(), Failure> {
+    let led = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let path = led.as_path();
+    if std::fs::metadata(path).is_ok_and(|known| !known.is_file()) {
+        let mut file = File::options().write(true).open(path);
+        let written =
+            file.as_mut().map_or_else(|e| Err(e.kind().into()), |f| f.write_all(text.as_bytes()));
+        return written
+            .map_err(|error| Failure::new(format!("cannot write to {}: {error}", path.display())));
+    }
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(format!(".xol-{}", std::process::id()));
