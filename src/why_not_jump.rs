@@ -63,7 +63,7 @@ reasons! {
     NotAllExits: "not-all-exits", "one of the function's ways out cannot be a jump";
     MovingStack: "moving-stack", "Go has compiled the function, and may move its stack";
     GoArgument: "go-argument", "Go passes the arguments in registers that are not recorded";
-    RegisterArgument: "register-argument", "a register is asked for that no argument is passed in";
+    RegisterArgument: "register-argument", "a register is asked for that a trampoline does not read: rip, rflags, pc";
     StringArgument: "string-argument", "an argument is a string or bytes, which are read while the thread stands";
     FileArgument: "file-argument", "what a descriptor is open for is looked up while the thread stands (-y)";
     OutArgument: "out-argument", "an argument is read when it returns, while the thread stands";

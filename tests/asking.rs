@@ -53,15 +53,20 @@ fn registers_are_read_at_an_instruction() {
             && insn.text.split_whitespace().next() == Some("nop")
     });
     let offset = nop.expect("a nop").addr - middle.addr;
-    let of = |probe: &str| {
-        let traced = trace(&[], &[probe], &asked());
+    let of = |strategy: &str, probe: &str| {
+        let traced = trace(&["--strategy", strategy], &[probe], &asked());
         assert_eq!(traced.finished.code(), 0, "{probe}: {}", traced.finished);
         let all = traced.events.iter().map(|event| event.args[name].as_i64().expect("a number"));
         all.collect::<Vec<_>>()
     };
     let expected: Vec<i64> = (0..5).map(|n| n * 7).collect();
-    assert_eq!(of(&format!("middle+{offset:#x}({name}: i32)")), expected);
-    assert_eq!(of(&format!("asked-pie:{:#x}({name}: i32)", middle.addr + offset)), expected);
+    let probe = format!("middle+{offset:#x}({name}: i32)");
+    for strategy in ["auto", "boost", "jump"] {
+        assert_eq!(of(strategy, &probe), expected, "{strategy}");
+    }
+    assert_eq!(count(&["--strategy", "jump"], &[probe], &asked()).lines[0].strategy, "jump");
+    let by_address = format!("asked-pie:{:#x}({name}: i32)", middle.addr + offset);
+    assert_eq!(of("auto", &by_address), expected);
     let filter = format!("{name} >= 14");
     let counted =
         count(&["--where", &filter], &[format!("middle+{offset:#x}({name}: i32)")], &asked());

@@ -19,13 +19,17 @@ pub enum Value {
     /// Where the function will return to, at its entry: the link register, or what the stack
     /// pointer points at.
     Link,
+    /// A general register, as [`Regs::register`] numbers them.
+    Register(u8),
 }
 
 impl Value {
     /// Words that a slot has room for.
     pub const WORDS: usize = 12;
-    /// How many of each kind there are.
+    /// How many arguments in registers there are, and words of the stack.
     const EACH: u8 = 8;
+    /// How many general registers there are, and vector registers.
+    pub const REGISTERS: u8 = 32;
 
     /// Its bit in a set; `None` for what is never recorded.
     const fn bit(self) -> Option<u32> {
@@ -34,9 +38,10 @@ impl Value {
             Value::Ret => Some(8),
             Value::Sp => Some(9),
             Value::Link => Some(10),
-            Value::Float(n) if n < Value::EACH => Some(11 + n as u32),
-            Value::Stack(n) if n < Value::EACH => Some(19 + n as u32),
-            Value::Arg(_) | Value::Float(_) | Value::Stack(_) => None,
+            Value::Stack(n) if n < Value::EACH => Some(11 + n as u32),
+            Value::Float(n) if n < Value::REGISTERS => Some(19 + n as u32),
+            Value::Register(n) if n < Value::REGISTERS => Some(51 + n as u32),
+            Value::Arg(_) | Value::Stack(_) | Value::Float(_) | Value::Register(_) => None,
         }
     }
 
@@ -47,15 +52,16 @@ impl Value {
             8 => Value::Ret,
             9 => Value::Sp,
             10 => Value::Link,
-            11..19 => Value::Float(bit as u8 - 11),
-            _ => Value::Stack(bit as u8 - 19),
+            11..19 => Value::Stack(bit as u8 - 11),
+            19..51 => Value::Float(bit as u8 - 19),
+            _ => Value::Register(bit as u8 - 51),
         }
     }
 }
 
 /// A set of values. In a record each has a word, in the order of the set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Values(u32);
+pub struct Values(u128);
 
 impl Values {
     /// No value.
@@ -114,7 +120,7 @@ impl Values {
 
     /// The members, in the order of their words.
     pub fn iter(self) -> impl Iterator<Item = Value> {
-        (0..u32::BITS).filter(move |&bit| self.0 >> bit & 1 != 0).map(Value::of_bit)
+        (0..u128::BITS).filter(move |&bit| self.0 >> bit & 1 != 0).map(Value::of_bit)
     }
 }
 
@@ -214,6 +220,7 @@ impl Filter {
                 Value::Arg(n) => regs.arg(n.into()),
                 Value::Ret => Some(regs.ret()),
                 Value::Sp => Some(regs.sp().0),
+                Value::Register(n) => regs.register(n),
                 Value::Link | Value::Float(_) | Value::Stack(_) => None,
             };
             value.is_some_and(|value| test.holds(value))

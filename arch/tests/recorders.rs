@@ -111,6 +111,11 @@ fn cases() -> Vec<Case> {
     cases.push(event("event of an argument and three floats", (1, 2), floats, false));
     let stack = [0, 3, 7].map(Value::Stack).into_iter().fold(Values::NONE, Values::with);
     cases.push(kept(event("event of three words of the stack, flags kept", (1, 2), stack, true)));
+    let registers = [0, 3, 4, 10, 12, 15].map(Value::Register);
+    let registers = registers.into_iter().fold(Values::NONE.with(Value::Float(15)), Values::with);
+    cases.push(kept(event("event of seven registers, flags kept", (1, 2), registers, true)));
+    let last = Values::NONE.with(Value::Register(30)).with(Value::Register(31));
+    cases.push(event("event of the last two registers", (0, 1), last, false));
     let many = (0..8).map(Value::Float).fold(Values::args(4), Values::with);
     cases.push(event("event of twelve", (0, 1), many, false));
     cases.push(event("event of thirteen", (0, 1), many.with(Value::Stack(0)), false));

@@ -387,6 +387,9 @@ fn in_register<R: xol_arch::Regs>(value: Value, regs: &R) -> Option<u64> {
         Value::Arg(n) => regs.arg(n.into()),
         Value::Ret => Some(regs.ret()),
         Value::Sp => Some(regs.sp().0),
+        // x86-64 has sixteen; behind them are rip and rflags.
+        Value::Register(16..) if R::named("x16").is_none() => None,
+        Value::Register(n) => regs.register(n),
         Value::Link | Value::Float(_) | Value::Stack(_) => None,
     }
 }
@@ -407,8 +410,9 @@ fn records<R: xol_arch::Regs>(
             let args = (0..8).filter(|&n| regs.arg(n).is_some() && !rng.one_in(4));
             let mut values = args.fold(Values::NONE, |set, n| set.with(Value::Arg(n as u8)));
             let more = [Value::Ret, Value::Sp, Value::Link].map(|value| (value, 2)).into_iter();
-            let more = more.chain((0..8).map(|n| (Value::Float(n), 4)));
-            for (value, odds) in more.chain((0..8).map(|n| (Value::Stack(n), 6))) {
+            let more = more.chain((0..16).map(|n| (Value::Float(n), 6)));
+            let more = more.chain((0..8).map(|n| (Value::Stack(n), 6)));
+            for (value, odds) in more.chain((0..32).map(|n| (Value::Register(n), 8))) {
                 if rng.one_in(odds) && held(value).is_some() && values.len() < Value::WORDS {
                     values = values.with(value);
                 }

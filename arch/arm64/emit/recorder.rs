@@ -179,7 +179,17 @@ impl Body<'_> {
         match value {
             Value::Arg(n) if n < 8 => Ok(n),
             Value::Arg(_) => Err(Reason::Undecodable.into()),
-            Value::Float(_) => Err(Reason::Undecodable.into()),
+            Value::Register(31) => self.value(Value::Sp),
+            Value::Register(n @ 0..31) => {
+                let what = Kept::Register(n);
+                let Some(saved) = self.saved.iter().find(|saved| saved.what == what) else {
+                    return Ok(n);
+                };
+                let word = (i32::from(saved.at) + self.frame).cast_unsigned() / 8;
+                self.asm.two(opcode::LDR | word << 10, 12, SP)?;
+                Ok(12)
+            }
+            Value::Register(_) | Value::Float(_) => Err(Reason::Undecodable.into()),
             Value::Stack(n) => {
                 // AAPCS64 6.8.2: the arguments on the stack begin at the stack pointer.
                 let word = self.frame.cast_unsigned() / 8 + u32::from(n);

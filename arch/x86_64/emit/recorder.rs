@@ -243,7 +243,9 @@ impl Body<'_> {
             Value::Stack(n) => {
                 return self.asm.load(RAX, Mem(RSP, self.frame + STACK + 8 * i32::from(n)));
             }
-            Value::Float(_) => return Err(Reason::Undecodable.into()),
+            Value::Register(n) if n == RSP.number() => return self.value(Value::Sp),
+            Value::Register(n @ 0..16) => Gpr::new(n),
+            Value::Register(_) | Value::Float(_) => return Err(Reason::Undecodable.into()),
             Value::Ret => RAX,
             Value::Arg(n) => *ARGS.get(usize::from(n)).ok_or(Reason::Undecodable)?,
         };

@@ -37,6 +37,7 @@ pub(in crate::trace) fn recorded(place: ArgPlace) -> Option<jump::Value> {
         ArgPlace::Integer(n) => jump::Value::Arg(n),
         ArgPlace::Float(n) => jump::Value::Float(n),
         ArgPlace::Stack(above) => jump::Value::Stack(Native::CONVENTION.stack_word(above)?),
+        ArgPlace::Register(n) if n < jump::Value::REGISTERS => jump::Value::Register(n),
         ArgPlace::Register(_) => return None,
     };
     Values::NONE.with(value).has(value).then_some(value)
@@ -168,7 +169,9 @@ impl Teller<'_> {
                 return Err(WhyNotJump::StringArgument);
             }
             match row.places.get(n) {
-                Some(ArgPlace::Register(_)) => return Err(WhyNotJump::RegisterArgument),
+                Some(&place @ (ArgPlace::Register(_) | ArgPlace::Float(_))) if row.registers => {
+                    values = values.with(recorded(place).ok_or(WhyNotJump::RegisterArgument)?);
+                }
                 _ if row.calls != Calls::C => return Err(WhyNotJump::GoArgument),
                 Some(&place) => {
                     values = values.with(recorded(place).ok_or(WhyNotJump::StackArgument)?)
