@@ -128,12 +128,28 @@ impl Session<'_> {
                 _ => Ok(()),
             };
         }
-        let Some(call) = self.call_of(space, at)? else { return Ok(()) };
-        if self.sites_mut(space).find(call).is_some() {
+        match self.call_of(space, at)? {
+            Some(call) => self.watch(tid, space, at, call, Consumer::AnyCall),
+            None => Ok(()),
+        }
+    }
+
+    /// Has a consumer of ours be told of a place, which may be a site for others already; the thread has
+    /// trapped at `at`.
+    fn watch(
+        &mut self,
+        tid: Tid,
+        space: SpaceId,
+        at: Addr,
+        place: Addr,
+        consumer: Consumer,
+    ) -> io::Result<()> {
+        let consumer = self.teller.rows.internal(consumer);
+        let sites = self.sites_mut(space);
+        if sites.find(place).is_some_and(|site| sites.consumers(site).any(|c| c == consumer)) {
             return Ok(());
         }
-        let consumer = self.teller.rows.internal(Consumer::AnyCall);
-        let want = self.want_in_memory(space, call, consumer);
+        let want = self.want_in_memory(space, place, consumer);
         self.target.stopped(tid)?.rewind(at);
         self.arm(space, Some(tid), &Vec::from_iter(want)).map(drop)
     }
@@ -166,14 +182,7 @@ impl Session<'_> {
 
     /// Arms the place behind a call that makes any, once one of them has concerned us.
     fn look_behind(&mut self, tid: Tid, space: SpaceId, at: Addr) -> io::Result<()> {
-        let behind = at.add(SYSCALL_LEN);
-        if self.sites_mut(space).find(behind).is_some() {
-            return Ok(());
-        }
-        let consumer = self.teller.rows.internal(Consumer::AnyCalled);
-        let want = self.want_in_memory(space, behind, consumer);
-        self.target.stopped(tid)?.rewind(at);
-        self.arm(space, Some(tid), &Vec::from_iter(want)).map(drop)
+        self.watch(tid, space, at, at.add(SYSCALL_LEN), Consumer::AnyCalled)
     }
 
     /// Behind a call that makes any: of those that were seen before, this may be one.
