@@ -4,12 +4,14 @@
 //! from elsewhere. An instruction or two before it have room, where nothing comes between them: the first
 //! of these becomes a site for the jump's sake alone, its run-up.
 
-use crate::engine::Wish;
+use crate::WhyNotJump;
+use crate::engine::{RowId, Wish};
 use crate::symbols::Function;
 use crate::trace::jumping::windows::Piece;
 use crate::trace::rows::consumer::{Consumer, RowState};
 use crate::trace::session::Session;
 use crate::trace::wanted::want::Want;
+use std::collections::HashMap;
 use std::io;
 use xol_arch::{Addr, Arch, Strategy, Text};
 use xol_targets::Native;
@@ -61,24 +63,34 @@ impl Session<'_> {
             return;
         }
         let Some(sites) = self.spaces.get(&space) else { return };
+        // Jumps that may leave a function are traps, of which those count that were come to.
+        let left: HashMap<(Addr, RowId), Strategy> = sites
+            .exits
+            .around
+            .iter()
+            .filter_map(|(&(at, row), inside)| {
+                let site =
+                    sites.find(at).filter(|&site| sites[site].armed && sites[site].hits > 0)?;
+                Some(((Addr(inside.entry), row), sites.strategy(site)))
+            })
+            .collect();
         let mut settled = Vec::new();
         for ends in &sites.exits.ends {
-            let Some(entry) = ends.first().and_then(|&entry| sites.find(entry)) else { continue };
-            if !sites[entry].armed {
-                continue;
-            }
+            let Some(&at) = ends.first() else { continue };
+            let Some(entry) = sites.find(at).filter(|&entry| sites[entry].armed) else { continue };
             let trap = ends.iter().find(|at| !sites.jumps.counts(**at));
             let trap = trap.map(|&at| sites.strategy(sites.find(at).unwrap_or(entry)));
-            settled.extend(sites.consumers(entry).map(|consumer| (consumer, trap)));
-        }
-        for (consumer, trap) in settled {
-            if let Consumer::Entered(row) = self.teller.rows[consumer] {
-                self.teller
-                    .rows
-                    .set_state(consumer, RowState::Armed(trap.unwrap_or(Strategy::Jump)));
-                if trap.is_none() {
-                    self.teller.rows[row].no_jump = None;
+            for consumer in sites.consumers(entry) {
+                if let Consumer::Entered(row) = self.teller.rows[consumer] {
+                    settled.push((consumer, row, trap, left.get(&(at, row)).copied()));
                 }
+            }
+        }
+        for (consumer, row, trap, left) in settled {
+            let strategy = trap.or(left).unwrap_or(Strategy::Jump);
+            self.teller.rows.set_state(consumer, RowState::Armed(strategy));
+            if trap.is_none() {
+                self.teller.rows[row].no_jump = left.map(|_| WhyNotJump::NotAllExits);
             }
         }
     }

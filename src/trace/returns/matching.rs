@@ -171,6 +171,20 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// A jump through a table, or to a label, never leaves its function: once that has shown often enough, it
+    /// is no site any more. (No compiler makes one jump of that and of a call at the end.)
+    fn has_stayed(&mut self, space: SpaceId, at: Addr) -> io::Result<()> {
+        const ENOUGH: u32 = 64;
+        let sites = self.sites_mut(space);
+        let Some(times) = sites.exits.stayed.get_mut(&at) else { return Ok(()) };
+        *times = times.saturating_add(1);
+        let enough = *times >= ENOUGH;
+        let Some(site) = sites.find(at).filter(|_| enough) else { return Ok(()) };
+        let consumers: Vec<ConsumerId> = sites.consumers(site).collect();
+        let leaves = |c: &ConsumerId| matches!(self.teller.rows[*c], Consumer::Leave(_));
+        if consumers.iter().all(leaves) { self.disarm(space, site) } else { Ok(()) }
+    }
+
     /// A thread is about to run a jump that may leave a function of this row.
     pub(in crate::trace) fn left(
         &mut self,
@@ -183,8 +197,9 @@ impl Session<'_> {
         if let Some(to) = to
             && self.sites_mut(space).exits.around(at, row).is_some_and(|inside| inside.has(to))
         {
-            return Ok(());
+            return self.has_stayed(space, at);
         }
+        self.sites_mut(space).exits.stayed.remove(&at);
         let is_go = self.teller.rows.is_go(row);
         let sp = self.target.regs(tid)?.sp();
         let exact = match native::returning(&mut self.target.stopped(tid)?) {
