@@ -213,6 +213,12 @@ impl Lines {
     /// Appends the line of a call that has ended.
     pub fn end(&mut self, out: &mut String, call: u64, event: &Event<'_>) {
         if self.look.tree {
+            if self.tree.was_left(call) && event.end != Some(End::Return) {
+                return;
+            }
+            if event.end == Some(End::Return) {
+                self.leave(out, call, event);
+            }
             let (depth, was_shown) = self.tree.end(call, event);
             let part = if was_shown { Part::Resumed } else { Part::Whole };
             line_of(&mut self.look, out, event, part, Some(depth));
@@ -228,6 +234,27 @@ impl Lines {
         let part = if was_shown { Part::Resumed } else { Part::Whole };
         line_of(&mut self.look, out, event, part, None);
         out.push('\n');
+    }
+
+    /// Ends the calls inside one that returns.
+    fn leave(&mut self, out: &mut String, call: u64, event: &Event<'_>) {
+        let inside = self.tree.leave(call, event);
+        if !inside.is_empty() {
+            self.tree.hit(out, event);
+        }
+        for left in &inside {
+            let end = left.end(event);
+            match left.line() {
+                Some(line) => {
+                    out.push_str(line);
+                    self.look.colours.bad(out, end.is_bad(), |out| end.result(out));
+                }
+                None => {
+                    line_of(&mut self.look, out, &end, Part::Resumed, Some(left.depth()));
+                }
+            }
+            out.push('\n');
+        }
     }
 
     /// Appends the calls that go on for long.

@@ -90,8 +90,17 @@ fn calls_are_indented() {
         ("b1 h e1", "one() {\n  hit(…)\n} one -> 3  12.3 us\n"),
         ("h b1 e1 h", "hit(…)\none() -> 3  12.3 us\nhit(…)\n"),
         ("b1 t t e1", "one() {\n} one -> 3  12.3 us\n"),
-        // The inner one is told to have been left when the outer one is over.
-        ("b1 b2 e1 u2", "one() {\n} one -> 3  12.3 us\n  two() -> ? (unwound)\n"),
+        // The inner one is told to have been left when it is made again, or at the end: it is known before.
+        ("b1 b2 e1 u2", "one() {\n  two() -> ? (unwound)\n} one -> 3  12.3 us\n"),
+        (
+            "b1 b2 h e1 u2 h",
+            "one() {\n  two() {\n    hit(…)\n  } two -> ? (unwound)\n} one -> 3  12.3 us\nhit(…)\n",
+        ),
+        // It has gone on elsewhere.
+        (
+            "b1 b2 e1 e2",
+            "one() {\n  two() -> ? (unwound)\n} one -> 3  12.3 us\n} two -> 3  12.3 us\n",
+        ),
         ("b1 b2 f2 f1", "one() {\n  two() <unfinished …>\n} one <unfinished …>\n"),
         ("e1", "} one -> 3  12.3 us\n"),
     ] {

@@ -1,7 +1,7 @@
 //! Which calls are inside of which, for lines that are indented.
 
-use super::event::Event;
-use std::collections::BTreeMap;
+use super::event::{End, Event};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A call under way.
 #[derive(Debug)]
@@ -11,6 +11,54 @@ struct Open {
     ts_ns: u64,
     /// Its line, until it is shown.
     line: Option<String>,
+    place: Place,
+}
+
+/// Where a call is.
+#[derive(Debug)]
+struct Place {
+    probe: Box<str>,
+    object: Box<str>,
+    symbol: Box<str>,
+    offset: u64,
+    vaddr: u64,
+    addr: u64,
+}
+
+/// A call that is over because the one that it is in has returned: longjmp or an exception has left it.
+#[derive(Debug)]
+pub(super) struct Left(Open);
+
+impl Left {
+    /// Its line so far, if that was not shown.
+    pub(super) fn line(&self) -> Option<&str> {
+        self.0.line.as_deref()
+    }
+
+    /// How deep it was.
+    pub(super) fn depth(&self) -> usize {
+        self.0.depth
+    }
+
+    /// Its end, which shows when the other one returns.
+    pub(super) fn end<'a>(&'a self, outer: &Event<'a>) -> Event<'a> {
+        let Place { probe, object, symbol, offset, vaddr, addr } = &self.0.place;
+        Event {
+            probe,
+            object,
+            symbol,
+            offset: *offset,
+            vaddr: *vaddr,
+            addr: *addr,
+            args: None,
+            out: 0,
+            end: Some(End::Unwound),
+            ret: None,
+            errno: None,
+            duration_ns: None,
+            ..*outer
+        }
+    }
 }
 
 /// The calls under way, by their numbers. A call is shown when another begins in it, or when it goes
@@ -20,6 +68,8 @@ pub(super) struct Tree {
     open: BTreeMap<u64, Open>,
     /// The calls of each thread, the outermost first.
     threads: BTreeMap<i32, Vec<u64>>,
+    /// The calls that were shown to be left.
+    left: BTreeSet<u64>,
 }
 
 impl Tree {
@@ -27,7 +77,16 @@ impl Tree {
     pub(super) fn begin(&mut self, out: &mut String, call: u64, event: &Event<'_>) -> usize {
         let depth = self.hit(out, event);
         self.threads.entry(event.tid).or_default().push(call);
-        self.open.insert(call, Open { tid: event.tid, depth, ts_ns: event.ts_ns, line: None });
+        let place = Place {
+            probe: event.probe.into(),
+            object: event.object.into(),
+            symbol: event.symbol.into(),
+            offset: event.offset,
+            vaddr: event.vaddr,
+            addr: event.addr,
+        };
+        let (tid, ts_ns) = (event.tid, event.ts_ns);
+        self.open.insert(call, Open { tid, depth, ts_ns, line: None, place });
         depth
     }
 
@@ -47,6 +106,21 @@ impl Tree {
             }
         }
         calls.len()
+    }
+
+    /// Takes the calls away that are inside one that returns, the innermost first: they are over, unless
+    /// they go on elsewhere, on stacks of their own.
+    pub(super) fn leave(&mut self, call: u64, event: &Event<'_>) -> Vec<Left> {
+        let Some(calls) = self.threads.get_mut(&event.tid) else { return Vec::new() };
+        let Some(at) = calls.iter().position(|&other| other == call) else { return Vec::new() };
+        let inside = calls.split_off(at + 1);
+        self.left.extend(&inside);
+        inside.iter().rev().filter_map(|call| self.open.remove(call)).map(Left).collect()
+    }
+
+    /// Whether a call was shown to be left; asked once, at its end.
+    pub(super) fn was_left(&mut self, call: u64) -> bool {
+        self.left.remove(&call)
     }
 
     /// Takes a call away that has ended. Returns how deep it was, and whether it was shown.
