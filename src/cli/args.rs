@@ -223,7 +223,7 @@ fn run(command: &str, args: &ArgMatches, report: Report) -> Result<Run, Failure>
         probes.push(Spec::parse(&text).map_err(|e| Failure::usage(e.to_string()))?);
     }
     let asked = asked::read(command, args, &mut probes)?;
-    let filter = filters::filter(one::<String>(args, "where"), flag(args, "failed"), &probes)?;
+    let filter = filters::of_run(args, &mut probes)?;
     let look = look::look(args, &report, filter.as_ref(), &probes)?;
     if !asked.has(look.form) {
         return Err(Failure::usage(

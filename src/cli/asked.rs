@@ -107,8 +107,15 @@ impl Asked {
 
 /// Columns that `count`, `count --summary`, `latency` and `top` have.
 const HITS: [SortColumn; 3] = [SortColumn::Hits, SortColumn::Missed, SortColumn::Place];
-const SUMS: [SortColumn; 5] =
-    [SortColumn::Total, SortColumn::Mean, SortColumn::Calls, SortColumn::Errors, SortColumn::Place];
+const SUMS: [SortColumn; 7] = [
+    SortColumn::Total,
+    SortColumn::Min,
+    SortColumn::Mean,
+    SortColumn::Max,
+    SortColumn::Calls,
+    SortColumn::Errors,
+    SortColumn::Place,
+];
 const TIMES: [SortColumn; 13] = [
     SortColumn::Total,
     SortColumn::Own,
@@ -149,7 +156,9 @@ pub(crate) fn count_options() -> Vec<Arg> {
             .help("Calls, errors and times, as strace -c has them")
             .conflicts_with("hist"),
     ];
-    let order = ordering("hits, missed, place; total, mean, calls, errors [default: hits, total]");
+    let order = ordering(
+        "hits, missed, place; total, min, mean, max, calls, errors [default: hits, total]",
+    );
     own.into_iter().chain(order).collect()
 }
 
@@ -236,9 +245,9 @@ pub(crate) fn read(
     Ok(asked)
 }
 
-/// Whether there is a `--where`.
+/// Whether calls are let through by what they are about.
 fn filtered(args: &ArgMatches) -> bool {
-    one::<String>(args, "where").is_some()
+    one::<String>(args, "where").is_some() || flag(args, "failed")
 }
 
 /// The signature of a PROBE's function, as far as it is known before anything is looked up.

@@ -1,10 +1,12 @@
 //! `--where` and `--failed` on the command line.
 
-use super::args::{option, switch};
+use super::args::{flag, one, option, switch};
+use super::asked::known;
 use super::failure::Failure;
-use clap::Arg;
+use clap::{Arg, ArgMatches};
 use xol::spec::{
-    Called, Location, ObjectPattern, Offset, Spec, SpecError, SymbolName, Where, prototype,
+    Called, Location, ObjectPattern, Offset, Spec, SpecError, SymbolName, Type, When, Where,
+    prototype,
 };
 
 /// Which calls are let through, and how much is read of what they are about.
@@ -46,6 +48,19 @@ fn bytes(text: &str) -> Result<usize, String> {
         .ok()
         .filter(|n| (1..=most).contains(n))
         .ok_or_else(|| format!("a number from 1 to {most} is needed"))
+}
+
+/// The filter of a run. With `--failed`, what a function of libc has returned is told where only its name
+/// is given.
+pub(super) fn of_run(args: &ArgMatches, probes: &mut [Spec]) -> Result<Option<Where>, Failure> {
+    let failed = flag(args, "failed");
+    for probe in probes.iter_mut().filter(|probe| failed && probe.when == When::Entry) {
+        let back = known(probe).and_then(|signature| signature.ret);
+        if probe.signature.is_none() && back.is_some_and(|ty| ty != Type::Void) {
+            probe.when = When::Return;
+        }
+    }
+    filter(one::<String>(args, "where"), failed, probes)
 }
 
 /// `--where` and `--failed`, checked against what is known of the probes' arguments already.

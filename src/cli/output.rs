@@ -3,6 +3,7 @@
 use super::failure::Failure;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// How a report is written.
@@ -169,7 +170,15 @@ pub(crate) fn replace(path: &Path, text: &str) -> Result<(), Failure> {
     name.push(path.file_name().unwrap_or_default());
     name.push(format!(".xol-{}", std::process::id()));
     let beside = path.with_file_name(name);
-    let written = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, path));
+    let known = std::fs::metadata(path).ok();
+    let written = std::fs::write(&beside, text).and_then(|()| {
+        if let Some(known) = known {
+            // Who may read it stays as it was; whose it is, where that is allowed.
+            std::fs::set_permissions(&beside, known.permissions())?;
+            let _ = std::os::unix::fs::chown(&beside, Some(known.uid()), Some(known.gid()));
+        }
+        std::fs::rename(&beside, path)
+    });
     written.map_err(|error| {
         let _ = std::fs::remove_file(&beside);
         Failure::new(format!("cannot write to {}: {error}", path.display()))

@@ -102,6 +102,8 @@ pub(super) fn run(run: Run) -> Result<ExitCode, Failure> {
     // A sum counts errors, whichever they were.
     let errno = asked.tells_lines();
     let (order, is_ordered) = (asked.order, asked.is_ordered);
+    let quiet = report.to.as_ref().is_some_and(|to| to.as_os_str() != "-")
+        && !io::IsTerminal::is_terminal(&io::stderr());
     let answer = answer(asked, &report, (run.interval, &run.debug_folders));
     let mut options = Options::to_count(subject, run.probes);
     options.follow = run.follow;
@@ -130,6 +132,7 @@ pub(super) fn run(run: Run) -> Result<ExitCode, Failure> {
         probes: &probes,
         line: String::new(),
         failed: None,
+        quiet,
         progress: None,
         ready: run.ready,
         events: events && answer.is_none(),
@@ -295,6 +298,8 @@ struct Reporter<'a> {
     probes: &'a [String],
     line: String,
     failed: Option<Failure>,
+    /// Whether a file is written, and no terminal waits: how long it takes is then not told.
+    quiet: bool,
     progress: Option<(Stage, Progress)>,
     ready: Option<Ready>,
     /// Whether hits are lines, and not sums.
@@ -435,9 +440,18 @@ impl Sink for Reporter<'_> {
         }
     }
 
+    fn arming(&mut self, places: usize, takes: Duration) {
+        if !self.quiet {
+            let seconds = takes.as_secs_f32().ceil();
+            say(&format!(
+                "{places} places are armed before the program goes on: about {seconds} s"
+            ));
+        }
+    }
+
     fn armed(&mut self, places: usize, took: Duration) {
         let what = if places == 1 { "1 place".to_owned() } else { format!("{places} places") };
-        if took > SOON {
+        if took > SOON && !self.quiet {
             say(&format!("armed {what}, in {}.{} s", took.as_secs(), took.subsec_millis() / 100));
         }
         if let Some(ready) = self.ready.take()

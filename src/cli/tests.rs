@@ -105,7 +105,7 @@ fn a_wrong_command_line_is_status_2_and_says_what_is_wrong() {
         ("xol show a --format openmetrics", "possible values: text, json, chrome, csv, record"),
         ("xol trace malloc -ff -- ls", "-o FILE"),
         ("xol trace malloc -ff -o - -- ls", "-o FILE"),
-        ("xol trace malloc --failed -- ls", "'--failed' is known at a return"),
+        ("xol trace foo --failed -- ls", "'--failed' is known at a return"),
         ("xol trace malloc --where ret -- ls", "'ret' is known at a return"),
         ("xol trace return:foo --where ret -- ls", "the type of what comes back is not known"),
         ("xol trace malloc+4 --where ret -- ls", "'ret' is known at a return"),

@@ -4,6 +4,8 @@ use super::json;
 use crate::spec::Type;
 use std::fmt::Write;
 
+const AT_FDCWD: u32 = (-100_i32).cast_unsigned();
+
 /// What was read from a thread.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Read<'a> {
@@ -74,6 +76,8 @@ pub fn value_text(out: &mut String, ty: Type, value: Read<'_>) {
     };
     let _ = match ty {
         Type::Void => write!(out, "void"),
+        // No descriptor, but the folder that the program is in (fcntl.h).
+        Type::Fd if bits as u32 == AT_FDCWD => write!(out, "-100 AT_FDCWD"),
         Type::I8 | Type::I16 | Type::I32 | Type::I64 | Type::Fd => integer(out, signed(ty, bits)),
         Type::U8 | Type::U16 | Type::U32 | Type::U64 => integer(out, unsigned(ty, bits)),
         Type::Named(names) => {
@@ -290,7 +294,7 @@ mod tests {
             (Type::U32, Read::Bits(all), "4294967295", "4294967295"),
             (Type::U64, Read::Bits(all), "18446744073709551615", "18446744073709551615"),
             (Type::Hex, Read::Bits(0x1ff), "0x1ff", "511"),
-            (Type::Fd, Read::Bits(0xffff_ff9c), "-100", "-100"),
+            (Type::Fd, Read::Bits(0xffff_ff9c), "-100 AT_FDCWD", "-100"),
             (Type::Fd, Read::File(3, "/a>\n"), "3</a\\>\\n>", "3"),
             (Type::Ptr, Read::Bits(0), "NULL", "0"),
             (Type::Ptr, Read::Bits(0x7fff), "0x7fff", "32767"),

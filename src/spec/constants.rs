@@ -36,6 +36,20 @@ pub enum Names {
     Fcntl,
     /// A clock.
     Clock,
+    /// How a path is looked up beside a descriptor.
+    At,
+    /// How a message is sent or received.
+    Message,
+    /// Which children are waited for.
+    Wait,
+    /// How memory will be used.
+    Advice,
+    /// Which half of a connection ends.
+    Shut,
+    /// What is done to a mask of signals.
+    Mask,
+    /// What is done to a descriptor that is watched.
+    Watch,
 }
 
 /// Which bits are a number of their own: of flags none, of what is no flags all of them.
@@ -87,6 +101,26 @@ const CLOCK: &str = "\
 CLOCK_REALTIME 0 CLOCK_MONOTONIC 1 CLOCK_PROCESS_CPUTIME_ID 2 CLOCK_THREAD_CPUTIME_ID 3 \
 CLOCK_MONOTONIC_RAW 4 CLOCK_REALTIME_COARSE 5 CLOCK_MONOTONIC_COARSE 6 CLOCK_BOOTTIME 7 \
 CLOCK_REALTIME_ALARM 8 CLOCK_BOOTTIME_ALARM 9 CLOCK_TAI 11";
+const AT: &str = "\
+AT_SYMLINK_NOFOLLOW 0x100 AT_REMOVEDIR 0x200 AT_SYMLINK_FOLLOW 0x400 AT_NO_AUTOMOUNT 0x800 \
+AT_EMPTY_PATH 0x1000 AT_STATX_FORCE_SYNC 0x2000 AT_STATX_DONT_SYNC 0x4000 AT_RECURSIVE 0x8000";
+const MESSAGE: &str = "\
+MSG_OOB 1 MSG_PEEK 2 MSG_DONTROUTE 4 MSG_CTRUNC 8 MSG_PROXY 0x10 MSG_TRUNC 0x20 MSG_DONTWAIT 0x40 \
+MSG_EOR 0x80 MSG_WAITALL 0x100 MSG_FIN 0x200 MSG_SYN 0x400 MSG_CONFIRM 0x800 MSG_RST 0x1000 \
+MSG_ERRQUEUE 0x2000 MSG_NOSIGNAL 0x4000 MSG_MORE 0x8000 MSG_WAITFORONE 0x10000 MSG_BATCH 0x40000 \
+MSG_ZEROCOPY 0x4000000 MSG_FASTOPEN 0x20000000 MSG_CMSG_CLOEXEC 0x40000000";
+const WAIT: &str = "\
+WNOHANG 1 WUNTRACED 2 WEXITED 4 WCONTINUED 8 WNOWAIT 0x1000000 __WNOTHREAD 0x20000000 \
+__WALL 0x40000000 __WCLONE 0x80000000";
+const ADVICE: &str = "\
+MADV_NORMAL 0 MADV_RANDOM 1 MADV_SEQUENTIAL 2 MADV_WILLNEED 3 MADV_DONTNEED 4 MADV_FREE 8 \
+MADV_REMOVE 9 MADV_DONTFORK 10 MADV_DOFORK 11 MADV_MERGEABLE 12 MADV_UNMERGEABLE 13 \
+MADV_HUGEPAGE 14 MADV_NOHUGEPAGE 15 MADV_DONTDUMP 16 MADV_DODUMP 17 MADV_WIPEONFORK 18 \
+MADV_KEEPONFORK 19 MADV_COLD 20 MADV_PAGEOUT 21 MADV_POPULATE_READ 22 MADV_POPULATE_WRITE 23 \
+MADV_COLLAPSE 25 MADV_HWPOISON 100 MADV_SOFT_OFFLINE 101";
+const SHUT: &str = "SHUT_RD 0 SHUT_WR 1 SHUT_RDWR 2";
+const MASK: &str = "SIG_BLOCK 0 SIG_UNBLOCK 1 SIG_SETMASK 2";
+const WATCH: &str = "EPOLL_CTL_ADD 1 EPOLL_CTL_DEL 2 EPOLL_CTL_MOD 3";
 
 const CREAT: u64 = 0o100;
 /// Behind what is called O_TMPFILE, beside O_DIRECTORY.
@@ -99,7 +133,7 @@ fn native() -> Machine {
 
 impl Names {
     /// All of them, of some machine.
-    const ALL: [Names; 12] = [
+    const ALL: [Names; 19] = [
         Names::Open(Machine::X86_64),
         Names::Mode,
         Names::OpenMode,
@@ -112,6 +146,13 @@ impl Names {
         Names::Access,
         Names::Fcntl,
         Names::Clock,
+        Names::At,
+        Names::Message,
+        Names::Wait,
+        Names::Advice,
+        Names::Shut,
+        Names::Mask,
+        Names::Watch,
     ];
 
     /// The type of that name: `oflags`, or of another machine than xol's own `oflags.arm64`.
@@ -152,6 +193,13 @@ impl Names {
             Names::Access => "amode",
             Names::Fcntl => "fcntl",
             Names::Clock => "clock",
+            Names::At => "atflags",
+            Names::Message => "msgflags",
+            Names::Wait => "waitflags",
+            Names::Advice => "advice",
+            Names::Shut => "shut",
+            Names::Mask => "maskhow",
+            Names::Watch => "epollop",
         }
     }
 
@@ -170,6 +218,7 @@ impl Names {
             Names::Open(_) | Names::Mode | Names::OpenMode | Names::Prot(_) | Names::Map(_) => {
                 Type::U32
             }
+            Names::At | Names::Message | Names::Wait => Type::U32,
             _ => Type::I32,
         }
     }
@@ -191,6 +240,13 @@ impl Names {
             Names::Access => ([ACCESS, ""], 0),
             Names::Fcntl => ([FCNTL, ""], ENUM),
             Names::Clock => ([CLOCK, ""], ENUM),
+            Names::At => ([AT, ""], 0),
+            Names::Message => ([MESSAGE, ""], 0),
+            Names::Wait => ([WAIT, ""], 0),
+            Names::Advice => ([ADVICE, ""], ENUM),
+            Names::Shut => ([SHUT, ""], ENUM),
+            Names::Mask => ([MASK, ""], ENUM),
+            Names::Watch => ([WATCH, ""], ENUM),
         }
     }
 
@@ -363,7 +419,10 @@ mod tests {
                 let (tables, _) = names.on(machine).unwrap_or(names).tables();
                 let all: Vec<_> = tables.into_iter().flat_map(entries).collect();
                 for (n, (name, number)) in all.iter().enumerate() {
-                    assert!(name.starts_with(|c: char| c.is_ascii_uppercase()), "{name}");
+                    assert!(
+                        name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_'),
+                        "{name}"
+                    );
                     let again = all[..n].iter().find(|(a, b)| a == name || b == number);
                     assert_eq!(again, None, "{name}");
                     assert!(*number != 0 || shown(names, 0).starts_with(name), "{name}");

@@ -27,7 +27,7 @@ dlsym(handle: ptr, name: str) -> ptr
 dup(fd: fd) -> fd
 dup2(fd: fd, to: fd) -> fd
 dup3(fd: fd, to: fd, flags: hex) -> fd
-epoll_ctl(fd: fd, op: i32, on: fd, event: ptr) -> i32
+epoll_ctl(fd: fd, op: epollop, on: fd, event: ptr) -> i32
 epoll_wait(fd: fd, events: ptr, max: i32, timeout_ms: i32) -> i32
 execve(path: str, argv: str[], envp: ptr) -> i32
 execvp(file: str, argv: str[]) -> i32
@@ -45,7 +45,7 @@ fread(buf: ptr, size: u64, count: u64, file: ptr) -> u64
 free(ptr: ptr)
 fseek(file: ptr, offset: i64, whence: whence) -> i32
 fstat(fd: fd, stat: ptr) -> i32
-fstatat(dir: fd, path: str, stat: ptr, flags: hex) -> i32
+fstatat(dir: fd, path: str, stat: ptr, flags: atflags) -> i32
 fsync(fd: fd) -> i32
 ftruncate(fd: fd, len: i64) -> i32
 fwrite(buf: ptr, size: u64, count: u64, file: ptr) -> u64
@@ -59,7 +59,7 @@ kill(pid: i32, signal: signal) -> i32
 listen(fd: fd, backlog: i32) -> i32
 lseek(fd: fd, offset: i64, whence: whence) -> i64
 lstat(path: str, stat: ptr) -> i32
-madvise(addr: ptr, len: u64, advice: i32) -> i32
+madvise(addr: ptr, len: u64, advice: advice) -> i32
 malloc(size: u64) -> ptr
 memchr(mem: ptr, byte: i32, size: u64) -> ptr
 memcmp(a: ptr, b: ptr, size: u64) -> i32
@@ -96,15 +96,15 @@ readdir(dir: ptr) -> ptr
 readlink(path: str, buf: out bytes[ret], size: u64) -> i64
 realloc(ptr: ptr, size: u64) -> ptr
 realpath(path: str, resolved: ptr) -> str
-recv(fd: fd, buf: out bytes[ret<=size], size: u64, flags: hex) -> i64
-recvfrom(fd: fd, buf: out bytes[ret<=size], size: u64, flags: hex, addr: ptr, len: ptr) -> i64
-recvmsg(fd: fd, message: ptr, flags: hex) -> i64
+recv(fd: fd, buf: out bytes[ret<=size], size: u64, flags: msgflags) -> i64
+recvfrom(fd: fd, buf: out bytes[ret<=size], size: u64, flags: msgflags, addr: ptr, len: ptr) -> i64
+recvmsg(fd: fd, message: ptr, flags: msgflags) -> i64
 rename(from: str, to: str) -> i32
 rmdir(path: str) -> i32
 select(count: i32, read: ptr, write: ptr, except: ptr, timeout: ptr) -> i32
-send(fd: fd, buf: bytes[size], size: u64, flags: hex) -> i64
-sendmsg(fd: fd, message: ptr, flags: hex) -> i64
-sendto(fd: fd, buf: bytes[size], size: u64, flags: hex, addr: ptr, len: u32) -> i64
+send(fd: fd, buf: bytes[size], size: u64, flags: msgflags) -> i64
+sendmsg(fd: fd, message: ptr, flags: msgflags) -> i64
+sendto(fd: fd, buf: bytes[size], size: u64, flags: msgflags, addr: ptr, len: u32) -> i64
 setenv(name: str, value: str, overwrite: i32) -> i32
 setsockopt(fd: fd, level: i32, option: i32, value: ptr, len: u32) -> i32
 sigaction(signal: signal, action: ptr, old: ptr) -> i32
@@ -112,7 +112,7 @@ sleep(seconds: u32) -> u32
 snprintf(buf: out str, size: u64, format: str, ...) -> i32
 socket(domain: family, kind: socktype, protocol: i32) -> fd
 stat(path: str, stat: ptr) -> i32
-statx(dir: fd, path: str, flags: hex, mask: hex, stat: ptr) -> i32
+statx(dir: fd, path: str, flags: atflags, mask: hex, stat: ptr) -> i32
 strcasecmp(a: str, b: str) -> i32
 strcat(to: str, from: str) -> ptr
 strchr(text: str, c: char) -> str
@@ -130,9 +130,9 @@ strtoul(text: str, end: ptr, base: i32) -> u64
 symlink(target: str, path: str) -> i32
 system(command: str) -> i32
 unlink(path: str) -> i32
-unlinkat(dir: fd, path: str, flags: hex) -> i32
+unlinkat(dir: fd, path: str, flags: atflags) -> i32
 usleep(micros: u32) -> i32
-waitpid(pid: i32, status: ptr, options: hex) -> i32
+waitpid(pid: i32, status: ptr, options: waitflags) -> i32
 write(fd: fd, buf: bytes[size], size: u64) -> i64
 writev(fd: fd, parts: ptr, count: i32) -> i64
 ";
@@ -162,7 +162,7 @@ execl(path: str, arg0: str) -> i32
 execlp(file: str, arg0: str) -> i32
 execv(path: str, argv: str[]) -> i32
 execvpe(file: str, argv: str[], envp: ptr) -> i32
-faccessat(dir: fd, path: str, mode: amode, flags: hex) -> i32
+faccessat(dir: fd, path: str, mode: amode, flags: atflags) -> i32
 fchdir(fd: fd) -> i32
 fchmod(fd: fd, mode: mode) -> i32
 fchown(fd: fd, owner: u32, group: u32) -> i32
@@ -252,7 +252,7 @@ pthread_rwlock_unlock(lock: ptr) -> i32
 pthread_rwlock_wrlock(lock: ptr) -> i32
 pthread_self() -> hex
 pthread_setspecific(key: u32, value: ptr) -> i32
-pthread_sigmask(how: i32, set: ptr, old: ptr) -> i32
+pthread_sigmask(how: maskhow, set: ptr, old: ptr) -> i32
 putc(c: char, file: ptr) -> i32
 putchar(c: char) -> i32
 putenv(text: str) -> i32
@@ -282,10 +282,10 @@ setuid(user: u32) -> i32
 setvbuf(file: ptr, buf: ptr, mode: i32, size: u64) -> i32
 shm_open(name: str, flags: oflags, mode: mode) -> fd
 shm_unlink(name: str) -> i32
-shutdown(fd: fd, how: i32) -> i32
+shutdown(fd: fd, how: shut) -> i32
 sigaltstack(stack: ptr, old: ptr) -> i32
 signal(signal: signal, handler: ptr) -> ptr
-sigprocmask(how: i32, set: ptr, old: ptr) -> i32
+sigprocmask(how: maskhow, set: ptr, old: ptr) -> i32
 sigsuspend(mask: ptr) -> i32
 sigwait(set: ptr, signal: ptr) -> i32
 socketpair(domain: family, kind: socktype, protocol: i32, fds: ptr) -> i32
@@ -327,16 +327,16 @@ umount(target: str) -> i32
 uname(result: ptr) -> i32
 ungetc(c: char, file: ptr) -> i32
 unsetenv(name: str) -> i32
-utimensat(dir: fd, path: str, times: ptr, flags: hex) -> i32
+utimensat(dir: fd, path: str, times: ptr, flags: atflags) -> i32
 vfork() -> i32
 vfprintf(file: ptr, format: str, args: ptr) -> i32
 vprintf(format: str, args: ptr) -> i32
 vsnprintf(buf: out str, size: u64, format: str, args: ptr) -> i32
 vsprintf(buf: out str, format: str, args: ptr) -> i32
 wait(status: ptr) -> i32
-wait3(status: ptr, options: hex, usage: ptr) -> i32
-wait4(pid: i32, status: ptr, options: hex, usage: ptr) -> i32
-waitid(kind: i32, id: i32, info: ptr, options: hex) -> i32
+wait3(status: ptr, options: waitflags, usage: ptr) -> i32
+wait4(pid: i32, status: ptr, options: waitflags, usage: ptr) -> i32
+waitid(kind: i32, id: i32, info: ptr, options: waitflags) -> i32
 wcslen(text: ptr) -> u64
 ";
 

@@ -71,6 +71,8 @@ pub trait Sink {
     fn note(&mut self, _text: &str) {}
     /// Long work goes on.
     fn progress(&mut self, _stage: Stage, _done: usize, _of: usize) {}
+    /// So many places are armed before the program goes on, which takes about so long.
+    fn arming(&mut self, _places: usize, _takes: Duration) {}
     /// The first probes are in, in so many places, and how long that took.
     fn armed(&mut self, _places: usize, _took: Duration) {}
     /// It is done.

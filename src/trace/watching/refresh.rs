@@ -51,11 +51,7 @@ impl Session<'_> {
         }
         if wants.len() >= MANY {
             // To plan and write them takes some times as long as to find them.
-            let seconds = (begun.elapsed() * 3).as_secs_f32().ceil();
-            self.note(format!(
-                "{} places are armed before the program goes on: about {seconds} s",
-                wants.len()
-            ));
+            self.teller.sink.arming(wants.len(), begun.elapsed() * 3);
         }
         // Stopped once for all calls that are made in it, a thread is disturbed least.
         let borrowed = match tid {
