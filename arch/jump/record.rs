@@ -297,10 +297,10 @@ mod tests {
 
     #[test]
     fn values_have_words_of_their_own() {
-        let all: Vec<Value> = (0..27).map(Value::of_bit).collect();
+        let all: Vec<Value> = (0..83).map(Value::of_bit).collect();
         assert!(all.iter().enumerate().all(|(n, value)| value.bit() == Some(n as u32)), "{all:?}");
         let none = Values::NONE;
-        for out in [Value::Arg(8), Value::Float(8), Value::Stack(8)] {
+        for out in [Value::Arg(8), Value::Float(32), Value::Stack(8), Value::Register(32)] {
             assert_eq!((none.with(out), none.has(out)), (none, false), "{out:?}");
         }
         assert!(none.is_empty() && all.iter().all(|&value| !none.has(value)));

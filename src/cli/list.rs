@@ -30,7 +30,7 @@ pub(crate) fn run(list: &List) -> Result<(), Failure> {
             Format::Text => as_text(&mut line, symbol, &many, found == 0),
         }
         found += 1;
-        Ok(out.write(&line)?)
+        out.write(&line)
     };
     for (_, symbol) in symbols.iter() {
         show(&symbol)?;
