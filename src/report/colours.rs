@@ -20,6 +20,12 @@ impl Colours {
         Colours(self.0 && is_bad).within(out, "\x1b[31m", write);
     }
 
+    /// What `write` appends, in one of five colours that a thread has by its number.
+    pub(super) fn thread(self, out: &mut String, tid: i32, write: impl FnOnce(&mut String)) {
+        const EACH: [&str; 5] = ["\x1b[33m", "\x1b[32m", "\x1b[35m", "\x1b[34m", "\x1b[37m"];
+        self.within(out, EACH[tid.unsigned_abs() as usize % EACH.len()], write);
+    }
+
     fn within(self, out: &mut String, begin: &str, write: impl FnOnce(&mut String)) {
         if !self.0 {
             return write(out);

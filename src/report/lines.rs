@@ -291,15 +291,15 @@ fn line_of(look: &mut Look, out: &mut String, event: &Event<'_>, part: Part, dep
             Column::Time => {
                 colours.dim(out, |out| look.stamp.write(out, event.ts_ns));
             }
-            Column::Thread => {
+            Column::Thread => colours.thread(out, event.tid, |out| {
                 number(out, event.pid);
                 if event.tid != event.pid {
                     out.push('/');
                     out.push_str(itoa::Buffer::new().format(event.tid));
                 }
-            }
+            }),
             Column::Pid => number(out, event.pid),
-            Column::Tid => number(out, event.tid),
+            Column::Tid => colours.thread(out, event.tid, |out| number(out, event.tid)),
             Column::Comm => {
                 let _ = write!(out, "{:<15}", printable(event.comm.unwrap_or("?")));
             }

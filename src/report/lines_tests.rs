@@ -154,6 +154,7 @@ fn columns_and_colours_are_as_asked_for() {
         coloured,
         "\x1b[2m    0.000001\x1b[0m \x1b[36mopen\x1b[0m()\x1b[31m -> -1 EACCES\x1b[0m  \x1b[2m12.3 us\x1b[0m\n"
     );
+    assert_eq!(line(&[Tid], true, &failed), "\x1b[35m     42\x1b[0m\n");
     let good = line(&[Call, Ret], true, &ended("open", 1, End::Return));
     assert_eq!(good, "\x1b[36mopen\x1b[0m() -> 3\n");
     assert!(Event { errno: Some(4095), ..failed }.is_bad());

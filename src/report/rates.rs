@@ -74,15 +74,29 @@ impl Rates {
         if lines < 2 {
             return;
         }
-        let head = if missed { "    MISSED" } else { "" };
-        line(out, &format!("{:>10} {:>12}{head}  STRATEGY  PLACE", "HITS/S", "HITS"));
-        for (row, rate) in shown {
-            let mut text = format!("{rate:>10} {:>12}", row.hits);
-            if missed {
-                let _ = write!(text, "{:>10}", row.missed);
+        // Where it is narrow, names matter more than how a place is hit, and than sums.
+        let (strategies, sums) = (columns >= 60, columns >= 40 || order.by == SortColumn::Hits);
+        let row_of = |rate: &str, hits: &str, missing: &str, strategy: &str, place: &str| {
+            let mut text = format!("{rate:>10}");
+            if sums {
+                let _ = write!(text, " {hits:>12}");
             }
-            let _ = write!(text, "  {:<8}  {}", row.strategy().unwrap_or("-"), row.place());
-            line(out, &text);
+            if missed {
+                let _ = write!(text, "{missing:>10}");
+            }
+            if strategies {
+                let _ = write!(text, "  {strategy:<8}");
+            }
+            text + "  " + place
+        };
+        line(out, &row_of("HITS/S", "HITS", "MISSED", "STRATEGY", "PLACE"));
+        for (row, rate) in shown {
+            let [rate, hits, missing] = [rate, row.hits, row.missed].map(|n| n.to_string());
+            let place = match row.symbol {
+                name if !name.is_empty() && !strategies => name.to_owned(),
+                _ => row.place().to_string(),
+            };
+            line(out, &row_of(&rate, &hits, &missing, row.strategy().unwrap_or("-"), &place));
         }
     }
 }
@@ -141,11 +155,18 @@ mod tests {
         assert_eq!(
             out,
             "52 hits/s by rate; paused; 614 in all, 3 arme
-    HITS/S         HITS  STRATEGY  PLACE
-        50          110  jump      libc.so.6:
-         2            4  jump      libc.so.6:
+    HITS/S         HITS  PLACE
+        50          110  a
+         2            4  c
 "
         );
+        out.clear();
+        Rates::screen(&mut out, &rows, &now, by(SortColumn::Rate), (20, 3), "");
+        assert_eq!(out, "52 hits/s by rate; 6\n    HITS/S  PLACE\n        50  a\n");
+        out.clear();
+        Rates::screen(&mut out, &rows, &now, by(SortColumn::Rate), (60, 3), "");
+        let wide = "        50          110  jump      libc.so.6:a";
+        assert_eq!(out.lines().last(), Some(wide));
         for size in [(0, 0), (1, 1), (20, 2), (500, 500)] {
             let mut out = String::new();
             Rates::screen(&mut out, &rows, &now, by(SortColumn::Hits), size, "");
