@@ -3,7 +3,6 @@
 use super::failure::Failure;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// How a report is written.
@@ -173,9 +172,8 @@ pub(crate) fn replace(path: &Path, text: &str) -> Result<(), Failure> {
     let known = std::fs::metadata(path).ok();
     let written = std::fs::write(&beside, text).and_then(|()| {
         if let Some(known) = known {
-            // Who may read it stays as it was; whose it is, where that is allowed.
+            // Who may read it stays as it was.
             std::fs::set_permissions(&beside, known.permissions())?;
-            let _ = std::os::unix::fs::chown(&beside, Some(known.uid()), Some(known.gid()));
         }
         std::fs::rename(&beside, path)
     });

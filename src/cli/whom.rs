@@ -113,7 +113,7 @@ fn running() -> Vec<Named> {
     let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = numbers.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let mut found: Vec<Named> = pids.filter(|&pid| pid != own).filter_map(named).collect();
-    found.sort_by_key(|one| one.pid);
+    found.sort_unstable_by_key(|one| one.pid);
     found
 }
 

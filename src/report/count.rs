@@ -181,7 +181,7 @@ fn sums(out: &mut String, rows: &[CountRow<'_>]) {
     }
     let _ = writeln!(out, "{}", parts.join(","));
     let mut reasons: Vec<_> = reasons.into_iter().collect();
-    reasons.sort_by_key(|(_, n)| Reverse(*n));
+    reasons.sort_unstable_by_key(|(reason, n)| (Reverse(*n), *reason));
     for (reason, n) in reasons {
         let _ = writeln!(out, "{n:>12} rejected: {}: {}", reason.id(), reason.sentence());
     }

@@ -213,13 +213,15 @@ impl Lines {
     /// Appends the line of a call that has ended.
     pub fn end(&mut self, out: &mut String, call: u64, event: &Event<'_>) {
         if self.look.tree {
-            if self.tree.was_left(call) && event.end != Some(End::Return) {
-                return;
-            }
-            if event.end == Some(End::Return) {
+            let returns = event.end == Some(End::Return);
+            if returns {
                 self.leave(out, call, event);
             }
+            let was_left = self.tree.was_left(call);
             let (depth, was_shown) = self.tree.end(call, event);
+            if was_left && !returns {
+                return;
+            }
             let part = if was_shown { Part::Resumed } else { Part::Whole };
             line_of(&mut self.look, out, event, part, Some(depth));
             out.push('\n');
@@ -244,13 +246,13 @@ impl Lines {
         }
         for left in &inside {
             let end = left.end(event);
-            match left.line() {
+            match &left.line {
                 Some(line) => {
                     out.push_str(line);
                     self.look.colours.bad(out, end.is_bad(), |out| end.result(out));
                 }
                 None => {
-                    line_of(&mut self.look, out, &end, Part::Resumed, Some(left.depth()));
+                    line_of(&mut self.look, out, &end, Part::Resumed, Some(left.depth));
                 }
             }
             out.push('\n');

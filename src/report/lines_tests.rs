@@ -99,7 +99,7 @@ fn calls_are_indented() {
         // It has gone on elsewhere.
         (
             "b1 b2 e1 e2",
-            "one() {\n  two() -> ? (unwound)\n} one -> 3  12.3 us\n} two -> 3  12.3 us\n",
+            "one() {\n  two() -> ? (unwound)\n} one -> 3  12.3 us\n  } two -> 3  12.3 us\n",
         ),
         ("b1 b2 f2 f1", "one() {\n  two() <unfinished …>\n} one <unfinished …>\n"),
         ("e1", "} one -> 3  12.3 us\n"),

@@ -1,7 +1,7 @@
 //! Which calls are inside of which, for lines that are indented.
 
 use super::event::{End, Event};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// A call under way.
 #[derive(Debug)]
@@ -11,7 +11,8 @@ struct Open {
     ts_ns: u64,
     /// Its line, until it is shown.
     line: Option<String>,
-    place: Place,
+    /// `None` once it was shown to be left.
+    place: Option<Place>,
 }
 
 /// Where a call is.
@@ -27,22 +28,18 @@ struct Place {
 
 /// A call that is over because the one that it is in has returned: longjmp or an exception has left it.
 #[derive(Debug)]
-pub(super) struct Left(Open);
+pub(super) struct Left {
+    /// Its line so far, if that was not shown.
+    pub(super) line: Option<String>,
+    /// How deep it was.
+    pub(super) depth: usize,
+    place: Place,
+}
 
 impl Left {
-    /// Its line so far, if that was not shown.
-    pub(super) fn line(&self) -> Option<&str> {
-        self.0.line.as_deref()
-    }
-
-    /// How deep it was.
-    pub(super) fn depth(&self) -> usize {
-        self.0.depth
-    }
-
     /// Its end, which shows when the other one returns.
     pub(super) fn end<'a>(&'a self, outer: &Event<'a>) -> Event<'a> {
-        let Place { probe, object, symbol, offset, vaddr, addr } = &self.0.place;
+        let Place { probe, object, symbol, offset, vaddr, addr } = &self.place;
         Event {
             probe,
             object,
@@ -68,8 +65,6 @@ pub(super) struct Tree {
     open: BTreeMap<u64, Open>,
     /// The calls of each thread, the outermost first.
     threads: BTreeMap<i32, Vec<u64>>,
-    /// The calls that were shown to be left.
-    left: BTreeSet<u64>,
 }
 
 impl Tree {
@@ -77,14 +72,14 @@ impl Tree {
     pub(super) fn begin(&mut self, out: &mut String, call: u64, event: &Event<'_>) -> usize {
         let depth = self.hit(out, event);
         self.threads.entry(event.tid).or_default().push(call);
-        let place = Place {
+        let place = Some(Place {
             probe: event.probe.into(),
             object: event.object.into(),
             symbol: event.symbol.into(),
             offset: event.offset,
             vaddr: event.vaddr,
             addr: event.addr,
-        };
+        });
         let (tid, ts_ns) = (event.tid, event.ts_ns);
         self.open.insert(call, Open { tid, depth, ts_ns, line: None, place });
         depth
@@ -114,13 +109,17 @@ impl Tree {
         let Some(calls) = self.threads.get_mut(&event.tid) else { return Vec::new() };
         let Some(at) = calls.iter().position(|&other| other == call) else { return Vec::new() };
         let inside = calls.split_off(at + 1);
-        self.left.extend(&inside);
-        inside.iter().rev().filter_map(|call| self.open.remove(call)).map(Left).collect()
+        let left = inside.iter().rev().filter_map(|call| {
+            let open = self.open.get_mut(call)?;
+            let (line, place) = (open.line.take(), open.place.take()?);
+            Some(Left { line, depth: open.depth, place })
+        });
+        left.collect()
     }
 
-    /// Whether a call was shown to be left; asked once, at its end.
-    pub(super) fn was_left(&mut self, call: u64) -> bool {
-        self.left.remove(&call)
+    /// Whether a call was shown to be left.
+    pub(super) fn was_left(&self, call: u64) -> bool {
+        self.open.get(&call).is_some_and(|open| open.place.is_none())
     }
 
     /// Takes a call away that has ended. Returns how deep it was, and whether it was shown.

@@ -123,7 +123,7 @@ fn versions(sentence: &mut String, name: &SymbolName, meant: &[&Candidate<'_>]) 
         let named = symbols.iter().filter(|(_, s)| s.kind != Kind::Plt && name.matches(s.name));
         found.extend(named.filter_map(|(_, s)| Some(format!("{}@{}", s.name, s.version?))));
     }
-    found.sort();
+    found.sort_unstable();
     found.dedup();
     found.truncate(NAMES);
     if !found.is_empty() {

@@ -227,7 +227,7 @@ fn stubs(
     if stubs.is_empty() || layout.debug_only {
         return Ok(());
     }
-    stubs.sort_by_key(|s| s.slot);
+    stubs.sort_unstable_by_key(|s| s.slot);
     let mut found = Vec::new();
     relocs::each(source, layout, dynamic, &mut |reloc| {
         let first = stubs.partition_point(|s| s.slot < reloc.slot);

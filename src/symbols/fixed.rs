@@ -72,7 +72,7 @@ pub(crate) fn ranges(
         let range = start..sequence.range.end;
         found.push(Fixed { range, reason: Reason::RestartableSequence });
     }
-    found.sort_by_key(|f| (f.range.start, f.range.end));
+    found.sort_unstable_by_key(|f| (f.range.start, f.range.end));
     Ok(found)
 }
 
@@ -144,7 +144,7 @@ fn by_bytes(
         at += len as u64 - OVERLAP;
     }
     // The overlap finds a pattern twice, perhaps with less before it: the longer one counts.
-    found.sort_by_key(|f| (f.range.end, f.range.start));
+    found.sort_unstable_by_key(|f| (f.range.end, f.range.start));
     found.dedup_by(|later, first| later.range.end == first.range.end);
     Ok(())
 }

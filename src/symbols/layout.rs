@@ -329,7 +329,7 @@ impl Layout {
         if ranges.is_empty() {
             ranges.extend(self.segments.iter().filter(|s| s.executable()).map(Segment::range));
         }
-        ranges.sort_by_key(|r| (r.start, r.end));
+        ranges.sort_unstable_by_key(|r| (r.start, r.end));
         let mut from = 0;
         for range in &mut ranges {
             range.start = range.start.max(from);

@@ -74,6 +74,11 @@ impl fmt::Display for AttachError {
                         "kernel.yama.ptrace_scope is {n}: run as root, or start the program with \
                          `xol … -- CMD`"
                     ),
+                    // Root already, as far as root goes here.
+                    _ if effective_user() == Some(0) => f.write_str(
+                        "root lacks CAP_SYS_PTRACE here (a container's init, a security module): run xol \
+                         outside of the container, or start the program with `xol … -- CMD`",
+                    ),
                     _ => f.write_str("run as that user or as root"),
                 }
             }
@@ -383,6 +388,11 @@ pub(super) fn suspend_filter(tid: Tid) -> bool {
 /// The filter is there again.
 pub(super) fn resume_filter(tid: Tid) -> bool {
     sys::set_options(tid, OPTIONS).is_ok()
+}
+
+/// Whom the kernel takes xol for.
+fn effective_user() -> Option<u32> {
+    procfs::status(Tid(std::process::id().cast_signed())).ok().map(|status| status.euid)
 }
 
 /// What can be said before the kernel is asked.

@@ -126,7 +126,7 @@ impl Sums {
             let _ = writeln!(out, "rejected because");
         }
         let mut reasons: Vec<_> = self.reasons.iter().collect();
-        reasons.sort_by_key(|(_, rejected)| std::cmp::Reverse(rejected.count));
+        reasons.sort_unstable_by_key(|(reason, of)| (std::cmp::Reverse(of.count), **reason));
         for (reason, Rejected { count, places: first }) in reasons {
             let (id, sentence) = (reason.id(), reason.sentence());
             let _ = writeln!(out, "{count:>12}  {:>5.1} %  {id}: {sentence}", share(*count));
@@ -150,7 +150,7 @@ impl Sums {
         }
         let _ = writeln!(out, "no jump because; and so many of them where functions begin");
         let mut reasons: Vec<_> = self.no_jumps.iter().collect();
-        reasons.sort_by_key(|(_, (all, _))| std::cmp::Reverse(*all));
+        reasons.sort_unstable_by_key(|(reason, (all, _))| (std::cmp::Reverse(*all), **reason));
         for (reason, (all, entries)) in reasons {
             let share = *all as f64 * 100.0 / self.all.max(1) as f64;
             let (id, sentence) = (reason.id(), reason.sentence());

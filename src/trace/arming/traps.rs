@@ -58,7 +58,7 @@ impl Session<'_> {
     ) -> io::Result<Traps> {
         let mut results: Vec<Option<Armed>> = vec![None; wants.len()];
         let mut order: Vec<usize> = (0..wants.len()).collect();
-        order.sort_by_key(|&i| wants[i].addr);
+        order.sort_unstable_by_key(|&i| (wants[i].addr, i));
         let planned = self.plan_all(space, wants, &order, &mut results)?;
         let first = !self.sites_mut(space).prepared;
         if !planned.is_empty() {

@@ -121,7 +121,7 @@ impl Teller<'_> {
             (entry.who.1 != Tid(0)).then_some((entry, row, key.back, passed))
         });
         let mut ended: Vec<_> = ended.collect();
-        ended.sort_by_key(|(entry, ..)| Reverse(entry.call));
+        ended.sort_unstable_by_key(|(entry, ..)| Reverse(entry.call));
         for (entry, row, addr, passed) in ended {
             let end = if passed { End::Unwound } else { end };
             // When it was left is not known.

@@ -95,6 +95,9 @@ impl Session<'_> {
             return Ok(());
         }
         self.write_armed(space, true)?;
+        if !cfg!(feature = "jump") {
+            return Ok(());
+        }
         let (again, others): (Vec<_>, Vec<_>) =
             jumps.into_iter().partition(|(number, _)| self.may_return(space, *number));
         let all: Vec<_> = again.iter().map(|(_, jump)| jump.clone()).collect();
