@@ -59,6 +59,7 @@ cases! {
     killed_tracer_sp_is_no_stack "killed-tracer-sp-is-no-stack"
     killed_tracer_tiny_stack "killed-tracer-tiny-stack"
     labels_and_globs "labels-and-globs"
+    leave_while_threads_are_stepped "leave-while-threads-are-stepped"
     literal_in_a_function "literal-in-a-function"
     ninth_float "ninth-float"
     nops_that_a_switch_leads_to "nops-that-a-switch-leads-to"

@@ -223,7 +223,8 @@ impl Session<'_> {
             Ok(true) => {
                 // A trap or fault that was taken just before the stop is still on its way: its signal
                 // must come while we are there.
-                let trapped = trap_on_its_way(tid) && self.may_have_trapped(tid, space)?;
+                let trapped = trap_on_its_way(tid)
+                    && (self.is_stepped(tid) || self.may_have_trapped(tid, space)?);
                 let out = !trapped && !has_faulted(tid) && self.move_out(tid)?;
                 let out = out && !self.has_undelivered(tid)?;
                 let turns = self.target.turns(tid);
@@ -271,6 +272,12 @@ impl Session<'_> {
             }
             _ => Found::Running,
         }
+    }
+
+    /// Whether a thread was let go for one instruction, the end of which is a SIGTRAP, wherever that leads.
+    fn is_stepped(&self, tid: Tid) -> bool {
+        let doing = self.doing(tid);
+        doing.awaits_step() || doing.is_stepped()
     }
 
     /// Whether a thread stands where one does that has trapped for us: other SIGTRAPs may come
