@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use xol_tests::programs::{Build, folder, program};
 use xol_tests::run::{Finished, run};
 use xol_tests::target::Target;
-use xol_tests::xol::{command, parse, xol};
+use xol_tests::xol::{command, parse, scratch, xol};
 
 /// xol failed, said so without a backtrace, and said all of `words`.
 fn refused(finished: &Finished, status: i32, words: &[&str]) {
@@ -65,6 +65,23 @@ fn a_process_of_somebody_else() {
     std::fs::remove_file(&copy).expect("it was made above");
     refused(&wrong, 125, &[&target.pid().to_string(), "root"]);
     assert_eq!(target.end().code(), 3);
+}
+
+/// With fewer descriptors than xol needs it says so, and the program is let go: whichever is the first that
+/// is not to be had.
+#[test]
+fn too_few_descriptors() {
+    let mut ends = std::collections::BTreeMap::new();
+    for most in 4..=20 {
+        let script =
+            format!("ulimit -n {most}; exec \"$0\" count libc:malloc -o /dev/null -- true");
+        let ended = run("bash").args(["-c", &script]).arg(xol()).finish();
+        let code = ended.code();
+        assert!(code == 0 || ended.err().contains("Too many open files"), "{most}: {ended}");
+        assert!(matches!(code, 0 | 125..=127), "{most}: {ended}");
+        *ends.entry(code).or_insert(0) += 1;
+    }
+    assert!(ends.len() > 1, "{ends:?}");
 }
 
 #[test]
@@ -234,7 +251,13 @@ fn programs_that_cannot_be_started() {
     let missing = command(["count", "malloc", "--", "no-such-program"]).finish();
     refused(&missing, 127, &["no-such-program"]);
     let directory = command(["count", "malloc", "--", "/"]).finish();
-    refused(&directory, 126, &["/"]);
+    refused(&directory, 126, &["/", "it is a folder"]);
+    let script = scratch("script");
+    std::fs::write(&script, "#!/no/such\n").expect("/tmp is writable");
+    assert_eq!(run("chmod").args(["+x"]).arg(&script).finish().code(), 0);
+    let alone = command(["count", "malloc", "--"]).arg(&script).finish();
+    refused(&alone, 127, &["what is to run it"]);
+    _ = std::fs::remove_file(&script);
     let nothing = command(["count", "malloc"]).finish();
     refused(&nothing, 2, &[]);
     let nonsense = command(["count", "--no-such-option"]).finish();

@@ -106,6 +106,8 @@ pub struct Ptrace {
     front: Option<pair::Link>,
     /// The user says that seccomp filters let calls through.
     vouched: bool,
+    /// Descriptors that are given up when we leave: where no more can be had, that takes some.
+    spare: Vec<std::fs::File>,
 }
 
 impl Ptrace {
@@ -119,7 +121,10 @@ impl Ptrace {
     /// killed.
     #[must_use]
     pub fn behind(front: Option<pair::Link>) -> Ptrace {
-        Ptrace { front, ..Ptrace::default() }
+        // A file of /proc, and one of a folder there, beside what a library opens.
+        const SPARE: usize = 3;
+        let spare = (0..SPARE).map_while(|_| std::fs::File::open("/dev/null").ok()).collect();
+        Ptrace { front, spare, ..Ptrace::default() }
     }
 
     /// Tells the process in front whether a space has a head, and where.
@@ -204,6 +209,7 @@ impl Ptrace {
     /// From now on threads get back what was changed in them, and keep it.
     pub fn begin_leaving(&mut self) {
         self.leaving = true;
+        self.spare.clear();
     }
 
     /// The last trap of a space is gone: what the program wants of SIGTRAP is left to the kernel.

@@ -101,6 +101,10 @@ impl Session<'_> {
             // Whatever was known of these addresses was about what is no longer there.
             let (start, len) = (native::result(&regs) as u64, native::syscall_arg(&regs, 1));
             self.forget_range(space, Addr(start)..Addr(start.saturating_add(len)));
+            // While we leave, nothing is armed any more.
+            if self.target.is_leaving() {
+                return Ok(());
+            }
             // If xol dies in a call made here, the thread comes to the trap once more.
             self.target.stopped(tid)?.rewind(at);
             self.refresh(space, Some(tid))?;
