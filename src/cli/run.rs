@@ -241,8 +241,13 @@ fn in_path(name: &OsStr) -> Option<PathBuf> {
 
 /// 127 where there is no such program, 126 where it cannot be run: as shells do.
 fn not_started(name: &str, error: &io::Error) -> Failure {
+    let known = in_path(OsStr::new(name)).and_then(|path| std::fs::metadata(path).ok());
     let (status, advice) = match error.kind() {
+        io::ErrorKind::NotFound if known.is_some() => {
+            (127, "it is there, and what is to run it (its #! line, its loader) is not")
+        }
         io::ErrorKind::NotFound => (127, "is it in $PATH?"),
+        _ if known.is_some_and(|known| known.is_dir()) => (126, "it is a folder"),
         io::ErrorKind::PermissionDenied => (126, "is it executable?"),
         _ => (126, "is it a program for this machine?"),
     };
