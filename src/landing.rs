@@ -155,8 +155,8 @@ impl Landings {
     #[must_use]
     pub fn place_all(&mut self, jumps: &[Reach], within: Range<u64>) -> Vec<Option<Place>> {
         let mut order: Vec<usize> = (0..jumps.len()).collect();
-        order.sort_by_key(|&n| {
-            (std::cmp::Reverse(jumps[n].constraints().count_ones()), jumps[n].range().0)
+        order.sort_unstable_by_key(|&n| {
+            (std::cmp::Reverse(jumps[n].constraints().count_ones()), jumps[n].range().0, n)
         });
         let mut places = vec![None; jumps.len()];
         for n in order {
@@ -307,7 +307,7 @@ impl Landings {
             .map(|(&start, &end)| (start.max(within.start & !(PAGE - 1)), end.min(within.end)))
             .filter(|(start, end)| start + PAGE <= *end)
             .collect();
-        holes.sort_by_key(distance);
+        holes.sort_unstable_by_key(|hole| (distance(hole), *hole));
         let mut tries = holes.into_iter().flat_map(|(start, end)| {
             let from = jump.next(Addr(start.max(within.start)), Addr(end));
             let skewed = from.map(|from| from.add(SKEW)).filter(|from| from.0 < end);

@@ -197,12 +197,7 @@ impl Session<'_> {
             many.extend(few.into_iter().chain(rest));
             &mut many[..]
         };
-        // By insertion: they are few, and mostly in order.
-        for last in 1..order.len() {
-            let turn = |consumer: ConsumerId| self.teller.rows[consumer].turn();
-            let from = order[..last].partition_point(|&c| turn(c) <= turn(order[last]));
-            order[from..=last].rotate_right(1);
-        }
+        self.teller.rows.in_turn(order);
         for &consumer in &*order {
             match &self.teller.rows[consumer] {
                 &Consumer::Row(row) => {

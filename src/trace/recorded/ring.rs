@@ -304,7 +304,7 @@ impl Session<'_> {
             unknown = all;
         }
         // It has just run: those that do come first.
-        unknown.sort_by_key(|who| !matches!(whereabouts(who.1), Whereabouts::Running));
+        unknown.sort_unstable_by_key(|who| !matches!(whereabouts(who.1), Whereabouts::Running));
         for who in unknown {
             let Ok(ours) = self.target.stop(who.1, PATIENCE) else { continue };
             let has = self.target.thread_pointer(who.1);

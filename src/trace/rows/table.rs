@@ -172,6 +172,17 @@ impl Rows {
         }
     }
 
+    /// Puts the consumers of a site into the order in which they are told, each behind those before it of the
+    /// same turn. By insertion: they are few, and mostly in order.
+    pub(in crate::trace) fn in_turn(&self, consumers: &mut [ConsumerId]) {
+        let turn = |consumer: ConsumerId| self[consumer].turn();
+        for last in 1..consumers.len() {
+            let own = turn(consumers[last]);
+            let from = consumers[..last].partition_point(|&before| turn(before) <= own);
+            consumers[from..=last].rotate_right(1);
+        }
+    }
+
     /// Returns whether a row is about functions that Go has compiled.
     pub(in crate::trace) fn is_go(&self, row: RowId) -> bool {
         self[row].calls == Calls::Go

@@ -189,7 +189,7 @@ impl Teller<'_> {
         mut consumers: Vec<ConsumerId>,
         values: Values,
     ) -> RecorderId {
-        consumers.sort_by_key(|&consumer| self.rows[consumer].turn());
+        self.rows.in_turn(&mut consumers);
         self.notings.push(Noting { at, consumers: consumers.into(), values });
         RecorderId(self.notings.len() as u32 - 1)
     }
