@@ -35,6 +35,7 @@ macro_rules! cases {
 }
 
 cases! {
+    a_table_leads_to_a_cold_part "a-table-leads-to-a-cold-part"
     attach_after_text_was_remapped "attach-after-text-was-remapped"
     attach_to_a_program_that_execs "attach-to-a-program-that-execs"
     attach_where_a_child_shares_memory "attach-where-a-child-shares-memory"

@@ -225,6 +225,7 @@ impl Session<'_> {
         let rules = self.options.rules;
         let window = match function.window::<Native>(want.addr, rules, object, bias) {
             Ok(window) => window,
+            Err(why) if !LANDINGS => return Err(why.into()),
             // What is behind stays, where it must.
             Err(why) => {
                 let alone = function.window_alone::<Native>(want.addr, rules, object, bias);

@@ -34,8 +34,6 @@ pub(in crate::trace) struct Exits {
     pub(in crate::trace) returns: Vec<u64>,
     /// Jumps out of it, and jumps that may be.
     pub(in crate::trace) leaves: Vec<u64>,
-    /// Those of them that go where a register or memory says.
-    pub(in crate::trace) indirect: Vec<u64>,
     /// Its first instruction, and where its code is.
     pub(in crate::trace) inside: Inside,
 }
@@ -140,7 +138,6 @@ impl Walk<'_> {
                 Flow::JumpIndirect => {
                     self.indirect = true;
                     self.exits.leaves.push(at);
-                    self.exits.indirect.push(at);
                     return Some(());
                 }
                 Flow::Return => {
@@ -267,11 +264,7 @@ impl Session<'_> {
             room -= its.len();
             let inside = Rc::new(exits.inside);
             let around = exits.leaves.iter().map(|&at| ((Addr(at), row), inside.clone()));
-            let known = &mut self.sites_mut(space).exits;
-            known.around.extend(around);
-            for &at in &exits.indirect {
-                known.stayed.entry(Addr(at)).or_default();
-            }
+            self.sites_mut(space).exits.around.extend(around);
             functions.push((want, row, all.len()..all.len() + its.len(), exits.returns.len()));
             all.append(&mut its);
         }

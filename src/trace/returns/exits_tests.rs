@@ -30,7 +30,7 @@ impl Around for Fake {
 fn find<A: Arch>(code: &[u8], own: u64, part: bool) -> Option<(Vec<u64>, Vec<u64>)> {
     let others = vec![(own..code.len() as u64, part)];
     let mut fake = Fake { code: code.to_vec(), others };
-    let Exits { returns, leaves, inside, .. } = exits::<A>(AT, AT..AT + own, &mut fake)?;
+    let Exits { returns, leaves, inside } = exits::<A>(AT, AT..AT + own, &mut fake)?;
     assert!(!inside.has(xol_arch::Addr(AT)));
     let offsets = |all: Vec<u64>| all.into_iter().map(|at| at - AT).collect();
     Some((offsets(returns), offsets(leaves)))

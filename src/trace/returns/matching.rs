@@ -3,6 +3,7 @@
 //! not, and behind a tail call, a site stands at the return address, and a return is what comes
 //! to it with the stack pointer that the call had promised (RULES H).
 
+use crate::WhyNotJump;
 use crate::engine::ConsumerId;
 use crate::engine::RowId;
 use crate::spec::AtEntry;
@@ -171,18 +172,51 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// A jump through a table, or to a label, never leaves its function: once that has shown often enough, it
-    /// is no site any more. (No compiler makes one jump of that and of a call at the end.)
-    fn has_stayed(&mut self, space: SpaceId, at: Addr) -> io::Result<()> {
+    /// Jumps that may leave a function and do not, through tables or to labels, each stop the program. Where
+    /// that is oftener than the function is called, its calls end at their return addresses instead.
+    fn has_stayed(&mut self, tid: Tid, space: SpaceId, row: RowId, at: Addr) -> io::Result<()> {
         const ENOUGH: u32 = 64;
-        let sites = self.sites_mut(space);
-        let Some(times) = sites.exits.stayed.get_mut(&at) else { return Ok(()) };
+        /// Stops for a call that ends at its return address, and room for doubt.
+        const EACH: u64 = 4;
+        let calls = self.teller.rows.counter(row).hits;
+        let exits = &mut self.sites_mut(space).exits;
+        let Some(entry) = exits.around(at, row).map(|inside| Addr(inside.entry)) else {
+            return Ok(());
+        };
+        let times = exits.stayed.entry((entry, row)).or_default();
         *times = times.saturating_add(1);
-        let enough = *times >= ENOUGH;
-        let Some(site) = sites.find(at).filter(|_| enough) else { return Ok(()) };
-        let consumers: Vec<ConsumerId> = sites.consumers(site).collect();
-        let leaves = |c: &ConsumerId| matches!(self.teller.rows[*c], Consumer::Leave(_));
-        if consumers.iter().all(leaves) { self.disarm(space, site) } else { Ok(()) }
+        if *times < ENOUGH || u64::from(*times) < EACH * calls {
+            return Ok(());
+        }
+        if exits.proven.remove(&(entry, row)) {
+            exits.ends.retain(|ends| ends.first() != Some(&entry));
+            self.make_way(space, &[entry])?;
+            self.no_jump(space, entry, WhyNotJump::ExitsNotProven);
+        }
+        // Calls that are under way, too.
+        for back in self.teller.frames.await_all(space, row) {
+            self.arm_back(tid, space, at, back)?;
+        }
+        let sites = self.sites_mut(space);
+        let of_function = sites
+            .exits
+            .around
+            .iter()
+            .filter(|((_, of), inside)| *of == row && inside.entry == entry.0);
+        let leaves: Vec<Addr> = of_function.map(|(&(at, _), _)| at).collect();
+        for at in leaves {
+            let Some(sites) = self.spaces.get(&space) else { break };
+            let Some(site) = sites.find(at) else { continue };
+            // Its aliases' rows come to this, too.
+            let done = |c| match self.teller.rows[c] {
+                Consumer::Leave(of) => !sites.exits.proven(entry, of),
+                _ => false,
+            };
+            if sites.consumers(site).all(done) {
+                self.disarm(space, site)?;
+            }
+        }
+        Ok(())
     }
 
     /// A thread is about to run a jump that may leave a function of this row.
@@ -197,9 +231,8 @@ impl Session<'_> {
         if let Some(to) = to
             && self.sites_mut(space).exits.around(at, row).is_some_and(|inside| inside.has(to))
         {
-            return self.has_stayed(space, at);
+            return self.has_stayed(tid, space, row, at);
         }
-        self.sites_mut(space).exits.stayed.remove(&at);
         let is_go = self.teller.rows.is_go(row);
         let sp = self.target.regs(tid)?.sp();
         let exact = match native::returning(&mut self.target.stopped(tid)?) {

@@ -27,8 +27,8 @@ pub(in crate::trace) struct Known {
     pub(in crate::trace) proven: HashSet<(Addr, RowId)>,
     /// The function around a jump that may leave it, by the jump's address and the row.
     pub(in crate::trace) around: HashMap<(Addr, RowId), Rc<Inside>>,
-    /// How often an indirect jump that may leave its function has not; none that has left it.
-    pub(in crate::trace) stayed: HashMap<Addr, u32>,
+    /// How often jumps that may leave a function have not, by its entry and row.
+    pub(in crate::trace) stayed: HashMap<(Addr, RowId), u32>,
     /// The entry and the RETs of each function whose exits are proven.
     pub(in crate::trace) ends: Vec<Rc<[Addr]>>,
     /// The call instructions before return addresses, where they were looked for.
@@ -44,7 +44,7 @@ impl Known {
     /// Forgets the functions whose mappings are gone.
     pub(in crate::trace) fn retain(&mut self, keep: impl Fn(Addr) -> bool) {
         self.calls.clear();
-        self.stayed.retain(|&at, _| keep(at));
+        self.stayed.retain(|(at, _), _| keep(*at));
         if cfg!(feature = "jump") {
             self.proven.retain(|(at, _)| keep(*at));
             self.ends.retain(|ends| ends.iter().all(|&at| keep(at)));

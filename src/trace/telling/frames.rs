@@ -266,6 +266,20 @@ impl Frames {
         frame.entry().map(|(_, entry)| entry)
     }
 
+    /// Has coming to their return addresses end the calls of a row that are under way; returns those.
+    pub(in crate::trace) fn await_all(&mut self, space: SpaceId, row: RowId) -> Vec<Addr> {
+        let mut backs = Vec::new();
+        for (key, all) in self.waiting.iter_mut().filter(|(key, _)| key.space == space) {
+            for frame in all.iter_mut().filter(|frame| frame.expect.is_of(row)) {
+                frame.awaited = true;
+                backs.push(key.back);
+            }
+        }
+        backs.sort_unstable();
+        backs.dedup();
+        backs
+    }
+
     /// Takes the calls that were left by a tail call and cannot return: the same call is made again.
     pub(in crate::trace) fn take_left(&mut self, key: Key) -> Vec<Frame> {
         self.remove(key, |frame| frame.left)
