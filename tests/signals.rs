@@ -26,9 +26,19 @@ fn nor_where_probed_code_runs_with_sigtrap_blocked() {
 /// blocks is not what the program does.
 #[test]
 fn visits_to_a_handler_leave_nothing_blocked() {
-    let target = Target::start("handles");
+    visit_handlers(Target::start("handles"), as_often(40, 8));
+}
+
+/// The same with threads whose handlers run probed code: which of them had its trap forced is known.
+#[test]
+fn nor_where_threads_handle_it_with_probed_code() {
+    let target = Target::start_with(program("handles", Build::Pie), &["threads"]);
+    visit_handlers(target, as_often(200, 12));
+}
+
+fn visit_handlers(target: Target, times: usize) {
     let pid = target.pid().to_string();
-    for strategy in ALL.into_iter().cycle().take(as_often(40, 8)) {
+    for strategy in ALL.into_iter().cycle().take(times) {
         let name = target.name();
         let words = ["count", "--duration", "0.02", "--strategy", strategy, "-p", &pid];
         let visit = command(words).arg(format!("{name}:work")).finish();

@@ -187,7 +187,7 @@ fn near_functions(wanted: &str, meant: &[&Candidate<'_>]) -> Vec<String> {
             names.extend(nearest(wanted, plain().map(|(_, s)| s.name)));
         }
     }
-    same.sort_by_key(String::len);
+    same.sort_unstable_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
     same.dedup();
     if same.is_empty() {
         return nearest(wanted, names.iter().map(String::as_str));

@@ -15,7 +15,6 @@ use std::io;
 use xol_arch::{Addr, Memory as _, Regs as _};
 
 const SA_ONSTACK: u64 = 0x0800_0000;
-const SA_NODEFER: u64 = 0x4000_0000;
 const SA_RESETHAND: u64 = 0x8000_0000;
 const SA_RESTORER: u64 = 0x0400_0000;
 const SS_ONSTACK: u64 = 1;
@@ -94,11 +93,9 @@ impl Ptrace {
         }
         native::clear_fpstate(tid)?;
         self.put_block_back(tid)?;
-        let deferred = if flags & SA_NODEFER == 0 { TRAP_BIT } else { 0 };
-        sys::set_sigmask(tid, mask | blocks | deferred)?;
+        mask |= action.blocks(libc::SIGTRAP);
+        sys::set_sigmask(tid, mask)?;
         let thread = self.known(tid)?;
-        thread.learn(mask | blocks | deferred);
-        thread.of_handler = true;
         thread.watch.disturbed();
         (thread.regs, thread.dirty) = (Some(begin), Dirty::All);
         if flags & SA_RESETHAND != 0 {

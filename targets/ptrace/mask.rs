@@ -14,8 +14,7 @@
 
 use super::inject::InjectError;
 use super::signals::{Action, TRAP_BIT};
-use super::sys::{self, EVENT_STOP, Status, Tid, Whom};
-use super::thread::State;
+use super::sys::{self, Status, Tid, Whom};
 use super::{Ptrace, gone, procfs};
 use crate::native;
 use std::io;
@@ -23,10 +22,10 @@ use std::time::{Duration, Instant};
 use xol_arch::Regs as _;
 
 /// How long a thread may take from its trap to its stop where many want the CPU; between two looks.
-const AT_LAST: Duration = Duration::from_millis(40);
+const AT_LAST: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_micros(50);
-/// A thread that has run for so long, in nanoseconds, has not trapped.
-const RUN_NS: u64 = 200_000;
+/// How much of a stack is searched for the frame of a handler, in bytes.
+const SEARCHED: usize = 16384;
 /// Calls without a hit after which a lifted block is left where it is.
 const IDLE_CALLS: u32 = 16;
 
@@ -103,19 +102,16 @@ impl Ptrace {
             *traps += 1;
             return Ok(());
         }
-        let (pid, mut doubt) = (thread.pid, std::mem::take(&mut thread.doubt));
-        let unsure = thread.unsure.take();
-        if doubt == Doubt::None && unsure.is_some_and(|ran| procfs::run_ns(tid) - ran < RUN_NS) {
-            doubt = Doubt::Trapped;
-        }
+        let (pid, doubt) = (thread.pid, std::mem::take(&mut thread.doubt));
         let process = self.processes.get(&pid).ok_or_else(gone)?;
         let caught = process.protected || matches!(process.action, Action::Handler(_));
         let ignored = !caught && process.action.is_ignore();
         let status = procfs::status(tid)?;
-        let likely = self.known(tid)?.likely_blocked(status.blocked);
         if !caught && !ignored {
             // No action that could tell: only what was known before.
-            if likely && self.known(tid)?.mask.is_some_and(|mask| mask & TRAP_BIT != 0) {
+            if self.known(tid)?.mask.is_some_and(|mask| mask & TRAP_BIT != 0)
+                && self.evidence(tid, tid, status.blocked) == Some(true)
+            {
                 self.lift(tid, &status)?;
             }
             return Ok(());
@@ -124,15 +120,15 @@ impl Ptrace {
             // Another thread's trap may have had the action put back that ours had taken away.
             let forced = match doubt {
                 Doubt::None => false,
-                Doubt::Trapped => self.evidence(tid, status.blocked) == Some(true),
+                Doubt::Trapped => self.evidence(tid, tid, status.blocked) == Some(true),
                 Doubt::Blamed => true,
             };
             if forced {
                 return self.lift(tid, &status);
             }
             let doubt = doubt != Doubt::None;
+            self.learn(tid, status.blocked)?;
             let thread = self.known(tid)?;
-            thread.learn(status.blocked);
             if let Watch::Look { clean, enough } = &mut thread.watch {
                 *clean += 1;
                 if *clean >= *enough && !doubt {
@@ -147,10 +143,11 @@ impl Ptrace {
         // First of all the action: without it the program does not outlive us.
         self.restore_action(tid)?;
         self.doubt_others(tid)?;
-        if !likely && caught {
+        let own = self.evidence(tid, tid, status.blocked);
+        if own != Some(true) && caught {
             self.await_traps(tid)?;
         }
-        if likely || caught && self.was_it(tid, status.blocked) {
+        if own == Some(true) || caught && self.was_it(tid, own)? {
             self.lift(tid, &status)?;
         }
         Ok(())
@@ -167,8 +164,8 @@ impl Ptrace {
     /// The kernel has taken the block of a trapping thread away: it stays away for now.
     fn lift(&mut self, tid: Tid, status: &procfs::TaskStatus) -> io::Result<()> {
         let leaving = self.leaving;
+        self.learn(tid, status.blocked | TRAP_BIT)?;
         let thread = self.known(tid)?;
-        thread.learn(status.blocked | TRAP_BIT);
         if leaving || status.pending & TRAP_BIT != 0 {
             // One that waits to be unblocked must go on waiting.
             thread.block = Block::Set;
@@ -209,9 +206,12 @@ impl Ptrace {
                 thread.idle += 1;
                 let follow = thread.idle < 2 * IDLE_CALLS;
                 let mask = sys::get_sigmask(tid)?;
+                let outside = self.is_outside(tid, mask);
                 let thread = self.known(tid)?;
-                thread.of_handler &= thread.mask == Some(mask);
-                (thread.mask, thread.followed) = (Some(mask), follow);
+                if outside {
+                    thread.mask = Some(mask);
+                }
+                thread.followed = follow;
             }
             Block::Set => {}
             Block::Lifted { calls } => {
@@ -223,7 +223,7 @@ impl Ptrace {
                 thread.block = Block::Set;
                 let result = native::result(&self.regs(tid)?);
                 let mask = sys::get_sigmask(tid)?;
-                self.known(tid)?.learn(mask);
+                self.learn(tid, mask)?;
                 // Interrupted, the call may have a mask of its own until the signal is delivered.
                 let interrupted = result == -i64::from(libc::EINTR) || native::is_restart(result);
                 if mask & TRAP_BIT == 0 || interrupted {
@@ -273,106 +273,145 @@ impl Ptrace {
         }
     }
 
-    /// Whether, of all threads of the process that may have had their trap forced, it was this one,
-    /// whose mask is now `blocked`. If it must have been others, they are blamed.
-    fn was_it(&mut self, tid: Tid, blocked: u64) -> bool {
-        let Some(pid) = self.threads.get(&tid).map(|t| t.pid) else { return true };
-        let own = self.evidence(tid, blocked);
-        if own == Some(true) {
-            return true;
-        }
-        let trapped = |t: &&super::Thread| t.tid != tid && t.pid == pid && t.doubt != Doubt::None;
-        let others: Vec<Tid> = self.threads.values().filter(trapped).map(|t| t.tid).collect();
+    /// Whether, of all threads of the process that may have had their trap forced, it was this one, of
+    /// which `own` tells. If it must have been others, they are blamed.
+    fn was_it(&mut self, tid: Tid, own: Option<bool>) -> io::Result<bool> {
         let mut as_likely = Vec::new();
-        for other in others {
+        for other in self.others(tid)? {
+            if self.known(other)?.doubt == Doubt::None {
+                continue;
+            }
             let Ok(status) = procfs::status(other) else { continue };
             if status.blocked & TRAP_BIT != 0 {
                 continue;
             }
-            match self.evidence(other, status.blocked) {
-                Some(true) => return false,
+            match self.evidence(other, tid, status.blocked) {
+                Some(true) => return Ok(false),
                 None => as_likely.push(other),
                 Some(false) => {}
             }
         }
         if own.is_none() || as_likely.is_empty() {
-            return true;
+            return Ok(true);
         }
         for other in as_likely {
-            if let Some(thread) = self.threads.get_mut(&other) {
-                thread.doubt = Doubt::Blamed;
-            }
+            self.known(other)?.doubt = Doubt::Blamed;
         }
-        false
+        Ok(false)
     }
 
     /// What tells whether a thread whose mask is now `blocked`, without SIGTRAP, blocked it until
-    /// its trap.
-    fn evidence(&mut self, tid: Tid, blocked: u64) -> Option<bool> {
+    /// its trap. The thread `by` can ask the kernel.
+    fn evidence(&mut self, tid: Tid, by: Tid, blocked: u64) -> Option<bool> {
+        if let Inside::Handler(before) = self.inside(tid) {
+            let told = self.told_by_handler(by, before, blocked);
+            return told.or(is_wide(blocked).then_some(true));
+        }
         let thread = self.threads.get(&tid)?;
         if thread.likely_blocked(blocked) {
             return Some(true);
         }
-        if thread.mask == Some(blocked) {
-            return Some(false);
-        }
-        // Inside a handler, probably: what its return will restore, and which signal's it is.
-        let action = self.processes.get(&thread.pid)?.action;
-        if let (Action::Handler([_, flags, restorer, _]), Ok(regs)) = (action, sys::get_regs(tid))
-            && let Some(restorer) = self.restorer(tid, flags, restorer)
-        {
-            const NODEFER: u64 = 0x4000_0000;
-            let mut stack = [0; 8192];
-            let space = self.space_of(tid).and_then(|id| self.spaces.get(&id))?;
-            let n = space.read_some(regs.sp(), &mut stack).unwrap_or(0);
-            if let Some((mask, signal)) = native::innermost_frame(&stack[..n], regs.sp(), restorer)
-            {
-                let deferred = signal == libc::SIGTRAP && flags & NODEFER == 0;
-                return Some(deferred || mask & TRAP_BIT != 0);
-            }
-        }
-        None
+        (thread.mask == Some(blocked)).then_some(false)
     }
 
-    /// The action was put back: threads whose trap is older than that cannot be told by it. One that
-    /// runs may be on its way from its trap to its stop; one in a call has not trapped.
+    /// Whether a handler blocks SIGTRAP in which a mask is `blocked`, beside that, and was `before` outside:
+    /// whose it is, its frame does not always say, but what it blocks is in its action.
+    fn told_by_handler(&mut self, by: Tid, before: u64, blocked: u64) -> Option<bool> {
+        const AT_MOST: u32 = 4;
+        if before & TRAP_BIT != 0 {
+            return Some(true);
+        }
+        let more = blocked & !before;
+        if more.count_ones() > AT_MOST {
+            return None;
+        }
+        let mut told = None;
+        for signal in (1..=64).filter(|n| (more | TRAP_BIT) >> (n - 1) & 1 != 0) {
+            let blocks = self.action_of(by, signal).ok()?.blocks(signal);
+            if (before | blocks) & !TRAP_BIT == blocked {
+                let trap = blocks & TRAP_BIT != 0;
+                if told.is_some_and(|told| told != trap) {
+                    return None;
+                }
+                told = Some(trap);
+            }
+        }
+        told
+    }
+
+    /// A mask is known for certain; that of a handler is not what the thread has outside.
+    pub(super) fn learn(&mut self, tid: Tid, mask: u64) -> io::Result<()> {
+        if self.is_outside(tid, mask) {
+            let thread = self.known(tid)?;
+            (thread.mask, thread.followed, thread.idle) = (Some(mask), true, 0);
+        }
+        Ok(())
+    }
+
+    /// What a thread is known to block when it stops for the first time since it was attached to may be what
+    /// a handler blocks; the frames say what it has outside.
+    pub(super) fn correct_mask(&mut self, tid: Tid) -> io::Result<()> {
+        if let Inside::Handler(_) = self.inside(tid) {
+            let outside = self.frames(tid).and_then(|frames| frames.last().copied());
+            self.known(tid)?.mask = outside;
+        }
+        Ok(())
+    }
+
+    /// Whether a thread whose mask is now `mask` is outside of handlers, as far as can be told.
+    fn is_outside(&self, tid: Tid, mask: u64) -> bool {
+        let known = self.threads.get(&tid).and_then(|thread| thread.mask);
+        known == Some(mask) || !matches!(self.inside(tid), Inside::Handler(_))
+    }
+
+    fn inside(&self, tid: Tid) -> Inside {
+        match self.frames(tid).as_deref() {
+            None => Inside::Unknown,
+            Some([]) => Inside::None,
+            Some([mask, ..]) => Inside::Handler(*mask),
+        }
+    }
+
+    /// What the frames of handlers on the stack of a stopped thread restore, the innermost first; `None` where
+    /// it cannot be told.
+    fn frames(&self, tid: Tid) -> Option<Vec<u64>> {
+        let process = self.threads.get(&tid).and_then(|t| self.processes.get(&t.pid))?;
+        let Action::Handler([_, flags, restorer, _]) = process.action else { return None };
+        let restorer = self.restorer(tid, flags, restorer)?;
+        let space = self.spaces.get(&process.space)?;
+        let regs = sys::get_regs(tid).ok()?;
+        let mut stack = [0; SEARCHED];
+        let n = space.read_some(regs.sp(), &mut stack).unwrap_or(0);
+        Some(native::masks_of_handlers(&stack[..n], &regs, restorer))
+    }
+
+    /// The action was put back: threads whose trap is older than that cannot be told by it.
     pub(super) fn doubt_others(&mut self, tid: Tid) -> io::Result<()> {
         for other in self.others(tid)? {
-            if self.has_trapped(other)? {
-                self.doubt(other)?;
-            } else if self.known(other)?.state == State::Running && !is_in_call(other) {
-                self.known(other)?.unsure = Some(procfs::run_ns(other));
+            if has_trapped(other) {
+                let thread = self.known(other)?;
+                if thread.doubt == Doubt::None {
+                    thread.doubt = Doubt::Trapped;
+                }
             }
         }
         Ok(())
     }
 
-    /// Waits until those have stopped that were on their way. Stopping those that run would be quicker,
-    /// and would interrupt a call that one is about to make.
+    /// Waits until those have stopped whose trap is on its way: what they block is then to be seen.
+    /// Stopping them would be quicker, and would interrupt a call that one is about to make.
     fn await_traps(&mut self, tid: Tid) -> io::Result<()> {
         let begun = Instant::now();
-        let mut open = self.others(tid)?;
-        loop {
-            let mut still = Vec::new();
-            for other in open {
-                if self.has_trapped(other)? {
-                    self.doubt(other)?;
-                    continue;
-                }
-                let unsure = self.known(other)?.unsure;
-                let ran = unsure.is_none_or(|ran| procfs::run_ns(other) - ran >= RUN_NS);
-                if !ran && self.poll_is_quiet(other) && !is_in_call(other) {
-                    still.push(other);
-                } else {
-                    self.known(other)?.unsure = None;
-                }
+        for other in self.others(tid)? {
+            while self.known(other)?.doubt != Doubt::None
+                && sys::get_regs(other).is_err()
+                && is_trapping(other)
+                && begun.elapsed() < AT_LAST
+            {
+                std::thread::sleep(PAUSE);
             }
-            if still.is_empty() || begun.elapsed() >= AT_LAST {
-                return Ok(());
-            }
-            open = still;
-            std::thread::sleep(PAUSE);
         }
+        Ok(())
     }
 
     /// The other threads of its process.
@@ -381,41 +420,36 @@ impl Ptrace {
         let others = |t: &&super::Thread| t.tid != tid && t.pid == pid;
         Ok(self.threads.values().filter(others).map(|t| t.tid).collect())
     }
-
-    /// Whether a thread has trapped and its trap was not dealt with.
-    fn has_trapped(&mut self, tid: Tid) -> io::Result<bool> {
-        let stop = sys::wait(Whom::One(tid), false, false);
-        let on_its_way =
-            || procfs::status(tid).is_ok_and(|s| s.pending & !s.blocked & TRAP_BIT != 0);
-        Ok(match stop.ok().flatten().map(|(_, status)| status) {
-            Some(Status::Stopped { signal: libc::SIGTRAP, event: 0 }) => true,
-            Some(Status::Stopped { event: EVENT_STOP, .. }) => on_its_way(),
-            Some(_) => false,
-            None => self.known(tid)?.state == State::Stopped && on_its_way(),
-        })
-    }
-
-    fn doubt(&mut self, tid: Tid) -> io::Result<()> {
-        let thread = self.known(tid)?;
-        thread.unsure = None;
-        if thread.doubt == Doubt::None {
-            thread.doubt = Doubt::Trapped;
-        }
-        Ok(())
-    }
 }
 
-fn is_in_call(tid: Tid) -> bool {
-    matches!(procfs::whereabouts(tid), procfs::Whereabouts::InCall { number: 0.., .. })
+/// Whether a thread is inside a handler.
+#[derive(Clone, Copy, Debug)]
+enum Inside {
+    /// It cannot be told.
+    Unknown,
+    /// Not in one whose frame is near.
+    None,
+    /// In one; the mask outside of it, as its frame has it.
+    Handler(u64),
+}
+
+/// Whether a thread has trapped and its trap was not dealt with. The kernel has the signal pending until
+/// the thread has stopped for it, so the stop is looked for second (force_sig_info_to_task() and
+/// get_signal(), each under the lock that reading the status takes).
+fn has_trapped(tid: Tid) -> bool {
+    is_trapping(tid)
+        || matches!(
+            sys::wait(Whom::One(tid), false, false),
+            Ok(Some((_, Status::Stopped { signal: libc::SIGTRAP, event: 0 })))
+        )
+}
+
+/// Whether a thread's trap is on its way to its stop.
+fn is_trapping(tid: Tid) -> bool {
+    procfs::status(tid).is_ok_and(|s| s.pending_alone & !s.blocked & TRAP_BIT != 0)
 }
 
 impl super::Thread {
-    /// Its mask is known for certain.
-    pub(super) fn learn(&mut self, mask: u64) {
-        (self.mask, self.followed, self.idle) = (Some(mask), true, 0);
-        self.of_handler = false;
-    }
-
     /// Whether it is known to block SIGTRAP, and is watched at its calls lest that change unseen.
     pub(super) fn is_followed(&self) -> bool {
         self.followed && self.mask.is_some_and(|mask| mask & TRAP_BIT != 0)

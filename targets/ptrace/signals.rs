@@ -13,6 +13,7 @@ use std::io;
 /// SIGTRAP as a bit of a signal mask.
 pub(super) const TRAP_BIT: u64 = 1 << (libc::SIGTRAP - 1);
 const SIGSET_SIZE: u64 = 8;
+pub(super) const SA_NODEFER: u64 = 0x4000_0000;
 
 /// What a program wants done with SIGTRAP: the kernel's struct sigaction (sa_handler, sa_flags,
 /// sa_restorer, sa_mask), kept whole because the program may read it back.
@@ -51,6 +52,12 @@ impl Action {
         words
     }
 
+    /// What is blocked in a handler of `signal`, beside what was before (sigaction(2)).
+    pub(super) fn blocks(self, signal: i32) -> u64 {
+        let Action::Handler([_, flags, _, blocks]) = self else { return 0 };
+        if flags & SA_NODEFER == 0 { blocks | 1 << (signal - 1) } else { blocks }
+    }
+
     /// Whether the signal would be discarded.
     #[must_use]
     pub fn is_ignore(self) -> bool {
@@ -67,8 +74,13 @@ impl Action {
 impl Ptrace {
     /// What the kernel has for SIGTRAP in the thread's process.
     pub(super) fn read_action(&mut self, tid: Tid) -> Result<Action, InjectError> {
+        self.action_of(tid, libc::SIGTRAP)
+    }
+
+    /// What the kernel has for a signal in the thread's process.
+    pub(super) fn action_of(&mut self, tid: Tid, signal: i32) -> Result<Action, InjectError> {
         let mut words = [0u8; 32];
-        let args = [libc::SIGTRAP as u64, 0, BUFFER, SIGSET_SIZE, 0, 0];
+        let args = [signal as u64, 0, BUFFER, SIGSET_SIZE, 0, 0];
         let value = self.call(tid, libc::SYS_rt_sigaction, args, &mut words)?;
         refused("rt_sigaction", value)?;
         Ok(Action::from_bytes(&words))

@@ -60,10 +60,10 @@ pub struct Thread {
     pub(super) by_trap: bool,
     /// Whether it must go back into the group stop it was taken out of.
     pub(super) rejoin: bool,
-    /// Its signal mask as the program has it, when that was last known for certain.
+    /// Its signal mask as the program has it outside of handlers, when that was last known for certain.
     pub(super) mask: Option<u64>,
-    /// Whether that is the mask of a handler, which it has only for a moment.
-    pub(super) of_handler: bool,
+    /// Whether that was looked at since it was attached to and first stopped.
+    pub(super) is_corrected: bool,
     /// Whether every change of a mask that blocks SIGTRAP would have been seen since.
     pub(super) followed: bool,
     /// Stops at calls since then.
@@ -72,9 +72,6 @@ pub struct Thread {
     pub(super) block: Block,
     /// Whether its SIGTRAP may have been forced before the action was put back for another.
     pub(super) doubt: Doubt,
-    /// How long it had run, in nanoseconds, when the action was put back and it may have been on its
-    /// way from such a trap.
-    pub(super) unsure: Option<u64>,
     /// The slot it was last sent to: it may still be inside.
     pub slot: Option<Addr>,
     /// How often its memory had been changed by us when it was last let go on.
@@ -118,12 +115,11 @@ impl Thread {
             by_trap: false,
             rejoin: false,
             mask: None,
-            of_handler: false,
+            is_corrected: false,
             followed: false,
             idle: 0,
             block: Block::Set,
             doubt: Doubt::None,
-            unsure: None,
             slot: None,
             let_go_at: None,
         }

@@ -247,10 +247,8 @@ impl Ptrace {
 
     /// What a thread that is about to run has inherited.
     pub(super) fn learn_mask(&mut self, tid: Tid) {
-        if let Ok(mask) = sys::get_sigmask(tid)
-            && let Some(thread) = self.threads.get_mut(&tid)
-        {
-            thread.learn(mask);
+        if let Ok(mask) = sys::get_sigmask(tid) {
+            let _ = self.learn(tid, mask);
         }
     }
 
@@ -380,6 +378,9 @@ impl Ptrace {
     /// # Errors
     /// ESRCH when it is gone: its exit will be reported.
     pub fn go(&mut self, tid: Tid, how: Go) -> io::Result<()> {
+        if !std::mem::replace(&mut self.known(tid)?.is_corrected, true) {
+            self.correct_mask(tid)?;
+        }
         if let Go::FromTrap | Go::Step = how {
             self.settle_mask(tid)?;
         }
@@ -412,10 +413,6 @@ impl Ptrace {
             thread.entered = None;
         }
         thread.forget_regs();
-        if leaving && thread.of_handler {
-            // Its return is not seen any more.
-            thread.mask = None;
-        }
         if std::mem::take(&mut thread.rejoin) {
             // Before it goes on: it executes nothing on the way.
             sys::interrupt(tid)?;

@@ -67,7 +67,7 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
         let rejects = found.rejects.into_iter().map(|(place, reject)| (place, Some(reject)));
         let mut places: Vec<_> =
             found.places.into_iter().map(|place| (place, None)).chain(rejects).collect();
-        places.sort_by_key(|(place, _)| place.vaddr);
+        places.sort_unstable_by_key(|(place, _)| place.vaddr);
         for_machine!(object.machine(), A => listed::<A>(&object, &places, &mut report))
             .map_err(&damaged)??;
     }

@@ -292,20 +292,41 @@ pub fn has_shadow_stack(tid: Tid, _: &str) -> bool {
     sys::get_regset(tid, NT_ARM_GCS, &mut state).is_ok() && state[0] & PR_SHADOW_STACK_ENABLE != 0
 }
 
-/// The signal frame nearest to the top of `stack`, which stands at `base`: the mask that it
-/// restores, and its signal. A handler saves the address it returns to, and before it that of the
-/// frame record which the kernel put above the signal frame.
+/// What the signal frames on `stack` restore as the mask, the innermost first. A handler saves the address
+/// it returns to, and before it that of the frame record which the kernel put above the signal frame; until
+/// then LR and FP have both.
 #[must_use]
-pub fn innermost_frame(stack: &[u8], base: Addr, restorer: Addr) -> Option<(u64, i32)> {
+pub fn masks_of_handlers(stack: &[u8], regs: &Regs, restorer: Addr) -> Vec<u64> {
+    const MASK: usize = UCONTEXT + 40;
     let word = |at: usize| {
-        let bytes = stack.get(at..at + 8)?.first_chunk::<8>()?;
+        let bytes = stack.get(at..at.checked_add(8)?)?.first_chunk::<8>()?;
         Some(u64::from_ne_bytes(*bytes))
     };
-    let saved = (8..stack.len().saturating_sub(7)).step_by(8);
-    let at = saved.into_iter().find(|&at| word(at) == Some(restorer.0))?;
-    let frame = word(at - 8)?.checked_sub((RESERVED + RESERVED_LEN) as u64)?.checked_sub(base.0)?;
-    let frame = usize::try_from(frame).ok()?;
-    Some((word(frame + UCONTEXT + 40)?, word(frame)? as i32))
+    let offset = |at: u64| usize::try_from(at.checked_sub(regs.sp)?).ok();
+    let frame = |record: u64| {
+        let at = offset(record.checked_sub((RESERVED + RESERVED_LEN) as u64)?)?;
+        Some((word(at + MASK)?, at + MASK + 8))
+    };
+    let mut masks = Vec::new();
+    let mut at = 8;
+    let [fp, lr] = [regs.x[29], regs.x[30]];
+    if lr == restorer.0
+        && offset(fp).and_then(|at| word(at + 8)) != Some(lr)
+        && let Some((mask, end)) = frame(fp)
+    {
+        masks.push(mask);
+        at = end.next_multiple_of(8);
+    }
+    while let Some(saved) = word(at) {
+        match word(at - 8).filter(|_| saved == restorer.0).and_then(frame) {
+            Some((mask, end)) => {
+                masks.push(mask);
+                at = end.next_multiple_of(8).max(at + 8);
+            }
+            None => at += 8,
+        }
+    }
+    masks
 }
 
 /// Nothing: a handler begins with the vector registers as they are.

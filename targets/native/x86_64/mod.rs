@@ -317,15 +317,14 @@ pub fn enter_handler(entry: &HandlerEntry<'_>, out: &mut Vec<u8>) -> Option<(Reg
     Some((regs, Addr(at)))
 }
 
-/// The signal frame nearest to the top of `stack`, found by its return address: the mask that it
-/// restores, and its signal.
+/// What the signal frames on `stack` restore as the mask, the innermost first, each found by its return
+/// address. (Its siginfo is only there for a handler with SA_SIGINFO.)
 #[must_use]
-pub fn innermost_frame(stack: &[u8], _: Addr, restorer: Addr) -> Option<(u64, i32)> {
+pub fn masks_of_handlers(stack: &[u8], _: &Regs, restorer: Addr) -> Vec<u64> {
     const MASK: usize = 8 + 40 + 256;
-    const SIGNAL: usize = 8 + UCONTEXT;
-    let frames = (0..stack.len().saturating_sub(SIGFRAME as usize)).step_by(8);
-    let at = frames.into_iter().find(|&at| word(stack, at) == restorer.0)?;
-    Some((word(stack, at + MASK), word(stack, at + SIGNAL) as i32))
+    let places = (0..stack.len().saturating_sub(SIGFRAME as usize)).step_by(8);
+    let frames = places.filter(|&at| word(stack, at) == restorer.0);
+    frames.map(|at| word(stack, at + MASK)).collect()
 }
 
 /// Gives a thread that begins a handler the extended state that the kernel gives it: the initial
