@@ -1,4 +1,4 @@
-//! `bench`: what a probe costs on this machine, as rows of the README's table. Never a test.
+//! `bench`: what a probe costs on this machine, as rows of the table in docs/measured.md. Never a test.
 
 use std::time::{Duration, Instant};
 
