@@ -108,8 +108,10 @@ impl Session<'_> {
         if self.target.space(space).is_none() {
             return Ok(());
         }
+        let marks = self.marks(space);
         self.take_all_jumps(space)?;
         self.take_traps(space, false)?;
+        self.restore_copies(space, &marks)?;
         if let Err(error) = self.target.adopt_sharers(space) {
             self.note(format!("what xol has mapped stays mapped: {error}"));
             self.life.leaving.stuck.insert(space);

@@ -32,6 +32,8 @@ pub(in crate::trace) struct Sites {
     pub(in crate::trace) writable: Vec<Range<Addr>>,
     /// What was displaced at the sites in it.
     pub(in crate::trace) displaced: FxHashMap<u64, [u8; 16]>,
+    /// Whether the program has put a copy of its text in its place, with something of ours in it.
+    pub(in crate::trace) copied: bool,
     /// What was left in text that is no longer where it was.
     pub(in crate::trace) away: Vec<Away>,
     /// Whether it was tried to map our head.

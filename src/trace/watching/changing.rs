@@ -133,6 +133,7 @@ impl Session<'_> {
             self.sites_mut(space).sites.iter().map(|s| s.addr).filter(|a| to.contains(a)).collect();
         let kept: HashSet<Addr> =
             there.iter().copied().filter(|&at| self.is_still_ours(space, at)).collect();
+        self.sites_mut(space).copied |= !kept.is_empty();
         self.sites_mut(space).retain(|at| !to.contains(&at) || kept.contains(&at));
         self.target.stopped(tid)?.rewind(at);
         self.refresh(space, Some(tid))
@@ -170,6 +171,7 @@ impl Session<'_> {
         let kept: HashSet<Addr> =
             candidates.into_iter().filter(|&at| self.is_still_ours(space, at)).collect();
         let sites = self.sites_mut(space);
+        sites.copied |= !kept.is_empty();
         let away = sites.left_behind(&|at| gone(at) && !kept.contains(&at));
         let room = MAX_AWAY.saturating_sub(sites.away.len());
         sites.away.extend(away.into_iter().take(room));
