@@ -351,9 +351,8 @@ impl Ptrace {
     /// What a thread is known to block when it stops for the first time since it was attached to may be what
     /// a handler blocks; the frames say what it has outside.
     pub(super) fn correct_mask(&mut self, tid: Tid) -> io::Result<()> {
-        if let Inside::Handler(_) = self.inside(tid) {
-            let outside = self.frames(tid).and_then(|frames| frames.last().copied());
-            self.known(tid)?.mask = outside;
+        if let Some([.., outside]) = self.frames(tid).as_deref() {
+            self.known(tid)?.mask = Some(*outside);
         }
         Ok(())
     }

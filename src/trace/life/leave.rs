@@ -18,7 +18,7 @@ use std::io;
 use std::time::{Duration, Instant};
 use xol_arch::{Addr, Arch};
 use xol_targets::Native;
-use xol_targets::ptrace::procfs::{Whereabouts, whereabouts};
+use xol_targets::ptrace::procfs::{Whereabouts, is_exiting, whereabouts};
 use xol_targets::ptrace::{Pid, SpaceId, Tid, is_gone};
 
 /// How far leaving has come.
@@ -181,10 +181,19 @@ impl Session<'_> {
                 // Asked to stop, its call would end with EINTR when we go.
                 return if self.target.is_asked(tid) { self.let_go(tid) } else { Ok(()) };
             };
-            if self.comes_out(space, tid, begun)? {
-                self.life.leaving.out.insert(tid);
-                return Ok(());
+            match self.comes_out(space, tid, begun) {
+                // It was killed where it stood: it runs nothing any more, and its end is told of once.
+                Err(error) if is_gone(&error) => {
+                    let _ = self.take_event_of(tid);
+                    if self.target.thread(tid).is_some() && !is_exiting(tid) {
+                        continue;
+                    }
+                }
+                Ok(false) => continue,
+                done => _ = done?,
             }
+            self.life.leaving.out.insert(tid);
+            return Ok(());
         }
         if begun.elapsed() > 2 * PATIENCE {
             self.give_up(tid);
