@@ -111,7 +111,8 @@ TRACE, RECORD: what xol show tells as any of these formats, on any machine
 COUNT, TEXT
   HITS, MISSED (where there are any), STRATEGY (- is none yet) and PLACE of each place, most hits
   first; then how many were never hit, what was rejected and why, and why hits stop the program
-  (`no jump at`: see xol count --help). HITS are those until the last trap is gone; of return: they
+  (`no jump at`: see xol count --help). With --interval, TIME (seconds since xol began) comes before
+  each table, as in latency. HITS are those until the last trap is gone; of return: they
   are calls that have returned.
 
 COUNT, JSON: an object for each PROBE and place
