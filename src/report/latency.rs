@@ -1,7 +1,7 @@
 //! `xol latency`: the calls of each place, and how long they took; and, of the same sums,
 //! `xol count --summary`.
 
-use super::column::{Order, SortColumn};
+use super::column::{Order, SortColumn, by_numbers};
 use super::count::{Became, CountRow, LISTED, name_json, reject_json, rest};
 use super::json::Object;
 use super::keyed::Shown;
@@ -101,7 +101,8 @@ fn shown<'r, 'a>(rows: &'r [LatencyRow<'a>], order: Order) -> (Vec<&'r LatencyRo
     if quiet > LISTED {
         shown.retain(|row| !row.is_quiet());
     }
-    let place = |row: &&LatencyRow<'_>| (row.at.object.to_owned(), row.at.addr, row.name());
+    let place =
+        |row: &&LatencyRow<'_>| (row.at.object.to_owned(), row.at.addr, by_numbers(&row.name()));
     order.sort(&mut shown, |row| row.column(order.by), place);
     (shown, if quiet > LISTED { quiet } else { 0 })
 }
