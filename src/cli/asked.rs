@@ -9,7 +9,7 @@ use clap::{Arg, ArgMatches};
 use xol::engine::Wish;
 use xol::report::{Linear, Order, SortColumn};
 use xol::spec::{
-    Location, ObjectPattern, Offset, Signature, Spec, SymbolName, Type, When, prototype,
+    Location, NO_UNIT, ObjectPattern, Offset, Signature, Spec, SymbolName, Type, When, prototype,
 };
 use xol_arch::Strategy;
 
@@ -385,11 +385,12 @@ fn order(args: &ArgMatches, columns: &[SortColumn]) -> Result<SortColumn, Failur
     })
 }
 
-/// `10ms`, `1.5s`, `200us`, `100ns`; without a unit nanoseconds.
+/// Reads `10ms`, `1.5s`, `200us`, `100ns`. Nothing but 0 goes without a unit, as in a filter.
 fn nanoseconds(text: &str) -> Result<u64, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let (scale, places) = match unit {
+        "" if !number.is_empty() && number != "0" => return Err(NO_UNIT.to_owned()),
         "ns" | "" => (1, 0),
         "us" | "µs" => (1_000, 3),
         "ms" => (1_000_000, 6),
@@ -434,7 +435,8 @@ mod tests {
             ("10ms", Some(10_000_000)),
             ("1.5s", Some(1_500_000_000)),
             ("0.25us", Some(250)),
-            ("7", Some(7)),
+            ("7ns", Some(7)),
+            ("7", None),
             ("0", Some(0)),
             ("1.5", None),
             ("1.0001us", None),

@@ -158,7 +158,7 @@ is missed is counted, and the calls around it are unfinished.
 longjmp or an exception counts as its own.
 --by: the name of an argument, ret, tid, pid, comm or caller. The first 1024 values have rows of their
 own, the others one row. missed is that of the place.
---linear and --slower take ns, us, ms and s.";
+--linear and --slower take times with their unit: ns, us, ms or s.";
 
 pub(super) const TOP: &str = "\
 EXAMPLES:

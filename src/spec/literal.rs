@@ -35,6 +35,9 @@ const POWERS: [f64; 23] = [
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
 
+/// What is said of a time without a unit, wherever one is written.
+pub const NO_UNIT: &str = "a time is written with its unit: ns, us, ms or s";
+
 const UNITS: [(&str, i128); 5] =
     [("ns", 1), ("us", 1_000), ("µs", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000)];
 
