@@ -103,7 +103,8 @@ ARGUMENTS AND RETURNS
 
 NUMBERS WITH NAMES, as functions of libc have them: oflags and mode? of open (O_RDONLY|O_CLOEXEC, 0644),
   mode, prot, mapflags, signal, clock, family, socktype, whence, amode (of access), fcntl, atflags,
-  msgflags, waitflags (of waitpid), advice, shut, maskhow (of sigprocmask), epollop
+  msgflags, waitflags (of waitpid), advice, shut, maskhow (of sigprocmask), epollop,
+  fdflags (of pipe2)
 
 Filters, such as --where 'flags & 0x40 && path ~ \"/etc/*\"': see xol help trace.
 USDT markers (usdt:libc:setjmp) and lines (app.c:42) are understood, and not built yet.
