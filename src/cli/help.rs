@@ -38,6 +38,7 @@ fn version() -> &'static str {
         ("debugdata", cfg!(feature = "debugdata")),
         ("manual", cfg!(feature = "manual")),
         ("show", cfg!(feature = "show")),
+        ("tables", cfg!(feature = "tables")),
         ("picture", cfg!(feature = "picture")),
         ("measure", cfg!(feature = "measure")),
         ("arm64", cfg!(feature = "arm64")),

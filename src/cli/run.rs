@@ -2,7 +2,7 @@
 
 use super::answers::Answer;
 use super::args::{Run, Subject};
-use super::asked::{Asked, By, What};
+use super::asked::{Asked, By, TABLES, What};
 use super::book::Book;
 use super::failure::Failure;
 use super::latency::Latency;
@@ -102,6 +102,7 @@ pub(super) fn run(run: Run) -> Result<ExitCode, Failure> {
     };
     // A sum counts errors, whichever they were.
     let errno = asked.tells_lines();
+    let aside = TABLES && asked.slower.is_some() && form == Form::Csv;
     let (order, is_ordered) = (asked.order, asked.is_ordered);
     // A screen of `top` is of the moment at which it is seen.
     let is_timed = run.interval.is_some() && form == Form::Text && asked.what != What::Rates;
@@ -144,6 +145,7 @@ pub(super) fn run(run: Run) -> Result<ExitCode, Failure> {
         order,
         is_ordered,
         stamp,
+        aside,
     };
     let outcome = trace::run_behind(&options, &mut reporter, front);
     drop(reporter.progress.take());
@@ -320,6 +322,8 @@ struct Reporter<'a> {
     is_ordered: bool,
     /// What the time of a table counts from, where there are several.
     stamp: Option<Stamp>,
+    /// Whether sums are told on stderr as text: the report is a table of events.
+    aside: bool,
 }
 
 impl Reporter<'_> {
@@ -355,7 +359,8 @@ impl Reporter<'_> {
             stamp.write(line, tracer::now_ns());
             line.push('\n');
         }
-        match (&mut self.answer, self.form) {
+        let form = if TABLES && self.aside { Form::Text } else { self.form };
+        match (&mut self.answer, form) {
             (Some(answer), form) => answer.report(line, &rows, &report.rows, form),
             (None, Form::Json) => rows.iter().for_each(|row| count_json(line, row)),
             (None, Form::Csv) if !self.events => count_csv(line, &rows),
@@ -378,6 +383,10 @@ impl Reporter<'_> {
         if self.events && matches!(self.form, Form::Csv | Form::Chrome | Form::Record) {
             // These are no events.
             line.lines().for_each(say);
+            return;
+        }
+        if TABLES && self.aside {
+            let _ = io::Write::write_all(&mut io::stderr(), line.as_bytes());
             return;
         }
         let text = std::mem::take(&mut self.line);

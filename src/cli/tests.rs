@@ -124,7 +124,7 @@ fn a_wrong_command_line_is_status_2_and_says_what_is_wrong() {
         ("xol latency malloc --sort self -- ls", "with --self only"),
         ("xol latency malloc --top 0 -- ls", "a number from 1 on"),
         ("xol count open --hist path -- ls", "'path' of 'open' is str"),
-        ("xol count malloc --by size --format csv -- ls", "written as text or json"),
+        ("xol latency malloc --slower 1ms --format openmetrics -- ls", super::asked::NO_FORM),
         ("xol count malloc --hist tid -- ls", "nothing is called 'tid'; there are size, ret"),
         ("xol count malloc+4 --by ret -- ls", "an instruction returns nothing"),
         ("xol count malloc --hist size --summary -- ls", "cannot be used with"),

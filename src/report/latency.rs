@@ -237,6 +237,15 @@ fn share(row: &LatencyRow<'_>, all: u128) -> u128 {
     (u128::from(row.times.total()) * 10_000).checked_div(all).unwrap_or(0)
 }
 
+/// The same of each row in percent, as programs read it.
+pub(super) fn shares(rows: &[LatencyRow<'_>]) -> impl Iterator<Item = String> {
+    let all = all_time(rows);
+    rows.iter().map(move |row| {
+        let share = share(row, all);
+        format!("{}.{:02}", share / 100, share % 100)
+    })
+}
+
 fn all_time(rows: &[LatencyRow<'_>]) -> u128 {
     rows.iter().map(|row| u128::from(row.times.total())).sum()
 }
@@ -283,8 +292,7 @@ pub fn summary_text(
 
 /// Appends the objects of `count --summary`.
 pub fn summary_json(out: &mut String, rows: &[LatencyRow<'_>]) {
-    let all = all_time(rows);
-    for row in rows {
+    for (row, share) in rows.iter().zip(shares(rows)) {
         let at = CountRow { hits: row.times.calls() + row.unfinished, ..row.at };
         super::count::counted_json(out, &at, |object| {
             if let Some((_, value)) = row.by {
@@ -302,8 +310,7 @@ pub fn summary_json(out: &mut String, rows: &[LatencyRow<'_>]) {
                     None => object.null(key),
                 }
             }
-            let share = share(row, all);
-            object.number("share", format!("{}.{:02}", share / 100, share % 100));
+            object.number("share", share);
         });
     }
 }
