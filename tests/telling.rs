@@ -382,7 +382,14 @@ fn who_installs_it_is_served() {
     let pages = scratch("pages");
     let folder = pages.to_string_lossy().into_owned();
     assert_eq!(said(&["man", &folder]), "");
-    for name in ["xol", "xol-trace", "xol-count", "xol-doctor"] {
+    // A page for each command that the help lists.
+    let help = said(&["--help"]);
+    let (_, commands) = help.split_once("Commands:\n").expect("commands");
+    let listed = commands.lines().map_while(|line| line.strip_prefix("  ")?.split(' ').next());
+    let mut names: Vec<String> = listed.map(|name| format!("xol-{name}")).collect();
+    assert!(names.len() > 10 && names.contains(&"xol-man".to_owned()), "{names:?}");
+    names.push("xol".to_owned());
+    for name in names {
         let page = pages.join(format!("{name}.1"));
         let read = run("man").args(["--warnings", "-l"]).arg(&page).finish();
         assert!(read.code() == 0 && read.err().is_empty(), "{name}: {read}");
