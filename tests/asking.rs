@@ -239,3 +239,45 @@ fn the_time_of_day_is_local() {
     let finished = run("python3").args(["-c", script, &first, second]).finish();
     assert_eq!(finished.out().trim(), "True True", "{first} {second} {finished}");
 }
+
+/// Flags of descriptors as strace names them.
+#[test]
+fn flags_of_descriptors_have_their_names() {
+    let script = "
+import os, socket
+os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+os.pipe2(os.O_DIRECT)
+os.dup2(1, 99, inheritable=False)
+listening = socket.socket(socket.AF_UNIX)
+listening.bind('\\0xol-test-%d' % os.getpid())
+listening.listen()
+peer = socket.socket(socket.AF_UNIX)
+peer.connect(listening.getsockname())
+listening.accept()
+";
+    let python = || run("/usr/bin/python3").args(["-S", "-c", script]);
+    let names = |text: &str| {
+        let mut names: Vec<String> = text.split('|').map(str::to_owned).collect();
+        names.sort();
+        names
+    };
+    let strace = run("strace").args(["-e", "trace=pipe2,dup3,accept4", "/usr/bin/python3"]);
+    let traced = strace.args(["-S", "-c", script]).finish();
+    assert_eq!(traced.code(), 0, "{traced}");
+    // "pipe2([3, 4], O_NONBLOCK|O_CLOEXEC) = 0"
+    let flags = |line: &str| {
+        let call = line.split_once(" = ")?.0.trim_end().strip_suffix(')')?;
+        Some((call.split('(').next()?.to_owned(), names(call.rsplit(", ").next()?)))
+    };
+    let expected: Vec<_> = traced.err().lines().filter_map(flags).collect();
+    assert_eq!(expected.len(), 4, "{traced}");
+    let (finished, text) =
+        reported("trace", &[], &["libc:pipe2", "libc:dup3", "libc:accept4"], &python());
+    assert_eq!(finished.code(), 0, "{finished}");
+    let events = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let told = events.map(|event| {
+        let symbol = event["symbol"].as_str().expect("a name").to_owned();
+        (symbol, names(event["names"]["flags"].as_str().expect("names")))
+    });
+    assert_eq!(told.collect::<Vec<_>>(), expected, "{text}");
+}

@@ -1,6 +1,6 @@
 //! Counts are the kernel's own: a slice of what `compare-counts` compares in full.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use xol_tests::compare::{Choice, Row, compare, places};
 use xol_tests::elf::Object;
@@ -132,4 +132,34 @@ fn from_the_moment_it_is_seen_to_be_traced() {
     }
     println!("{ended_between} of {times} ended between two calls of ours");
     assert!(ended_between * 8 <= times, "{ended_between} of {times}");
+}
+
+/// Each table of `--interval` begins with its time, and has the hits by then.
+#[test]
+fn tables_of_an_interval_have_their_time() {
+    for what in ["count", "latency"] {
+        let begun = Instant::now();
+        let words = [what, "leaf", "--interval", "0.2", "--duration", "1.1", "--"];
+        let finished = command(words).arg(program("tells", Build::Pie)).arg("long").finish();
+        let whole = begun.elapsed().as_secs_f64();
+        let said = finished.err();
+        let lines: Vec<&str> = said.lines().collect();
+        let times = lines.iter().enumerate().filter_map(|(n, line)| {
+            let time: f64 = line.strip_prefix("TIME")?.trim().parse().expect("seconds");
+            let head = lines[n + 1].contains(if what == "count" { "HITS" } else { "CALLS" });
+            assert!(head && lines[n + 2].ends_with(":leaf"), "{said}");
+            let count = lines[n + 2].split_whitespace().next().and_then(|word| word.parse().ok());
+            Some((time, count.unwrap_or_else(|| panic!("a number: {said}"))))
+        });
+        let times: Vec<(f64, u64)> = times.collect();
+        assert_eq!(said.matches("PLACE\n").count(), times.len(), "{said}");
+        assert!((4..=7).contains(&times.len()), "{said}");
+        for pair in times.windows(2) {
+            assert!(pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1, "{said}");
+        }
+        let (first, last) = (times[0].0, times[times.len() - 1].0);
+        assert!(first >= 0.2 && last >= 1.1 && last <= whole, "{whole}: {said}");
+    }
+    let once = command(["count", "leaf", "--", "true"]).finish();
+    assert!(!once.err().contains("TIME"), "{once}");
 }

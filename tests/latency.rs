@@ -317,12 +317,19 @@ fn slow_calls_have_lines() {
     assert!(said.contains("     CALLS  STRATEGY") && said.contains("########"), "{said}");
 }
 
+/// What a time without a unit is answered, wherever it stands.
+const NO_UNIT: &str = "a time is written with its unit: ns, us, ms or s";
+
 #[test]
 fn what_makes_no_sense_is_one_sentence() {
     for (words, status, said) in [
         ("latency malloc --by foo -- true", 2, "nothing is called 'foo'; there are size, ret"),
-        ("latency malloc --linear 9,1,1 -- true", 2, "B must be more than A"),
+        ("latency malloc --linear 9ns,1ns,1ns -- true", 2, "B must be more than A"),
         ("latency malloc --slower 1h -- true", 2, "'1h' is no time"),
+        ("latency malloc --slower 10 -- true", 2, NO_UNIT),
+        ("latency malloc --linear 0,10,1ns -- true", 2, NO_UNIT),
+        ("latency malloc --where duration>10 -- true", 2, NO_UNIT),
+        ("trace return:malloc --where duration>1.5 -- true", 2, NO_UNIT),
         ("count read --hist foo -- true", 2, "nothing is called 'foo'; there are fd, buf"),
         ("latency no_such_function_1 -- true", 125, "no_such_function_1"),
         ("top no_such_function_1 -- true", 125, "no_such_function_1"),

@@ -345,3 +345,34 @@ fn every_test_has_a_row_and_every_empty_cell_a_reason() {
     let rows: BTreeSet<&str> = rows.iter().map(|row| row[0]).collect();
     assert_eq!(rows, tests);
 }
+
+/// The packages that others may use say what they are, and no other can be published by mistake.
+#[test]
+fn packages_say_what_they_are() {
+    let mut published = BTreeSet::new();
+    for folder in [
+        ".",
+        "arch",
+        "targets",
+        "qemu",
+        "tests",
+        "tests/checks",
+        "tests/differential",
+        "tests/hit_path",
+        "fuzz",
+    ] {
+        let text = fs::read_to_string(root().join(folder).join("Cargo.toml")).expect("it is there");
+        let (_, package) = text.split_once("[package]").expect("a package");
+        let package = package.split("\n[").next().unwrap_or_default();
+        if package.contains("\npublish = false\n") {
+            continue;
+        }
+        published.insert(folder);
+        for field in ["description", "license", "readme", "keywords", "categories", "rust-version"]
+        {
+            let has = |line: &str| line.split([' ', '.']).next() == Some(field);
+            assert!(package.lines().any(has), "{folder} has no {field}");
+        }
+    }
+    assert_eq!(published, [".", "arch", "qemu", "targets"].into());
+}

@@ -263,105 +263,6 @@ fn perfetto_would_read_it() {
 }
 
 #[test]
-fn spreadsheets_would_read_it() {
-    let path = scratch("csv");
-    let run = |words: &[&str], probe: &str| {
-        let finished = command(words.iter().copied())
-            .args(["--format", "csv", "-o"])
-            .arg(&path)
-            .args([probe, "--"])
-            .arg(program("tells", Build::Pie))
-            .arg("work")
-            .finish();
-        assert_eq!(finished.code(), 0, "{finished}");
-    };
-    run(&["trace"], WORK);
-    let script = "
-import csv, json, sys
-rows = list(csv.DictReader(open(sys.argv[1], newline='')))
-assert len(rows) == 30, len(rows)
-for n, row in enumerate(rows):
-    assert None not in row and None not in row.values(), row
-    args = json.loads(row['args'])
-    assert args == {'n': n, 'x': n * 0.25, 's': ['alpha', 'beta', 'gamma, \"quoted\"\\n'][n % 3]}, args
-    assert int(row['ret']) == (-n if n % 3 == 0 else n), row
-    assert row['end'] == 'return' and row['errno'] == '' and int(row['duration_ns']) >= 0
-    assert row['probe'].startswith('work(n: i32, x: f64')
-print(','.join(rows[0]))
-";
-    let names =
-        "ts_ns,pid,tid,comm,probe,object,symbol,offset,addr,args,ret,errno,duration_ns,end,names";
-    assert_eq!(python(script, &path), names);
-    run(&["trace", "--columns", "ret,symbol"], WORK);
-    let text = std::fs::read_to_string(&path).expect("it was written");
-    assert!(text.starts_with("ret,symbol\n0,work\n1,work\n2,work\n-3,work\n"), "{text}");
-    run(&["count"], "work");
-    let script = "
-import csv, sys
-rows = list(csv.DictReader(open(sys.argv[1], newline='')))
-print([(r['symbol'], r['hits'], r['return']) for r in rows])
-";
-    assert_eq!(python(script, &path), "[('work', '30', 'false')]");
-    _ = std::fs::remove_file(&path);
-}
-
-/// The hits in a text of OpenMetrics, as Prometheus' own parser reads it, or what it says is wrong.
-fn metrics(text: &str) -> Result<Vec<u64>, String> {
-    let script = "
-import sys
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as read
-try:
-    families = list(read(sys.stdin.read()))
-except Exception as error:
-    sys.exit(repr(error))
-for sample in (s for f in families for s in f.samples if s.name == 'xol_hits_total'):
-    print(int(sample.value))
-";
-    let finished = run("/usr/bin/python3").args(["-c", script]).stdin(text).finish();
-    match finished.code() {
-        0 => Ok(finished.out().lines().filter_map(|line| line.parse().ok()).collect()),
-        _ => Err(finished.err()),
-    }
-}
-
-#[test]
-fn prometheus_would_read_it() {
-    let (finished, text) = told(&["count", "--format", "openmetrics", "leaf", "outer"], "nested");
-    assert_eq!(finished.code(), 0, "{finished}");
-    assert_eq!(metrics(&text), Ok(vec![6, 2]), "{text}");
-    assert!(metrics(&text.replace("} 6", "} six")).is_err() && metrics(&text[1..]).is_err());
-    // It grows, and is whole whenever it is looked at.
-    let path = scratch("metrics");
-    let running = command(["count", "--format", "openmetrics", "--interval", "0.05", "-o"])
-        .arg(&path)
-        .args(["leaf", "--duration", "2", "--"])
-        .arg(program("tells", Build::Pie))
-        .arg("long")
-        .start();
-    let (begin, mut seen) = (Instant::now(), BTreeSet::new());
-    while seen.len() < 5 && begin.elapsed() < Duration::from_secs(20) {
-        if let Ok(text) = std::fs::read_to_string(&path) {
-            let hits = metrics(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
-            seen.extend(hits);
-        }
-    }
-    kill(Pid::from_raw(running.pid().cast_signed()), Signal::SIGTERM).expect("it runs");
-    _ = running.finish();
-    assert!(seen.len() >= 5, "{seen:?}");
-    let folder = path.parent().expect("a folder");
-    let rest = std::fs::read_dir(folder).expect("a folder").filter_map(Result::ok);
-    let rest: Vec<_> = rest.filter(|f| f.file_name().to_string_lossy().contains(".xol-")).collect();
-    assert!(rest.is_empty(), "{rest:?}");
-    _ = std::fs::remove_file(&path);
-    // Nowhere to write to.
-    let wrong =
-        command(["count", "leaf", "--format", "openmetrics", "-o", "/nonexistent/x", "--", "true"]);
-    let wrong = wrong.finish();
-    assert_eq!(wrong.code(), 125, "{wrong}");
-    assert!(wrong.err().contains("cannot write to /nonexistent/x"), "{wrong}");
-}
-
-#[test]
 fn each_process_has_a_file() {
     let path = scratch("each");
     let finished = command(["trace", "-ff", "--columns", "pid,call", WORK, "-o"])
@@ -481,7 +382,14 @@ fn who_installs_it_is_served() {
     let pages = scratch("pages");
     let folder = pages.to_string_lossy().into_owned();
     assert_eq!(said(&["man", &folder]), "");
-    for name in ["xol", "xol-trace", "xol-count", "xol-doctor"] {
+    // A page for each command that the help lists.
+    let help = said(&["--help"]);
+    let (_, commands) = help.split_once("Commands:\n").expect("commands");
+    let listed = commands.lines().map_while(|line| line.strip_prefix("  ")?.split(' ').next());
+    let mut names: Vec<String> = listed.map(|name| format!("xol-{name}")).collect();
+    assert!(names.len() > 10 && names.contains(&"xol-man".to_owned()), "{names:?}");
+    names.push("xol".to_owned());
+    for name in names {
         let page = pages.join(format!("{name}.1"));
         let read = run("man").args(["--warnings", "-l"]).arg(&page).finish();
         assert!(read.code() == 0 && read.err().is_empty(), "{name}: {read}");

@@ -226,9 +226,7 @@ fn run(command: &str, args: &ArgMatches, report: Report) -> Result<Run, Failure>
     let filter = filters::of_run(args, &mut probes)?;
     let look = look::look(args, &report, filter.as_ref(), &probes)?;
     if !asked.has(look.form) {
-        return Err(Failure::usage(
-            "values, sums and slow calls are written as text or json (--format)",
-        ));
+        return Err(Failure::usage(asked::NO_FORM));
     }
     let (command, pids) = (many::<OsString>(args, "command"), whom(args));
     if command.is_empty() && pids.is_empty() {

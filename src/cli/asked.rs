@@ -9,9 +9,19 @@ use clap::{Arg, ArgMatches};
 use xol::engine::Wish;
 use xol::report::{Linear, Order, SortColumn};
 use xol::spec::{
-    Location, ObjectPattern, Offset, Signature, Spec, SymbolName, Type, When, prototype,
+    Location, ObjectPattern, Offset, Signature, Spec, SymbolName, Type, When, prototype, time,
 };
 use xol_arch::Strategy;
+
+/// Whether values, sums and slow calls are written as CSV and OpenMetrics, too.
+pub(super) const TABLES: bool = cfg!(feature = "tables");
+
+/// What is said of a form that is not among them.
+pub(super) const NO_FORM: &str = if TABLES {
+    "--slower: a line for each call is no metric; --format text, json and csv have it"
+} else {
+    "values, sums and slow calls are written as text or json (--format)"
+};
 
 /// What becomes of hits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,9 +95,13 @@ impl Asked {
 
     /// Returns whether what is asked for can be written in this form.
     pub(crate) fn has(&self, form: Form) -> bool {
-        matches!(self.what, What::Counts | What::Lines)
-            || self.what == What::Times && self.slower.is_none()
-            || matches!(form, Form::Text | Form::Json)
+        let always = match self.what {
+            What::Counts | What::Lines => true,
+            What::Times => self.slower.is_none(),
+            _ => false,
+        };
+        let written = TABLES && (self.slower.is_none() || form == Form::Csv);
+        always || written || matches!(form, Form::Text | Form::Json)
     }
 
     /// Whether durations are what it is about.
@@ -168,7 +182,7 @@ pub(crate) fn latency_options() -> Vec<Arg> {
         by(),
         option("linear", "A,B,STEP", "Bars of one width, as in 0,10ms,500us"),
         option("slower", "TIME", "A line for each call that takes as long as that: 10ms")
-            .value_parser(nanoseconds),
+            .value_parser(time),
         switch("self").help("Also the time that was not spent in other probed calls"),
     ];
     let order = ordering("total, self, calls, min, mean, p50, …, max, place [default: total]");
@@ -385,39 +399,13 @@ fn order(args: &ArgMatches, columns: &[SortColumn]) -> Result<SortColumn, Failur
     })
 }
 
-/// `10ms`, `1.5s`, `200us`, `100ns`; without a unit nanoseconds.
-fn nanoseconds(text: &str) -> Result<u64, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let (scale, places) = match unit {
-        "ns" | "" => (1, 0),
-        "us" | "µs" => (1_000, 3),
-        "ms" => (1_000_000, 6),
-        "s" => (1_000_000_000, 9),
-        _ => return Err(wrong_time(text)),
-    };
-    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() || part.len() > places || part.contains('.') {
-        return Err(wrong_time(text));
-    }
-    let whole: Option<u64> = whole.parse().ok();
-    let part: Option<u64> = format!("{part:0<places$}0").parse().ok();
-    let all =
-        whole.zip(part).and_then(|(whole, part)| whole.checked_mul(scale)?.checked_add(part / 10));
-    all.ok_or_else(|| wrong_time(text))
-}
-
-fn wrong_time(text: &str) -> String {
-    format!("'{text}' is no time; try 100ns, 20us, 10ms or 1.5s")
-}
-
 fn linear(text: &str) -> Result<Linear, Failure> {
     let wrong = |why: &str| {
         Failure::usage(format!("--linear {text}: {why}; it is A,B,STEP, as in 0,10ms,500us"))
     };
     let parts: Vec<&str> = text.split(',').map(str::trim).collect();
     let [from, to, step] = parts[..] else { return Err(wrong("three times are needed")) };
-    let [from, to, step] = [from, to, step].map(nanoseconds);
+    let [from, to, step] = [from, to, step].map(time);
     match (from, to, step) {
         (Ok(from), Ok(to), Ok(step)) => Linear::new(from, to, step).map_err(wrong),
         (Err(why), ..) | (_, Err(why), _) | (.., Err(why)) => Err(wrong(&why)),
@@ -434,7 +422,8 @@ mod tests {
             ("10ms", Some(10_000_000)),
             ("1.5s", Some(1_500_000_000)),
             ("0.25us", Some(250)),
-            ("7", Some(7)),
+            ("7ns", Some(7)),
+            ("7", None),
             ("0", Some(0)),
             ("1.5", None),
             ("1.0001us", None),
@@ -445,7 +434,7 @@ mod tests {
             ("10 ms", None),
             ("99999999999s", None),
         ] {
-            assert_eq!(nanoseconds(text).ok(), ns, "{text}");
+            assert_eq!(time(text).ok(), ns, "{text}");
         }
     }
 }

@@ -111,7 +111,8 @@ TRACE, RECORD: what xol show tells as any of these formats, on any machine
 COUNT, TEXT
   HITS, MISSED (where there are any), STRATEGY (- is none yet) and PLACE of each place, most hits
   first; then how many were never hit, what was rejected and why, and why hits stop the program
-  (`no jump at`: see xol count --help). HITS are those until the last trap is gone; of return: they
+  (`no jump at`: see xol count --help). With --interval, TIME (seconds since xol began) comes before
+  each table, as in latency. HITS are those until the last trap is gone; of return: they
   are calls that have returned.
 
 COUNT, JSON: an object for each PROBE and place
@@ -134,6 +135,11 @@ COUNT, OPENMETRICS: with -o FILE, and each --interval, FILE is replaced as a who
   xol_missed_total     missed, as in JSON
   xol_place_info       1, of each place; with the labels strategy and reason, as in JSON
   Labels: probe, object, symbol, return as in JSON; addr in hexadecimal
+COUNT --by, --hist, CSV: the columns of COUNT, CSV, and by (as JSON), from, to, within: with --hist a
+  record for each bucket, of hits `within` it
+COUNT --by, --hist, OPENMETRICS: as of count, hits with the labels by (NAME) and value; with --hist also
+  xol_value            a histogram, with the label hist (NAME); without count and sum where values are
+                       negative
 COUNT --by, --hist, TEXT: a row for each value, NAME: VALUE behind the place; bars from, to, how many
 COUNT --by, --hist, JSON: the same objects, one for each value, with
   by           the value of what --by asks for: as in trace; of a caller OBJECT:FUNCTION+BYTES; null
@@ -147,6 +153,11 @@ COUNT --summary, JSON: the same objects, of which hits are calls, with
   unfinished   calls that did not return
   total_ns, min_ns, mean_ns, max_ns    of those that did
   share        percent of the total time of all rows
+COUNT --summary, CSV: the columns of COUNT, CSV, of which hits are calls, and by (as JSON), errors,
+  unfinished, total_ns, min_ns, mean_ns, max_ns, share
+COUNT --summary, OPENMETRICS: as of latency, with
+  xol_call_seconds     a summary, instead of the histogram: the number and the sum of the times
+  xol_errors_total     errors, as in JSON
 
 LATENCY, TEXT
   CALLS, MISSED and UNFINISHED (where there are any), STRATEGY, TOTAL, SELF (with --self), MIN, MEAN,
@@ -169,6 +180,7 @@ LATENCY, JSON: an object for each PROBE and place; of --slower, those of TRACE c
 LATENCY, CSV: a line of names, then a record for each object of JSON, without the buckets
   probe, object, symbol, mangled, offset, addr, by (as JSON), calls, missed, unfinished, strategy,
   why_not_jump, total_ns, self_ns, min_ns, mean_ns, p50_ns, p90_ns, p99_ns, p999_ns, max_ns, reason
+  Of --slower: the calls as in TRACE, CSV; their sums, as text, go to stderr.
 
 LATENCY, OPENMETRICS: as of count
   xol_latency_seconds    a histogram: calls by powers of two from 64 ns to 69 s; their number; their sum
@@ -242,8 +254,8 @@ mod tests {
     use xol::compare::{Arming, Comparison, Cost, Share, Spread};
     use xol::report::{
         Became, ByRow, Chrome, CountRow, End, Event, Field, LatencyRow, Powers, Read, Shown, Times,
-        by_json, count_csv, count_json, count_openmetrics, event_json, latency_json, rates_json,
-        summary_json,
+        by_csv, by_json, by_openmetrics, count_csv, count_json, count_openmetrics, event_json,
+        latency_json, rates_json, summary_csv, summary_json, summary_openmetrics,
     };
     use xol::spec::Type;
     use xol_arch::Reason;
@@ -372,6 +384,21 @@ mod tests {
             assert!(all.contains(&format!("\"{field}\":")), "{field}: {all}");
             assert!(OUTPUT.contains(&format!("\n  {field}")) || field == "mean_ns", "{field}");
         }
+        let mut tables = [String::new(), String::new(), String::new(), String::new()];
+        let [by, sums, values_metrics, sums_metrics] = &mut tables;
+        by_csv(by, &[values]);
+        summary_csv(sums, &[calls]);
+        let armed = CountRow { became: Became::Waiting, ..row };
+        by_openmetrics(values_metrics, &[ByRow { at: armed, ..values }], &[]);
+        summary_openmetrics(sums_metrics, &[LatencyRow { at: armed, ..calls }]);
+        let own = |line: &str| names(line).split_off(12);
+        words("COUNT --by, --hist, CSV", &own(by.lines().next().expect("names")));
+        words("COUNT --summary, CSV", &own(sums.lines().next().expect("names")));
+        words("COUNT --by, --hist, OPENMETRICS", &["xol_value", "by", "hist"].map(str::to_owned));
+        assert!(values_metrics.contains(",by=\"n\",value=\"1\",hist=\"n\","), "{values_metrics}");
+        let families = ["xol_call_seconds", "xol_errors_total"];
+        words("COUNT --summary, OPENMETRICS", &families.map(str::to_owned));
+        assert!(families.iter().all(|family| sums_metrics.contains(family)), "{sums_metrics}");
         write("TOP, JSON", &|out| rates_json(out, &row, 0, 0));
     }
 }

@@ -38,6 +38,7 @@ fn version() -> &'static str {
         ("debugdata", cfg!(feature = "debugdata")),
         ("manual", cfg!(feature = "manual")),
         ("show", cfg!(feature = "show")),
+        ("tables", cfg!(feature = "tables")),
         ("picture", cfg!(feature = "picture")),
         ("measure", cfg!(feature = "measure")),
         ("arm64", cfg!(feature = "arm64")),
@@ -103,7 +104,8 @@ ARGUMENTS AND RETURNS
 
 NUMBERS WITH NAMES, as functions of libc have them: oflags and mode? of open (O_RDONLY|O_CLOEXEC, 0644),
   mode, prot, mapflags, signal, clock, family, socktype, whence, amode (of access), fcntl, atflags,
-  msgflags, waitflags (of waitpid), advice, shut, maskhow (of sigprocmask), epollop
+  msgflags, waitflags (of waitpid), advice, shut, maskhow (of sigprocmask), epollop,
+  fdflags (of pipe2)
 
 Filters, such as --where 'flags & 0x40 && path ~ \"/etc/*\"': see xol help trace.
 USDT markers (usdt:libc:setjmp) and lines (app.c:42) are understood, and not built yet.
@@ -158,7 +160,7 @@ is missed is counted, and the calls around it are unfinished.
 longjmp or an exception counts as its own.
 --by: the name of an argument, ret, tid, pid, comm or caller. The first 1024 values have rows of their
 own, the others one row. missed is that of the place.
---linear and --slower take ns, us, ms and s.";
+--linear and --slower take times with their unit: ns, us, ms or s.";
 
 pub(super) const TOP: &str = "\
 EXAMPLES:

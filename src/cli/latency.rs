@@ -1,12 +1,13 @@
 //! `xol latency`, and `xol count --summary`: how long calls took.
 
 use super::answers::{Answer, Keys, Places};
-use super::asked::{Asked, What};
+use super::asked::{Asked, TABLES, What};
 use super::look::Form;
 use std::path::PathBuf;
 use xol::report::{
     CountRow, Counts, End, Keyed, LatencyRow, Linear, Nested, Shown, Times, latency_csv,
-    latency_json, latency_openmetrics, latency_text, summary_json, summary_text,
+    latency_json, latency_openmetrics, latency_text, summary_csv, summary_json,
+    summary_openmetrics, summary_text,
 };
 use xol::trace::{Counted, HitEvent, Moment};
 
@@ -139,6 +140,8 @@ impl Answer for Latency {
         let order = self.asked.order;
         match (format, self.asked.what) {
             (Form::Json, What::Summary) => summary_json(out, &all),
+            (Form::Csv, What::Summary) if TABLES => summary_csv(out, &all),
+            (Form::OpenMetrics, What::Summary) if TABLES => summary_openmetrics(out, &all),
             (_, What::Summary) => summary_text(out, &all, &places, order),
             (Form::Json, _) => all.iter().for_each(|row| latency_json(out, row)),
             (Form::Csv, _) => latency_csv(out, &all),

@@ -20,7 +20,7 @@ pub(super) fn commands() -> Vec<Command> {
                     .required(true)
                     .value_parser(PossibleValuesParser::new(["bash", "zsh", "fish"])),
             ),
-        Command::new("man").about("Writes man pages into a folder").hide(true).arg(
+        Command::new("man").about("Writes xol's man pages into a folder").arg(
             Arg::new("folder")
                 .value_name("DIR")
                 .required(true)
@@ -60,7 +60,7 @@ fn completions(mut table: Command, shell: &str) -> Result<String, Failure> {
     String::from_utf8(text).map_err(|_| Failure::new("a completion is no text"))
 }
 
-/// Writes xol.1, and a page for each command, into a folder.
+/// Writes xol.1, and a page for each command that the help lists, into a folder.
 fn pages(mut table: Command, folder: &Path) -> Result<(), Failure> {
     let failed = |error: std::io::Error| {
         Failure::new(format!("cannot write to {}: {error}", folder.display()))

@@ -2,7 +2,7 @@
 
 use super::answers::Answer;
 use super::args::{Run, Subject};
-use super::asked::{Asked, By, What};
+use super::asked::{Asked, By, TABLES, What};
 use super::book::Book;
 use super::failure::Failure;
 use super::latency::Latency;
@@ -22,7 +22,7 @@ use std::time::Duration;
 use xol::engine::Wish;
 use xol::record::{Gaps, Record, Recorded};
 use xol::report::{
-    Became, CountRow, Order, arrange, count_csv, count_json, count_openmetrics, count_text,
+    Became, CountRow, Order, Stamp, arrange, count_csv, count_json, count_openmetrics, count_text,
     no_jumps,
 };
 use xol::trace::{self, HitEvent, Moment, Options, Outcome, RowState, Sink, Stage, TraceError};
@@ -30,6 +30,7 @@ use xol_arch::Strategy;
 use xol_targets::Native;
 use xol_targets::ptrace::pair::{self, End, Front, Side};
 use xol_targets::ptrace::sys::Status;
+use xol_targets::ptrace::tracer;
 use xol_targets::ptrace::{Begun, Launch, LaunchError, Pid, foreign_machine};
 
 /// A user who waits no longer than this is not told that the probes are in.
@@ -101,7 +102,11 @@ pub(super) fn run(run: Run) -> Result<ExitCode, Failure> {
     };
     // A sum counts errors, whichever they were.
     let errno = asked.tells_lines();
+    let aside = TABLES && asked.slower.is_some() && form == Form::Csv;
     let (order, is_ordered) = (asked.order, asked.is_ordered);
+    // A screen of `top` is of the moment at which it is seen.
+    let is_timed = run.interval.is_some() && form == Form::Text && asked.what != What::Rates;
+    let stamp = is_timed.then_some(Stamp::Since(clock.start_ns));
     let quiet = report.to.as_ref().is_some_and(|to| to.as_os_str() != "-")
         && !io::IsTerminal::is_terminal(&io::stderr());
     let answer = answer(asked, &report, (run.interval, &run.debug_folders));
@@ -139,6 +144,8 @@ pub(super) fn run(run: Run) -> Result<ExitCode, Failure> {
         answer,
         order,
         is_ordered,
+        stamp,
+        aside,
     };
     let outcome = trace::run_behind(&options, &mut reporter, front);
     drop(reporter.progress.take());
@@ -313,6 +320,10 @@ struct Reporter<'a> {
     order: Order,
     /// Whether that was asked for.
     is_ordered: bool,
+    /// What the time of a table counts from, where there are several.
+    stamp: Option<Stamp>,
+    /// Whether sums are told on stderr as text: the report is a table of events.
+    aside: bool,
 }
 
 impl Reporter<'_> {
@@ -343,7 +354,13 @@ impl Reporter<'_> {
         }
         self.line.clear();
         let line = &mut self.line;
-        match (&mut self.answer, self.form) {
+        if let Some(stamp) = &mut self.stamp {
+            line.push_str("TIME");
+            stamp.write(line, tracer::now_ns());
+            line.push('\n');
+        }
+        let form = if TABLES && self.aside { Form::Text } else { self.form };
+        match (&mut self.answer, form) {
             (Some(answer), form) => answer.report(line, &rows, &report.rows, form),
             (None, Form::Json) => rows.iter().for_each(|row| count_json(line, row)),
             (None, Form::Csv) if !self.events => count_csv(line, &rows),
@@ -366,6 +383,10 @@ impl Reporter<'_> {
         if self.events && matches!(self.form, Form::Csv | Form::Chrome | Form::Record) {
             // These are no events.
             line.lines().for_each(say);
+            return;
+        }
+        if TABLES && self.aside {
+            let _ = io::Write::write_all(&mut io::stderr(), line.as_bytes());
             return;
         }
         let text = std::mem::take(&mut self.line);

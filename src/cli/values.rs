@@ -1,10 +1,12 @@
 //! `xol count --by` and `--hist`.
 
 use super::answers::{Answer, Keys, Places, value};
-use super::asked::{Asked, By};
+use super::asked::{Asked, By, TABLES};
 use super::look::Form;
 use std::path::PathBuf;
-use xol::report::{ByRow, CountRow, End, Keyed, Powers, Read, Shown, by_json, by_text};
+use xol::report::{
+    ByRow, CountRow, End, Keyed, Powers, Read, Shown, by_csv, by_json, by_openmetrics, by_text,
+};
 use xol::spec::Type;
 use xol::trace::{Counted, HitEvent, Moment};
 
@@ -133,6 +135,8 @@ impl Answer for Values {
         }
         match format {
             Form::Json => all.iter().for_each(|row| by_json(out, row)),
+            Form::Csv if TABLES => by_csv(out, &all),
+            Form::OpenMetrics if TABLES => by_openmetrics(out, &all, &places),
             _ => by_text(out, &all, &places, self.asked.order),
         }
     }

@@ -1,6 +1,6 @@
 //! `xol count --by` and `--hist`: hits for each value, and values by powers of two.
 
-use super::column::{Order, SortColumn};
+use super::column::{Order, SortColumn, by_numbers};
 use super::count::{CountRow, LISTED, counted_json, rest};
 use super::keyed::Shown;
 use super::latency::{buckets, histogram};
@@ -39,7 +39,8 @@ pub fn by_text(out: &mut String, rows: &[ByRow<'_>], places: &[CountRow<'_>], or
         SortColumn::Missed => row.at.missed,
         _ => row.at.hits,
     };
-    order.sort(&mut shown, value, |row| (row.at.object.to_owned(), row.at.addr, row.name()));
+    let place = |row: &&ByRow<'_>| (row.at.object.to_owned(), row.at.addr, by_numbers(&row.name()));
+    order.sort(&mut shown, value, place);
     let missed = shown.iter().any(|row| row.at.missed > 0);
     if !shown.is_empty() {
         let head = if missed { "    MISSED" } else { "" };

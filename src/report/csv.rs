@@ -1,10 +1,11 @@
 //! Events and counts as CSV (RFC 4180, with plain line feeds).
 
+use super::by::ByRow;
 use super::count::{Became, CountRow};
 use super::errno_name;
 use super::event::{Event, names_json};
 use super::json::Object;
-use super::latency::{LatencyRow, PERCENTILES};
+use super::latency::{LatencyRow, PERCENTILES, shares};
 use super::value::{Read, value_json};
 use crate::spec::Type;
 use std::fmt::Write;
@@ -133,28 +134,81 @@ fn plain(out: &mut String, ty: Type, value: Read<'_>) {
     cell(out, &text);
 }
 
+/// The names of what [`counted`] appends.
+const COUNTED: &str =
+    "probe,object,symbol,mangled,offset,addr,return,hits,missed,strategy,why_not_jump,reason";
+
 /// Appends the counts, with a line of names in front.
 pub fn count_csv(out: &mut String, rows: &[CountRow<'_>]) {
-    out.push_str(
-        "probe,object,symbol,mangled,offset,addr,return,hits,missed,strategy,why_not_jump,reason\n",
-    );
+    out.push_str(COUNTED);
     for row in rows {
-        let (strategy, reason) = became(row);
-        for text in [row.probe, row.object, row.symbol, row.mangled.unwrap_or_default()] {
-            cell(out, text);
-            out.push(',');
-        }
-        let _ = writeln!(
-            out,
-            "{},{},{},{},{},{strategy},{},{reason}",
-            row.offset,
-            row.addr,
-            row.is_return,
-            row.hits,
-            row.missed,
-            row.why_not_jump.map_or("", |why| why.id())
-        );
+        counted(out, row);
     }
+    out.push('\n');
+}
+
+/// Ends the line before, and appends a place and its hits without ending theirs.
+fn counted(out: &mut String, row: &CountRow<'_>) {
+    out.push('\n');
+    let (strategy, reason) = became(row);
+    for text in [row.probe, row.object, row.symbol, row.mangled.unwrap_or_default()] {
+        cell(out, text);
+        out.push(',');
+    }
+    let _ = write!(
+        out,
+        "{},{},{},{},{},{strategy},{},{reason}",
+        row.offset,
+        row.addr,
+        row.is_return,
+        row.hits,
+        row.missed,
+        row.why_not_jump.map_or("", |why| why.id())
+    );
+}
+
+/// Appends the rows of `count --by` and `--hist`, with a line of names in front. What has a histogram
+/// has a record for each of its buckets.
+pub fn by_csv(out: &mut String, rows: &[ByRow<'_>]) {
+    out.push_str(COUNTED);
+    out.push_str(",by,from,to,within");
+    for row in rows {
+        let bars = row.hist.map_or(Vec::new(), |(_, powers)| powers.bars());
+        // A row without a bucket is told all the same.
+        for n in 0..bars.len().max(1) {
+            counted(out, &row.at);
+            out.push(',');
+            cell(out, row.by.map_or("", |(_, value)| value.json));
+            match bars.get(n) {
+                Some((from, to, hits)) => {
+                    let _ = write!(out, ",{from},{to},{hits}");
+                }
+                None => out.push_str(",,,"),
+            }
+        }
+    }
+    out.push('\n');
+}
+
+/// Appends the rows of `count --summary`, with a line of names in front.
+pub fn summary_csv(out: &mut String, rows: &[LatencyRow<'_>]) {
+    out.push_str(COUNTED);
+    out.push_str(",by,errors,unfinished,total_ns,min_ns,mean_ns,max_ns,share");
+    for (row, share) in rows.iter().zip(shares(rows)) {
+        counted(out, &CountRow { hits: row.times.calls() + row.unfinished, ..row.at });
+        out.push(',');
+        cell(out, row.by.map_or("", |(_, value)| value.json));
+        let _ = write!(out, ",{},{}", row.errors, row.unfinished);
+        let times = row.times;
+        for ns in [Some(times.total()), times.min(), times.mean(), times.max()] {
+            out.push(',');
+            if let Some(ns) = ns {
+                let _ = write!(out, "{ns}");
+            }
+        }
+        let _ = write!(out, ",{share}");
+    }
+    out.push('\n');
 }
 
 /// Appends what `xol latency` has counted, with a line of names in front.

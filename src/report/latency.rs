@@ -1,7 +1,7 @@
 //! `xol latency`: the calls of each place, and how long they took; and, of the same sums,
 //! `xol count --summary`.
 
-use super::column::{Order, SortColumn};
+use super::column::{Order, SortColumn, by_numbers};
 use super::count::{Became, CountRow, LISTED, name_json, reject_json, rest};
 use super::json::Object;
 use super::keyed::Shown;
@@ -101,7 +101,8 @@ fn shown<'r, 'a>(rows: &'r [LatencyRow<'a>], order: Order) -> (Vec<&'r LatencyRo
     if quiet > LISTED {
         shown.retain(|row| !row.is_quiet());
     }
-    let place = |row: &&LatencyRow<'_>| (row.at.object.to_owned(), row.at.addr, row.name());
+    let place =
+        |row: &&LatencyRow<'_>| (row.at.object.to_owned(), row.at.addr, by_numbers(&row.name()));
     order.sort(&mut shown, |row| row.column(order.by), place);
     (shown, if quiet > LISTED { quiet } else { 0 })
 }
@@ -236,6 +237,15 @@ fn share(row: &LatencyRow<'_>, all: u128) -> u128 {
     (u128::from(row.times.total()) * 10_000).checked_div(all).unwrap_or(0)
 }
 
+/// The same of each row in percent, as programs read it.
+pub(super) fn shares(rows: &[LatencyRow<'_>]) -> impl Iterator<Item = String> {
+    let all = all_time(rows);
+    rows.iter().map(move |row| {
+        let share = share(row, all);
+        format!("{}.{:02}", share / 100, share % 100)
+    })
+}
+
 fn all_time(rows: &[LatencyRow<'_>]) -> u128 {
     rows.iter().map(|row| u128::from(row.times.total())).sum()
 }
@@ -282,8 +292,7 @@ pub fn summary_text(
 
 /// Appends the objects of `count --summary`.
 pub fn summary_json(out: &mut String, rows: &[LatencyRow<'_>]) {
-    let all = all_time(rows);
-    for row in rows {
+    for (row, share) in rows.iter().zip(shares(rows)) {
         let at = CountRow { hits: row.times.calls() + row.unfinished, ..row.at };
         super::count::counted_json(out, &at, |object| {
             if let Some((_, value)) = row.by {
@@ -301,8 +310,7 @@ pub fn summary_json(out: &mut String, rows: &[LatencyRow<'_>]) {
                     None => object.null(key),
                 }
             }
-            let share = share(row, all);
-            object.number("share", format!("{}.{:02}", share / 100, share % 100));
+            object.number("share", share);
         });
     }
 }

@@ -46,7 +46,7 @@ pub use clock::Stamp;
 pub use colours::Colours;
 pub use column::{Order, SortColumn};
 pub use count::{Became, CountRow, arrange, count_json, count_text, no_jumps};
-pub use csv::{Field, count_csv, event_csv, fields_csv, latency_csv};
+pub use csv::{Field, by_csv, count_csv, event_csv, fields_csv, latency_csv, summary_csv};
 pub use event::{End, Event, event_json};
 pub use keyed::{Keyed, Shown};
 pub use latency::{LatencyRow, latency_json, latency_text, summary_json, summary_text};
@@ -54,7 +54,9 @@ pub(crate) use lines::LONG;
 pub use lines::{Column, Lines, Look};
 pub use names::errno_name;
 pub use nested::Nested;
-pub use openmetrics::{count_openmetrics, latency_openmetrics};
+pub use openmetrics::{
+    by_openmetrics, count_openmetrics, latency_openmetrics, summary_openmetrics,
+};
 pub use powers::Powers;
 pub use rates::{Rates, rates_json};
 pub use times::{Bar, Counts, Linear, Times};

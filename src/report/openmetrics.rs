@@ -1,31 +1,91 @@
 //! Counts as OpenMetrics (RFC draft 1.0), which Prometheus and its node_exporter read.
 
+use super::by::ByRow;
 use super::count::{Became, CountRow};
+use super::keyed::Shown;
 use super::latency::LatencyRow;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+/// A place, and the name and value of what `--by` asks for.
+type Named<'r> = (&'r CountRow<'r>, Option<(&'r str, Shown<'r>)>);
+
 /// Appends the counts.
 pub fn count_openmetrics(out: &mut String, rows: &[CountRow<'_>]) {
-    // Two of one name, in one object and at one address, are one series.
+    let all = series(&mut rows.iter().map(|row| (row, None)));
+    counter(out, "hits", HITS, &all, &|n| rows[n].hits);
+    places(out, &all, rows);
+}
+
+const HITS: &str = "Executions of a place, or returns.";
+
+/// Appends the rows of `count --by` and `--hist`; `all` are all places.
+pub fn by_openmetrics(out: &mut String, rows: &[ByRow<'_>], all: &[CountRow<'_>]) {
+    let labelled = series(&mut rows.iter().map(|row| (&row.at, row.by)));
+    counter(out, "hits", HITS, &labelled, &|n| rows[n].at.hits);
+    if rows.iter().any(|row| row.hist.is_some()) {
+        out.push_str("# TYPE xol_value histogram\n# HELP xol_value Values at hits.\n");
+    }
+    for Series { labels, row, .. } in labelled.iter().filter(|series| !series.rejected) {
+        let Some((name, powers)) = rows[*row].hist else { continue };
+        let (labels, bars) = (format!("{labels},hist=\"{name}\""), powers.bars());
+        let mut below = 0;
+        for (_, to, hits) in &bars {
+            below += hits;
+            // A bucket has what is as much as its label says, too.
+            let le = to - 1;
+            let _ = writeln!(out, "xol_value_bucket{{{labels},le=\"{le}.0\"}} {below}");
+        }
+        let _ = writeln!(out, "xol_value_bucket{{{labels},le=\"+Inf\"}} {below}");
+        // The format has neither number nor sum where values are negative: the sum might sink.
+        if bars.first().is_none_or(|&(from, ..)| from >= 0) {
+            let _ = writeln!(out, "xol_value_count{{{labels}}} {below}");
+            let _ = writeln!(out, "xol_value_sum{{{labels}}} {}", powers.sum());
+        }
+    }
+    places(out, &series(&mut all.iter().map(|row| (row, None))), all);
+}
+
+/// The labels of a row, which one that is, and whether its place was rejected.
+struct Series {
+    labels: String,
+    row: usize,
+    rejected: bool,
+}
+
+/// Returns the series of these rows. Two of one name, in one object and at one address, are one.
+fn series<'r>(rows: &mut dyn Iterator<Item = Named<'r>>) -> Vec<Series> {
     let mut seen = BTreeSet::new();
-    let labelled: Vec<(String, &CountRow<'_>)> = rows
-        .iter()
-        .map(|row| (labels(row), row))
-        .filter(|(labels, _)| seen.insert(labels.clone()))
-        .collect();
-    let armed = |row: &CountRow<'_>| !matches!(row.became, Became::Rejected(_));
-    out.push_str("# TYPE xol_hits counter\n# HELP xol_hits Executions of a place, or returns.\n");
-    for (labels, row) in labelled.iter().filter(|(_, row)| armed(row)) {
-        let _ = writeln!(out, "xol_hits_total{{{labels}}} {}", row.hits);
+    let mut all = Vec::new();
+    for (row, (at, by)) in rows.enumerate() {
+        let labels = labels(at, by);
+        if seen.insert(labels.clone()) {
+            let rejected = matches!(at.became, Became::Rejected(_));
+            all.push(Series { labels, row, rejected });
+        }
     }
-    out.push_str("# TYPE xol_missed counter\n# HELP xol_missed Hits that could not be told of.\n");
-    for (labels, row) in labelled.iter().filter(|(_, row)| armed(row)) {
-        let _ = writeln!(out, "xol_missed_total{{{labels}}} {}", row.missed);
+    all
+}
+
+/// Appends a counter of each place that is not rejected: `of` has the numbers of the rows.
+fn counter(out: &mut String, name: &str, help: &str, all: &[Series], of: &dyn Fn(usize) -> u64) {
+    let _ = writeln!(out, "# TYPE xol_{name} counter\n# HELP xol_{name} {help}");
+    for Series { labels, row, .. } in all.iter().filter(|series| !series.rejected) {
+        let _ = writeln!(out, "xol_{name}_total{{{labels}}} {}", of(*row));
     }
+}
+
+/// Appends what was missed.
+fn missed(out: &mut String, all: &[Series], of: &dyn Fn(usize) -> u64) {
+    counter(out, "missed", "Hits that could not be told of.", all, of);
+}
+
+/// Appends what was missed at each place, what became of it, and the end.
+fn places(out: &mut String, all: &[Series], rows: &[CountRow<'_>]) {
+    missed(out, all, &|n| rows[n].missed);
     out.push_str("# TYPE xol_place info\n# HELP xol_place What became of a place.\n");
-    for (labels, row) in &labelled {
-        let (strategy, reason) = match row.became {
+    for Series { labels, row, .. } in all {
+        let (strategy, reason) = match rows[*row].became {
             Became::Waiting => ("", ""),
             Became::Armed(strategy) => (strategy.name(), ""),
             Became::Rejected(reject) => ("", reject.reason.id()),
@@ -43,54 +103,53 @@ const SORTED: std::ops::RangeInclusive<u32> = 6..=36;
 
 /// Appends what `xol latency` has counted: a histogram for each place, in seconds.
 pub fn latency_openmetrics(out: &mut String, rows: &[LatencyRow<'_>]) {
-    let mut seen = BTreeSet::new();
-    let labelled: Vec<(String, &LatencyRow<'_>)> = rows
-        .iter()
-        .filter(|row| !matches!(row.at.became, Became::Rejected(_)))
-        .map(|row| (labels(&row.at) + &by(row), row))
-        .filter(|(labels, _)| seen.insert(labels.clone()))
-        .collect();
-    out.push_str("# TYPE xol_latency_seconds histogram\n# UNIT xol_latency_seconds seconds\n");
-    out.push_str("# HELP xol_latency_seconds From entry to return of calls that have returned.\n");
-    for (labels, row) in &labelled {
-        for power in SORTED {
-            // A bucket has what is as long as its label says, too.
-            let (to, calls) = (1 << power, row.times.shorter_than(1 << power));
-            let le = seconds(to - 1);
-            let _ = writeln!(out, "xol_latency_seconds_bucket{{{labels},le=\"{le}\"}} {calls}");
-        }
-        let (calls, total) = (row.times.calls(), seconds(row.times.total()));
-        let _ = writeln!(out, "xol_latency_seconds_bucket{{{labels},le=\"+Inf\"}} {calls}");
-        let _ = writeln!(out, "xol_latency_seconds_count{{{labels}}} {calls}");
-        let _ = writeln!(out, "xol_latency_seconds_sum{{{labels}}} {total}");
-    }
-    out.push_str(
-        "# TYPE xol_unfinished counter\n# HELP xol_unfinished Calls that did not return.\n",
+    times(out, rows, false);
+}
+
+/// Appends what `xol count --summary` has counted: the number and sum of the times, and the errors.
+pub fn summary_openmetrics(out: &mut String, rows: &[LatencyRow<'_>]) {
+    times(out, rows, true);
+}
+
+/// Appends the times of calls, as sums or as histograms.
+#[inline(always)]
+fn times(out: &mut String, rows: &[LatencyRow<'_>], sums: bool) {
+    let all = series(&mut rows.iter().map(|row| (&row.at, row.by)));
+    let (name, kind) = match sums {
+        true => ("xol_call_seconds", "summary"),
+        false => ("xol_latency_seconds", "histogram"),
+    };
+    let _ = writeln!(
+        out,
+        "# TYPE {name} {kind}\n# UNIT {name} seconds\n\
+         # HELP {name} From entry to return of calls that have returned."
     );
-    for (labels, row) in &labelled {
-        let _ = writeln!(out, "xol_unfinished_total{{{labels}}} {}", row.unfinished);
+    for Series { labels, row, .. } in all.iter().filter(|series| !series.rejected) {
+        let times = rows[*row].times;
+        for power in SORTED.filter(|_| !sums) {
+            // A bucket has what is as long as its label says, too.
+            let (to, calls) = (1 << power, times.shorter_than(1 << power));
+            let le = seconds(to - 1);
+            let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{le}\"}} {calls}");
+        }
+        let (calls, total) = (times.calls(), seconds(times.total()));
+        if !sums {
+            let _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {calls}");
+        }
+        let _ = writeln!(out, "{name}_count{{{labels}}} {calls}\n{name}_sum{{{labels}}} {total}");
     }
-    out.push_str("# TYPE xol_missed counter\n# HELP xol_missed Hits that could not be told of.\n");
-    for (labels, row) in &labelled {
-        let _ = writeln!(out, "xol_missed_total{{{labels}}} {}", row.at.missed);
+    if sums {
+        let said = "Calls that say that they have failed.";
+        counter(out, "errors", said, &all, &|n| rows[n].errors);
     }
+    counter(out, "unfinished", "Calls that did not return.", &all, &|n| rows[n].unfinished);
+    missed(out, &all, &|n| rows[n].at.missed);
     out.push_str("# EOF\n");
 }
 
 /// Nanoseconds as decimal seconds.
 fn seconds(ns: u64) -> String {
     format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000)
-}
-
-/// The label of what `--by` asks for.
-fn by(row: &LatencyRow<'_>) -> String {
-    let mut out = String::new();
-    if let Some((name, value)) = row.by {
-        let _ = write!(out, ",by=\"{name}\",value=\"");
-        escape(&mut out, value.text);
-        out.push('"');
-    }
-    out
 }
 
 /// Appends the value of a label.
@@ -105,16 +164,22 @@ fn escape(out: &mut String, value: &str) {
     }
 }
 
-fn labels(row: &CountRow<'_>) -> String {
+/// The labels of a row.
+fn labels(row: &CountRow<'_>, by: Option<(&str, Shown<'_>)>) -> String {
     let mut out = String::new();
-    for (n, (name, value)) in
-        [("probe", row.probe), ("object", row.object), ("symbol", row.symbol)].iter().enumerate()
+    for (name, value) in
+        [("probe=\"", row.probe), ("object=\"", row.object), ("symbol=\"", row.symbol)]
     {
-        let _ = write!(out, "{}{name}=\"", if n == 0 { "" } else { "," });
+        out.push_str(name);
         escape(&mut out, value);
+        out.push_str("\",");
+    }
+    let _ = write!(out, "addr=\"{:#x}\",return=\"{}\"", row.addr, row.is_return);
+    if let Some((name, value)) = by {
+        let _ = write!(out, ",by=\"{name}\",value=\"");
+        escape(&mut out, value.text);
         out.push('"');
     }
-    let _ = write!(out, ",addr=\"{:#x}\",return=\"{}\"", row.addr, row.is_return);
     out
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default)]
 pub struct Powers {
     bars: BTreeMap<i128, (i128, u64)>,
+    sum: i128,
 }
 
 /// The bar that a number is in: from, up to but without.
@@ -22,6 +23,13 @@ impl Powers {
     pub fn add(&mut self, n: i128) {
         let (from, to) = bar(n);
         self.bars.entry(from).or_insert((to, 0)).1 += 1;
+        self.sum += n;
+    }
+
+    /// The sum of all numbers.
+    #[must_use]
+    pub fn sum(&self) -> i128 {
+        self.sum
     }
 
     /// From, up to but without, how many: the lowest first, without the empty ones at both ends.
@@ -53,6 +61,7 @@ mod tests {
         let bars = powers.bars();
         assert!(bars.windows(2).all(|pair| pair[0].1 == pair[1].0), "{bars:?}");
         assert_eq!(bars.iter().map(|bar| bar.2).sum::<u64>(), 2000);
+        assert_eq!(powers.sum(), -1000);
         let mut few = Powers::default();
         [-5, 2, 3].into_iter().for_each(|n| few.add(n));
         let bars = [(-7, -3, 1), (-3, -1, 0), (-1, 0, 0), (0, 1, 0), (1, 2, 0), (2, 4, 2)];

@@ -3,7 +3,7 @@
 use super::condition::{FailedTest, FloatTest, NumberTest, TextTest, What};
 use super::failing::Fails;
 use super::filter::{Node, Relation, Test, Where, With};
-use super::literal::{Number, Written};
+use super::literal::{NO_UNIT, Number, Written};
 use super::nearest::nearest;
 use super::{Condition, Names, Signature, SpecError, Type};
 use std::ops::Range;
@@ -294,8 +294,7 @@ impl Where {
             // `duration` alone.
             (Written::Whole(0), What::Duration) => return Ok(0),
             (_, What::Duration) => {
-                let said = "a duration is written with its unit";
-                return Err(self.wrong(&number.at, said).hint("10ms, 5us, 100ns or 1.5s"));
+                return Err(self.wrong(&number.at, NO_UNIT).hint("10ms, 5us, 100ns or 1.5s"));
             }
             (Written::Whole(value), _) => (value, false),
             (Written::Hex(value), _) => (value, true),

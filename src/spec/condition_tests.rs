@@ -369,7 +369,7 @@ fn what_comes_back_has_a_type() {
         (
             "duration > 5",
             "f() -> i32",
-            "a duration is written with its unit\n    duration > 5\n               ^\n    try 10ms",
+            "a time is written with its unit: ns, us, ms or s\n    duration > 5\n               ^\n    try 10ms",
         ),
         ("duration ~ \"x\"", "f() -> i32", "'duration' is a time, and not a text"),
         ("", "f()", "the type of what comes back is not known"),

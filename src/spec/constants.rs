@@ -50,6 +50,8 @@ pub enum Names {
     Mask,
     /// What is done to a descriptor that is watched.
     Watch,
+    /// How a descriptor is made that is no file's.
+    Descriptor(Machine),
 }
 
 /// Which bits are a number of their own: of flags none, of what is no flags all of them.
@@ -121,6 +123,9 @@ MADV_COLLAPSE 25 MADV_HWPOISON 100 MADV_SOFT_OFFLINE 101";
 const SHUT: &str = "SHUT_RD 0 SHUT_WR 1 SHUT_RDWR 2";
 const MASK: &str = "SIG_BLOCK 0 SIG_UNBLOCK 1 SIG_SETMASK 2";
 const WATCH: &str = "EPOLL_CTL_ADD 1 EPOLL_CTL_DEL 2 EPOLL_CTL_MOD 3";
+const DESCRIPTOR: &str = "O_NONBLOCK 0o4000 O_CLOEXEC 0o2000000";
+const DIRECT_X86: &str = "O_DIRECT 0o40000";
+const DIRECT_ARM64: &str = "O_DIRECT 0o200000";
 
 const CREAT: u64 = 0o100;
 /// Behind what is called O_TMPFILE, beside O_DIRECTORY.
@@ -133,7 +138,7 @@ fn native() -> Machine {
 
 impl Names {
     /// All of them, of some machine.
-    const ALL: [Names; 19] = [
+    const ALL: [Names; 20] = [
         Names::Open(Machine::X86_64),
         Names::Mode,
         Names::OpenMode,
@@ -153,6 +158,7 @@ impl Names {
         Names::Shut,
         Names::Mask,
         Names::Watch,
+        Names::Descriptor(Machine::X86_64),
     ];
 
     /// The type of that name: `oflags`, or of another machine than xol's own `oflags.arm64`.
@@ -174,6 +180,7 @@ impl Names {
             Names::Open(_) => Names::Open(machine),
             Names::Prot(_) => Names::Prot(machine),
             Names::Map(_) => Names::Map(machine),
+            Names::Descriptor(_) => Names::Descriptor(machine),
             _ => return None,
         })
     }
@@ -200,13 +207,17 @@ impl Names {
             Names::Shut => "shut",
             Names::Mask => "maskhow",
             Names::Watch => "epollop",
+            Names::Descriptor(_) => "fdflags",
         }
     }
 
     /// The machine whose numbers these are, where machines differ.
     pub(super) const fn machine(self) -> Option<Machine> {
         match self {
-            Names::Open(machine) | Names::Prot(machine) | Names::Map(machine) => Some(machine),
+            Names::Open(machine)
+            | Names::Prot(machine)
+            | Names::Map(machine)
+            | Names::Descriptor(machine) => Some(machine),
             _ => None,
         }
     }
@@ -218,7 +229,7 @@ impl Names {
             Names::Open(_) | Names::Mode | Names::OpenMode | Names::Prot(_) | Names::Map(_) => {
                 Type::U32
             }
-            Names::At | Names::Message | Names::Wait => Type::U32,
+            Names::At | Names::Message | Names::Wait | Names::Descriptor(_) => Type::U32,
             _ => Type::I32,
         }
     }
@@ -247,6 +258,8 @@ impl Names {
             Names::Shut => ([SHUT, ""], ENUM),
             Names::Mask => ([MASK, ""], ENUM),
             Names::Watch => ([WATCH, ""], ENUM),
+            Names::Descriptor(Machine::X86_64) => ([DESCRIPTOR, DIRECT_X86], 0),
+            Names::Descriptor(Machine::Arm64) => ([DESCRIPTOR, DIRECT_ARM64], 0),
         }
     }
 
@@ -407,6 +420,9 @@ mod tests {
             (Names::Access, 6, "R_OK|W_OK"),
             (Names::Fcntl, 1030, "F_DUPFD_CLOEXEC"),
             (Names::Clock, 1, "CLOCK_MONOTONIC"),
+            (Names::Descriptor(Machine::X86_64), 0o2_044_000, "O_NONBLOCK|O_CLOEXEC|O_DIRECT"),
+            (Names::Descriptor(Machine::Arm64), 0o2_204_000, "O_NONBLOCK|O_CLOEXEC|O_DIRECT"),
+            (Names::Descriptor(Machine::Arm64), 0, "0x0"),
         ] {
             assert_eq!(shown(names, bits), text, "{names:?} {bits:#x}");
         }

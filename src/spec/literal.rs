@@ -35,6 +35,9 @@ const POWERS: [f64; 23] = [
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
 
+/// What is said of a time without a unit, wherever one is written.
+pub(super) const NO_UNIT: &str = "a time is written with its unit: ns, us, ms or s";
+
 const UNITS: [(&str, i128); 5] =
     [("ns", 1), ("us", 1_000), ("µs", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000)];
 
@@ -89,6 +92,20 @@ pub(super) fn number(text: &str, start: usize) -> Result<Number, SpecError> {
 }
 
 const CHARACTER: &str = "a character is written like 'x'";
+
+/// Reads a time of the command line, in ns: written as in a filter, with its unit; or 0.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn time(text: &str) -> Result<u64, String> {
+    let read = number(text, 0).ok().filter(|number| number.at.end == text.len());
+    match read.filter(|_| text.starts_with(|c: char| c.is_ascii_digit())).map(|read| read.value) {
+        Some(Written::Time(ns)) => Ok(ns as u64),
+        Some(Written::Whole(0)) => Ok(0),
+        Some(Written::Whole(_) | Written::Float(_)) => Err(NO_UNIT.to_owned()),
+        _ => Err(format!("'{text}' is no time; try 100ns, 20us, 10ms or 1.5s")),
+    }
+}
 
 /// How long a number is: a word, with a fraction and an exponent's sign in it.
 fn len_of(text: &str) -> usize {

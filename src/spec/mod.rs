@@ -50,6 +50,7 @@ pub use filter::Where;
 pub use format::{Piece, printf};
 pub use glob::Glob;
 pub use length::{Count, Length};
+pub use literal::time;
 pub use names::{ObjectName, ObjectPattern, SymbolName, demangled, unnamed, written};
 pub use nearest::{Candidate, unknown};
 pub use prototypes::{libc_prototype, prototype};

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 const TABLE: &str = "\
 abort()
 accept(fd: fd, addr: ptr, len: ptr) -> fd
-accept4(fd: fd, addr: ptr, len: ptr, flags: hex) -> fd
+accept4(fd: fd, addr: ptr, len: ptr, flags: socktype) -> fd
 access(path: str, mode: amode) -> i32
 atoi(text: str) -> i32
 bind(fd: fd, addr: ptr, len: u32) -> i32
@@ -26,7 +26,7 @@ dlopen(path: str, flags: hex) -> ptr
 dlsym(handle: ptr, name: str) -> ptr
 dup(fd: fd) -> fd
 dup2(fd: fd, to: fd) -> fd
-dup3(fd: fd, to: fd, flags: hex) -> fd
+dup3(fd: fd, to: fd, flags: fdflags) -> fd
 epoll_ctl(fd: fd, op: epollop, on: fd, event: ptr) -> i32
 epoll_wait(fd: fd, events: ptr, max: i32, timeout_ms: i32) -> i32
 execve(path: str, argv: str[], envp: ptr) -> i32
@@ -76,7 +76,7 @@ openat(dir: fd, path: str, flags: oflags, mode: mode?) -> fd
 opendir(path: str) -> ptr
 perror(text: str)
 pipe(fds: ptr) -> i32
-pipe2(fds: ptr, flags: hex) -> i32
+pipe2(fds: ptr, flags: fdflags) -> i32
 poll(fds: ptr, count: u64, timeout_ms: i32) -> i32
 posix_memalign(result: ptr, align: u64, size: u64) -> i32
 pread(fd: fd, buf: out bytes[ret], size: u64, offset: i64) -> i64
