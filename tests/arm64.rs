@@ -95,7 +95,11 @@ fn every_instruction_does_what_it_does_without_a_probe() {
             // The last is the one that faults, or hands the fault on.
             assert_eq!(hits(&counted, &path, "spoilt"), [1, 1, 1], "{strategy}");
         }
-        assert_eq!(hits(&counted, &path, "exclusive"), [100, 0, 0, 0, 100, 100], "{strategy}");
+        // An interrupt between its ends fails the store: the branch behind it is then come to once more.
+        let exclusive = hits(&counted, &path, "exclusive");
+        assert!(exclusive[4] >= 100, "{strategy}: {exclusive:?}");
+        let others = [&exclusive[..4], &exclusive[5..]].concat();
+        assert_eq!(others, [100, 0, 0, 0, 100], "{strategy}");
         if !alone.out().contains("no SVE") {
             assert_eq!(hits(&counted, &path, "sve"), [10; 8], "{strategy}");
         }

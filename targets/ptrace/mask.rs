@@ -9,6 +9,9 @@
 //! have it while the thread runs its own code, and has it wherever the program could see it: in
 //! every system call, in the frame of every signal handler, and when we leave.
 //!
+//! Where several threads have trapped at one moment, the mask that each had outside of handlers, the frames
+//! of handlers on its stack and what their actions block tell whose signal was forced.
+//!
 //! Looking costs a read of /proc, so a thread that was found clean is watched instead where that is
 //! cheaper: its mask can only change by a system call or a signal, and both show themselves.
 
