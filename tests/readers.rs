@@ -1,38 +1,13 @@
 //! Formats that others read: spreadsheets by a reader of CSV, Prometheus by its own parser.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use xol_tests::programs::{Build, program};
-use xol_tests::run::{Finished, run};
-use xol_tests::xol::{command, scratch};
-
-/// `xol WORDS -o FILE -- tells WHAT`: its end, and the report.
-fn told(words: &[&str], what: &str) -> (Finished, String) {
-    let path = scratch("told");
-    let finished = command(words.iter().copied())
-        .arg("-o")
-        .arg(&path)
-        .arg("--")
-        .arg(program("tells", Build::Pie))
-        .arg(what)
-        .finish();
-    let text = std::fs::read_to_string(&path).unwrap_or_default();
-    _ = std::fs::remove_file(&path);
-    (finished, text)
-}
-
-/// What a Python script prints that gets this file.
-fn python(script: &str, file: &Path) -> String {
-    let finished = run("python3").args(["-c", script]).arg(file).finish();
-    assert_eq!(finished.code(), 0, "{finished}");
-    finished.out().trim().to_owned()
-}
-
-const WORK: &str = "work(n: i32, x: f64, s: str) -> i32";
+use xol_tests::run::run;
+use xol_tests::xol::{WORK, command, python, scratch, told};
 
 #[test]
 fn spreadsheets_would_read_it() {
@@ -138,21 +113,21 @@ const MANY: &str = "work(ns: i64, kind: i32) -> i32";
 /// What it does not call then.
 const NEVER: &str = "inner(kind: i32) -> i32";
 
-/// The report of `xol WORDS -o FILE -- latency many 90`, read by a Python script.
-fn read_of_many(words: &[&str], script: &str) -> String {
+/// The report of `xol WORDS --format FORM -o FILE -- latency many 90`, read by a Python script.
+fn read_of_many(form: &str, words: &[&str], script: &str) -> String {
     let path = scratch("many");
     let finished = command(words.iter().copied())
-        .arg("-o")
+        .args(["--format", form, "-o"])
         .arg(&path)
         .args([MANY, NEVER, "--"])
         .arg(program("latency", Build::Pie))
         .args(["many", "90"])
         .finish();
     assert_eq!(finished.code(), 0, "{finished}");
-    let finished = run("/usr/bin/python3").args(["-c", script]).arg(&path).finish();
-    assert_eq!(finished.code(), 0, "{words:?}: {finished}");
+    let begin = if form == "csv" { ROWS } else { SAMPLES };
+    let said = python(&format!("{begin}{script}"), &path);
     _ = std::fs::remove_file(&path);
-    finished.out().trim().to_owned()
+    said
 }
 
 /// Each row's cells, by the names in the first line.
@@ -167,10 +142,7 @@ inner = [r for r in rows if r['symbol'] == 'inner']
 
 #[test]
 fn values_and_sums_are_records() {
-    let of = |words: &[&str], script: &str| {
-        let words: Vec<&str> = words.iter().copied().chain(["--format", "csv"]).collect();
-        read_of_many(&words, &format!("{ROWS}{script}"))
-    };
+    let of = |words: &[&str], script: &str| read_of_many("csv", words, script);
     let by = of(
         &["count", "--by", "ret"],
         "
@@ -239,10 +211,7 @@ def of(family, name, symbol='work'):
 
 #[test]
 fn values_and_sums_are_metrics() {
-    let of = |words: &[&str], script: &str| {
-        let words: Vec<&str> = words.iter().copied().chain(["--format", "openmetrics"]).collect();
-        read_of_many(&words, &format!("{SAMPLES}{script}"))
-    };
+    let of = |words: &[&str], script: &str| read_of_many("openmetrics", words, script);
     let by = of(
         &["count", "--by", "ret"],
         "

@@ -2,43 +2,19 @@
 //! somebody else.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use xol_tests::events::trace;
 use xol_tests::programs::{Build, program};
-use xol_tests::run::{Finished, Run, as_often, run};
-use xol_tests::xol::{command, count, scratch};
+use xol_tests::run::{Run, as_often, run};
+use xol_tests::xol::{WORK, command, count, python, scratch, told};
 
 fn tells(what: &str) -> Run {
     run(program("tells", Build::Pie)).arg(what)
 }
-
-/// `xol WORDS -o FILE -- tells WHAT`: its end, and the report.
-fn told(words: &[&str], what: &str) -> (Finished, String) {
-    let path = scratch("told");
-    let finished = command(words.iter().copied())
-        .arg("-o")
-        .arg(&path)
-        .arg("--")
-        .arg(program("tells", Build::Pie))
-        .arg(what)
-        .finish();
-    let text = std::fs::read_to_string(&path).unwrap_or_default();
-    _ = std::fs::remove_file(&path);
-    (finished, text)
-}
-
-/// What a Python script prints that gets this file.
-fn python(script: &str, file: &Path) -> String {
-    let finished = run("python3").args(["-c", script]).arg(file).finish();
-    assert_eq!(finished.code(), 0, "{finished}");
-    finished.out().trim().to_owned()
-}
-
-const WORK: &str = "work(n: i32, x: f64, s: str) -> i32";
 
 #[test]
 fn filters_let_the_right_calls_through() {

@@ -50,6 +50,36 @@ pub fn scratch(name: &str) -> PathBuf {
     programs::folder().join(format!("{name}-{}-{n}", std::process::id()))
 }
 
+/// The function of `tells` that is called 30 times: n from 0 on, and -n for each third.
+pub const WORK: &str = "work(n: i32, x: f64, s: str) -> i32";
+
+/// `xol WORDS -o FILE -- tells WHAT`: its end, and the report.
+#[must_use]
+pub fn told(words: &[&str], what: &str) -> (Finished, String) {
+    let path = scratch("told");
+    let finished = command(words.iter().copied())
+        .arg("-o")
+        .arg(&path)
+        .arg("--")
+        .arg(programs::program("tells", programs::Build::Pie))
+        .arg(what)
+        .finish();
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    _ = std::fs::remove_file(&path);
+    (finished, text)
+}
+
+/// What a script prints that gets this file, in the Python of Debian's packages.
+///
+/// # Panics
+/// When it fails.
+#[must_use]
+pub fn python(script: &str, file: &Path) -> String {
+    let finished = run("/usr/bin/python3").args(["-c", script]).arg(file).finish();
+    assert_eq!(finished.code(), 0, "{finished}");
+    finished.out().trim().to_owned()
+}
+
 /// One probe's line in the report of `xol count --format json`.
 #[derive(Clone, Debug)]
 pub struct Line {

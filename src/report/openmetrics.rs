@@ -112,6 +112,7 @@ pub fn summary_openmetrics(out: &mut String, rows: &[LatencyRow<'_>]) {
 }
 
 /// Appends the times of calls, as sums or as histograms.
+// Inlined, so that a board that has no sums has nothing of them.
 #[inline(always)]
 fn times(out: &mut String, rows: &[LatencyRow<'_>], sums: bool) {
     let all = series(&mut rows.iter().map(|row| (&row.at, row.by)));

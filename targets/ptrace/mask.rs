@@ -306,7 +306,7 @@ impl Ptrace {
     /// What tells whether a thread whose mask is now `blocked`, without SIGTRAP, blocked it until
     /// its trap. The thread `by` can ask the kernel.
     fn evidence(&mut self, tid: Tid, by: Tid, blocked: u64) -> Option<bool> {
-        if let Inside::Handler(before) = self.inside(tid) {
+        if let Some(&before) = self.frames(tid).first() {
             let told = self.told_by_handler(by, before, blocked);
             return told.or(is_wide(blocked).then_some(true));
         }
@@ -354,8 +354,8 @@ impl Ptrace {
     /// What a thread is known to block when it stops for the first time since it was attached to may be what
     /// a handler blocks; the frames say what it has outside.
     pub(super) fn correct_mask(&mut self, tid: Tid) -> io::Result<()> {
-        if let Some([.., outside]) = self.frames(tid).as_deref() {
-            self.known(tid)?.mask = Some(*outside);
+        if let Some(&outside) = self.frames(tid).last() {
+            self.known(tid)?.mask = Some(outside);
         }
         Ok(())
     }
@@ -363,20 +363,16 @@ impl Ptrace {
     /// Whether a thread whose mask is now `mask` is outside of handlers, as far as can be told.
     fn is_outside(&self, tid: Tid, mask: u64) -> bool {
         let known = self.threads.get(&tid).and_then(|thread| thread.mask);
-        known == Some(mask) || !matches!(self.inside(tid), Inside::Handler(_))
+        known == Some(mask) || self.frames(tid).is_empty()
     }
 
-    fn inside(&self, tid: Tid) -> Inside {
-        match self.frames(tid).as_deref() {
-            None => Inside::Unknown,
-            Some([]) => Inside::None,
-            Some([mask, ..]) => Inside::Handler(*mask),
-        }
+    /// What the frames of handlers on the stack of a stopped thread restore as its mask, the innermost first.
+    /// None are found where the program has no handler of SIGTRAP to tell what handlers return to.
+    fn frames(&self, tid: Tid) -> Vec<u64> {
+        self.told_frames(tid).unwrap_or_default()
     }
 
-    /// What the frames of handlers on the stack of a stopped thread restore, the innermost first; `None` where
-    /// it cannot be told.
-    fn frames(&self, tid: Tid) -> Option<Vec<u64>> {
+    fn told_frames(&self, tid: Tid) -> Option<Vec<u64>> {
         let process = self.threads.get(&tid).and_then(|t| self.processes.get(&t.pid))?;
         let Action::Handler([_, flags, restorer, _]) = process.action else { return None };
         let restorer = self.restorer(tid, flags, restorer)?;
@@ -422,17 +418,6 @@ impl Ptrace {
         let others = |t: &&super::Thread| t.tid != tid && t.pid == pid;
         Ok(self.threads.values().filter(others).map(|t| t.tid).collect())
     }
-}
-
-/// Whether a thread is inside a handler.
-#[derive(Clone, Copy, Debug)]
-enum Inside {
-    /// It cannot be told.
-    Unknown,
-    /// Not in one whose frame is near.
-    None,
-    /// In one; the mask outside of it, as its frame has it.
-    Handler(u64),
 }
 
 /// Whether a thread has trapped and its trap was not dealt with. The kernel has the signal pending until

@@ -143,16 +143,20 @@ static int wait_signal(int ms)
 
 static int wait_futex(int ms)
 {
-	struct timespec limit = { ms / 1000, ms % 1000 * 1000000 };
-	int n = syscall(SYS_futex, &futex_word, FUTEX_WAIT_PRIVATE, 0, &limit, NULL, 0);
+	double end = now() + ms;
 
-	if (n == 0 || errno == EAGAIN) {
-		// The word says it, not the wake: that one may fall into a stop.
-		n = futex_word ? 0 : EINTR;
-		futex_word = 0;
-		return n;
+	// The word says it, not the wake: that one may fall into a stop, and come when the next wait has begun.
+	while (!futex_word) {
+		long left = (end - now()) * 1e6;
+		struct timespec limit = { left / 1000000000, left % 1000000000 };
+
+		if (left <= 0)
+			return ETIMEDOUT;
+		if (syscall(SYS_futex, &futex_word, FUTEX_WAIT_PRIVATE, 0, &limit, NULL, 0) && errno != EAGAIN)
+			return errno;
 	}
-	return errno;
+	futex_word = 0;
+	return 0;
 }
 
 static int wait_sleep(int ms)

@@ -181,19 +181,18 @@ impl Session<'_> {
                 // Asked to stop, its call would end with EINTR when we go.
                 return if self.target.is_asked(tid) { self.let_go(tid) } else { Ok(()) };
             };
-            match self.comes_out(space, tid, begun) {
-                // It was killed where it stood: it runs nothing any more, and its end is told of once.
+            let is_out = match self.comes_out(space, tid, begun) {
+                // It was killed where it stood, and runs nothing any more.
                 Err(error) if is_gone(&error) => {
-                    let _ = self.take_event_of(tid);
-                    if self.target.thread(tid).is_some() && !is_exiting(tid) {
-                        continue;
-                    }
+                    unless_gone(self.take_event_of(tid))?;
+                    self.target.thread(tid).is_none() || is_exiting(tid)
                 }
-                Ok(false) => continue,
-                done => _ = done?,
+                other => other?,
+            };
+            if is_out {
+                self.life.leaving.out.insert(tid);
+                return Ok(());
             }
-            self.life.leaving.out.insert(tid);
-            return Ok(());
         }
         if begun.elapsed() > 2 * PATIENCE {
             self.give_up(tid);
@@ -224,7 +223,7 @@ impl Session<'_> {
                 if self.target.poll_is_quiet(tid) {
                     std::thread::sleep(Duration::from_micros(50));
                 }
-                self.take_event_of(tid).or_else(|e| if is_gone(&e) { Ok(()) } else { Err(e) })?;
+                unless_gone(self.take_event_of(tid))?;
                 return Ok(self.target.thread(tid).is_none());
             }
             Next::Stop => {}
@@ -252,8 +251,7 @@ impl Session<'_> {
             Err(error) if is_gone(&error) => {
                 // Its exit will be reported to whoever waits next.
                 if self.target.thread(tid).is_some() {
-                    self.take_event_of(tid)
-                        .or_else(|e| if is_gone(&e) { Ok(()) } else { Err(e) })?;
+                    unless_gone(self.take_event_of(tid))?;
                 }
                 Ok(true)
             }
@@ -367,7 +365,7 @@ impl Session<'_> {
             Err(error) if error.is_gone() => return Ok(false),
             Err(error) => self.note(format!("process {pid}: xol's pages stay mapped: {error}")),
         }
-        self.target.detach_thread(tid, 0).or_else(|e| if is_gone(&e) { Ok(()) } else { Err(e) })?;
+        unless_gone(self.target.detach_thread(tid, 0))?;
         Ok(true)
     }
 
@@ -421,6 +419,11 @@ impl Session<'_> {
         }
         self.give_back(tid)
     }
+}
+
+/// That a thread has ended is no error here.
+fn unless_gone(done: io::Result<()>) -> io::Result<()> {
+    done.or_else(|error| if is_gone(&error) { Ok(()) } else { Err(error) })
 }
 
 fn state_of(tid: Tid) -> char {

@@ -75,12 +75,12 @@ impl Session<'_> {
             return Ok(());
         };
         let Some(halted) = self.halt(space, LIMIT, false)? else { return Ok(()) };
-        let done = self.copies_in(space, pid, marks);
+        let done = self.search_memory(space, pid, marks);
         self.resume(halted)?;
         done
     }
 
-    fn copies_in(&self, space: SpaceId, pid: Pid, marks: &[Mark]) -> io::Result<()> {
+    fn search_memory(&self, space: SpaceId, pid: Pid, marks: &[Mark]) -> io::Result<()> {
         let memory = self.target.space(space).ok_or(io::ErrorKind::NotFound)?;
         let pages: BTreeSet<u64> = marks.iter().map(|mark| mark.at.align_down(4096).0).collect();
         let mut texts = Vec::new();
@@ -91,11 +91,10 @@ impl Session<'_> {
             }
         }
         let maps = procfs::maps(pid)?;
-        let mut left = AT_MOST;
+        let (mut here, mut left) = (vec![0; PAGE], AT_MOST);
         for map in maps.iter().filter(|m| m.perms.read && m.inode == 0) {
             let mut at = map.start;
             while at < map.end && left > 0 && !memory.is_ours(at) {
-                let mut here = vec![0; PAGE];
                 if memory.read_data(at, &mut here).is_err() {
                     break;
                 }
